@@ -1,0 +1,123 @@
+"""noa_async: bulk downloads from the NOA Sentinels Mirror, fast, checked, resumable.
+
+Names are loaded at their first use, so that ``noa-async --help`` need not wait for aiohttp.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from noa_async.auth.credentials import Credentials
+    from noa_async.catalogue.product import Checksum, Product
+    from noa_async.catalogue.query import Query
+    from noa_async.catalogue.rules import MissionRule
+    from noa_async.client import NoaClient
+    from noa_async.errors import (
+        ChecksumMismatch,
+        CredentialsError,
+        CredentialsMissing,
+        CredentialsRefused,
+        DestinationError,
+        DestinationFull,
+        DestinationInUse,
+        NoaError,
+        ProductError,
+        ProductOffline,
+        ProductUnavailable,
+        QueryError,
+        QuotaExceeded,
+        ServiceError,
+        ServiceFault,
+        ServiceRefused,
+        ServiceUnreachable,
+        SettingsError,
+        TransferInterrupted,
+        UsageError,
+    )
+    from noa_async.events import Event, Observer, Status
+    from noa_async.settings import Limits, RetryPolicy, Service, Settings, Timeouts
+    from noa_async.transfer.outcome import Outcome
+
+__all__ = [
+    "Checksum",
+    "ChecksumMismatch",
+    "Credentials",
+    "CredentialsError",
+    "CredentialsMissing",
+    "CredentialsRefused",
+    "DestinationError",
+    "DestinationFull",
+    "DestinationInUse",
+    "Event",
+    "Limits",
+    "MissionRule",
+    "NoaClient",
+    "NoaError",
+    "Observer",
+    "Outcome",
+    "Product",
+    "ProductError",
+    "ProductOffline",
+    "ProductUnavailable",
+    "Query",
+    "QueryError",
+    "QuotaExceeded",
+    "RetryPolicy",
+    "Service",
+    "ServiceError",
+    "ServiceFault",
+    "ServiceRefused",
+    "ServiceUnreachable",
+    "Settings",
+    "SettingsError",
+    "Status",
+    "Timeouts",
+    "TransferInterrupted",
+    "UsageError",
+]
+
+_HOMES = {
+    "noa_async.auth.credentials": ("Credentials",),
+    "noa_async.catalogue.product": ("Checksum", "Product"),
+    "noa_async.catalogue.query": ("Query",),
+    "noa_async.catalogue.rules": ("MissionRule",),
+    "noa_async.client": ("NoaClient",),
+    "noa_async.errors": (
+        "ChecksumMismatch",
+        "CredentialsError",
+        "CredentialsMissing",
+        "CredentialsRefused",
+        "DestinationError",
+        "DestinationFull",
+        "DestinationInUse",
+        "NoaError",
+        "ProductError",
+        "ProductOffline",
+        "ProductUnavailable",
+        "QueryError",
+        "QuotaExceeded",
+        "ServiceError",
+        "ServiceFault",
+        "ServiceRefused",
+        "ServiceUnreachable",
+        "SettingsError",
+        "TransferInterrupted",
+        "UsageError",
+    ),
+    "noa_async.events": ("Event", "Observer", "Status"),
+    "noa_async.settings": ("Limits", "RetryPolicy", "Service", "Settings", "Timeouts"),
+    "noa_async.transfer.outcome": ("Outcome",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""Keeping many products: where they lie, what is known of them."""

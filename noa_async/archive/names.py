@@ -1,0 +1,111 @@
+"""Names that come from a server, made safe as names of files. All of it is pure."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+LONGEST = 200
+"""Bytes of UTF-8 in a name: file systems take 255, and some room is kept for what others append."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
+_FORBIDDEN = frozenset('/\\<>:"|?*')
+_INVISIBLE = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
+_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³]) *(?:\..*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_ENDINGS = re.compile(r"(?:\.[A-Za-z0-9]{1,8}){1,2}\Z")
+_ID_SIGNS = re.compile(r"[^A-Za-z0-9]")
+
+
+def safe_name(name: str, fallback: str) -> str:
+    """A server's name as one path component that every file system takes; safe twice is the same.
+
+    What cannot stand in a name becomes ``_``: separators, control and invisible characters, a
+    leading dot (hidden) or dash (an option to a shell's commands). Names that Windows keeps for
+    devices get ``_`` in front. Names past 200 bytes are cut before their endings. A name with
+    nothing left is ``fallback``, made safe as well.
+
+    >>> safe_name("../../etc/passwd", "0a5c8f2e")
+    '_._.._etc_passwd'
+    >>> safe_name("S2A_MSIL2A_20260112T092321.SAFE.zip", "0a5c8f2e")
+    'S2A_MSIL2A_20260112T092321.SAFE.zip'
+    >>> safe_name(" .. ", "0a5c8f2e"), safe_name("nul.txt", "0a5c8f2e")
+    ('0a5c8f2e', '_nul.txt')
+    """
+    return _safe(name) or _safe(fallback) or "_"
+
+
+def with_zip(name: str, is_zip: bool) -> str:
+    """A safe name with ``.zip`` where the bytes are a zip and the name does not say so.
+
+    >>> with_zip("S1A_X.SAFE", True), with_zip("S1A_X.SAFE.ZIP", True), with_zip("S5P_X.nc", False)
+    ('S1A_X.SAFE.zip', 'S1A_X.SAFE.ZIP', 'S5P_X.nc')
+    """
+    if not is_zip or name.lower().endswith(".zip"):
+        return name
+    stem, endings = _split(f"{name}.zip")
+    return _fit(stem, endings)
+
+
+def with_id(name: str, product_id: str) -> str:
+    """A safe name with 8 characters of the Id before its endings, for two Ids with one Name.
+
+    >>> with_id("X.SAFE.zip", "0a5c8f2e-6b1d-4c55-9f0e-5b0f3a2d7c11")
+    'X_0a5c8f2e.SAFE.zip'
+    """
+    stem, endings = _split(name)
+    return _fit(stem, f"_{_ID_SIGNS.sub('', product_id)[:8]}{endings}")
+
+
+def fold(path: str) -> str:
+    """The key under which paths are equal that some file system takes for the same.
+
+    It makes more equal than any one of them does: that costs a longer name, never a lost file.
+
+    >>> fold("Data/Étude.SAFE") == fold("data/E\u0301TUDE.safe")
+    True
+    """
+    wide = unicodedata.normalize("NFKC", path.upper().casefold())
+    return unicodedata.normalize("NFKC", wide.casefold())
+
+
+def _safe(name: str) -> str:
+    if _PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name):
+        return name
+    name = "".join(map(_sign, unicodedata.normalize("NFC", name))).lstrip(" ").rstrip(" .")
+    if name.startswith((".", "-")):
+        name = f"_{name[1:]}"
+    if _RESERVED.fullmatch(name):
+        name = f"_{name}"
+    if _size(name) > LONGEST:
+        name = _fit(*_split(name))
+    # What was cut may have ended in a device's name and spaces.
+    return f"_{name}" if _RESERVED.fullmatch(name) else name
+
+
+def _sign(sign: str) -> str:
+    """A character as it may stand in a name; spaces of all widths become the plain one."""
+    category = unicodedata.category(sign)
+    if category == "Zs":
+        return " "
+    return "_" if sign in _FORBIDDEN or category in _INVISIBLE else sign
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Stem and endings, such as ``.SAFE.zip``; a stem is never empty."""
+    found = _ENDINGS.search(name, 1)
+    return (name[: found.start()], found[0]) if found else (name, "")
+
+
+def _fit(stem: str, ending: str) -> str:
+    """Both together in ``LONGEST`` bytes, the stem cut between two characters."""
+    room = LONGEST - _size(ending)
+    if _size(stem) > room:
+        stem = stem.encode()[:room].decode(errors="ignore").rstrip(" .")
+    return stem + ending
+
+
+def _size(name: str) -> int:
+    return len(name.encode())

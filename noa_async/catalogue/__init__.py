@@ -1,0 +1,1 @@
+"""Asking the catalogue: what to ask for, and what its entries mean."""

@@ -1,0 +1,96 @@
+"""Footprints as servers write them, made plain WKT; no geometry library needed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_WRAPPED = re.compile(
+    r"\s*(?:geo(?:graphy|metry)\s*)?'?\s*(?:SRID\s*=\s*(?P<srid>\d+)\s*;\s*)?"
+    r"(?P<wkt>[A-Z]+\s*(?:(?:Z|M|ZM)\s*)?\([-+.,()\sE\d]*\))\s*'?\s*",
+    re.IGNORECASE,
+)
+_WGS84 = "4326"
+
+
+def read_footprint(value: object) -> str | None:
+    """Read a ``Footprint`` or ``GeoFootprint``; ``None`` where it is not one.
+
+    Takes ``geography'SRID=4326;Polygon((...))'`` in any letter case, bare WKT, or a GeoJSON
+    object. Gives WKT in upper case, longitude before latitude, in degrees (WGS 84).
+
+    >>> read_footprint("geography'SRID=4326;Polygon((22 38,23 38,23 39,22 38))'")
+    'POLYGON((22 38,23 38,23 39,22 38))'
+    """
+    if isinstance(value, str):
+        found = _WRAPPED.fullmatch(value)
+        if found is None or found["srid"] not in (None, _WGS84):
+            return None
+        return found["wkt"].upper()
+    if isinstance(value, Mapping):
+        try:
+            return geojson_to_wkt(value)
+        except (TypeError, ValueError, LookupError):
+            return None
+    return None
+
+
+def geojson_to_wkt(geometry: Mapping[str, Any]) -> str:
+    """Write a GeoJSON geometry (or a Feature's) as two-dimensional WKT, numbers as they are.
+
+    Raises ``TypeError``, ``ValueError`` or ``LookupError`` where it is not one.
+
+    >>> geojson_to_wkt({"type": "Point", "coordinates": [23.7, 38]})
+    'POINT(23.7 38)'
+    """
+    kind = geometry["type"]
+    if kind == "Feature":
+        geometry = geometry["geometry"]
+        kind = geometry["type"]
+    if kind == "GeometryCollection":
+        # One level only: RFC 7946 advises against nesting, and depth must not be the server's.
+        parts = [_simple(part) for part in geometry["geometries"]]
+        if not parts:
+            raise ValueError("empty")
+        return f"GEOMETRYCOLLECTION({','.join(parts)})"
+    return _simple(geometry)
+
+
+def _simple(geometry: Mapping[str, Any]) -> str:
+    kind = geometry["type"]
+    write = _WRITERS[kind]
+    text = write(geometry["coordinates"])
+    return f"{kind.upper()}({text})" if kind == "Point" else f"{kind.upper()}{text}"
+
+
+def _position(pair: list[Any]) -> str:
+    lon, lat = pair[0], pair[1]
+    for number in (lon, lat):
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise TypeError("not a number")
+        if not math.isfinite(number):
+            raise ValueError("not finite")
+    return f"{lon} {lat}"
+
+
+def _list_of(write: Callable[[Any], str]) -> Callable[[Any], str]:
+    def write_list(items: Any) -> str:
+        if not isinstance(items, list | tuple) or not items:
+            raise TypeError("not a list of coordinates")
+        return f"({','.join([write(item) for item in items])})"
+
+    return write_list
+
+
+_positions = _list_of(_position)
+_rings = _list_of(_positions)
+_WRITERS: dict[str, Callable[[Any], str]] = {
+    "Point": _position,
+    "MultiPoint": _positions,
+    "LineString": _positions,
+    "MultiLineString": _rings,
+    "Polygon": _rings,
+    "MultiPolygon": _list_of(_rings),
+}

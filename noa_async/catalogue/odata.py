@@ -1,0 +1,121 @@
+"""OData as the catalogue takes it: literals, attribute clauses, and the URL's encoding."""
+
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Literal
+from urllib.parse import quote
+
+from noa_async.errors import QueryError
+
+# A raw quote makes GSS answer 500, a raw space or non-ASCII byte 400; these may stay.
+_VALUE_SAFE = "(),=:;/"
+_KEY_SAFE = "$@"
+
+
+def literal(text: str) -> str:
+    """Write an OData string: in quotes, a quote within it doubled.
+
+    >>> literal("O'Neil")
+    "'O''Neil'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def string_clause(attribute: str, value: str | Sequence[str]) -> str:
+    """Compare a string attribute: one value with ``eq``, a list (also of one) with ``in``.
+
+    >>> string_clause("orbitDirection", ["ASCENDING"])[-23:]
+    "Value in ('ASCENDING'))"
+    """
+    if isinstance(value, str):
+        return _clause("String", attribute, f"eq {literal(value)}")
+    return _clause("String", attribute, f"in ({', '.join(map(literal, value))})")
+
+
+def number_clause(attribute: str, operator: Literal["ge", "le"], value: float) -> str:
+    """Compare a number attribute.
+
+    >>> number_clause("cloudCover", "le", 20)[-12:]
+    'Value le 20)'
+    """
+    text = str(value + 0)  # -0.0 becomes 0.0
+    return _clause("Double", attribute, f"{operator} {Decimal(text):f}")
+
+
+def _clause(kind: str, attribute: str, comparison: str) -> str:
+    path = f"OData.CSC.{kind}Attribute"
+    named = f"att:att/Name eq {literal(attribute)}"
+    return f"Attributes/{path}/any({named} and att/{path}/Value {comparison})"
+
+
+def quote_odata(text: str) -> str:
+    """Percent-encode text for the query part of a URL; a space becomes ``%20``, never ``+``.
+
+    Raises `QueryError` where the text holds half a surrogate pair, which UTF-8 cannot write.
+
+    >>> quote_odata("Name eq 'é'")
+    'Name%20eq%20%27%C3%A9%27'
+    """
+    return _quote(text, _VALUE_SAFE)
+
+
+def encode_query(params: Mapping[str, str]) -> str:
+    """Write the query part of a URL, without its ``?``.
+
+    >>> encode_query({"$top": "50", "$orderby": "ContentDate/Start asc"})
+    '$top=50&$orderby=ContentDate/Start%20asc'
+    """
+    return "&".join(f"{_quote(key, _KEY_SAFE)}={quote_odata(text)}" for key, text in params.items())
+
+
+def check_text(text: str, what: str) -> str:
+    """Give the text back; raises `QueryError` where it is blank or cannot be sent."""
+    if not text.strip():
+        raise QueryError(f"{what} is empty.", hint="Leave it out, or give it a value.")
+    for at, sign in enumerate(text, start=1):
+        if ord(sign) < 32 or 127 <= ord(sign) < 160 or 0xD800 <= ord(sign) < 0xE000:
+            raise QueryError(
+                f"{what} holds a character that cannot be sent: {sign!a}, number {at}.",
+                hint="Write it again by hand; it may come from a copied text.",
+            )
+    return text
+
+
+def check_filters(raw: object) -> tuple[str, ...]:
+    """Read filters of a user's own: one, or a list; raises `QueryError` where one is torn.
+
+    >>> check_filters("contains(Name,'S2A')")
+    ("contains(Name,'S2A')",)
+    """
+    texts = [raw] if isinstance(raw, str) else raw
+    if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+        raise QueryError(f"filter is {raw!r:.80}, not a text or a list of texts.")
+    return tuple(_check_filter(text) for text in texts)
+
+
+def _check_filter(text: str) -> str:
+    outside = text.split("'")[::2]
+    if text.count("'") % 2:
+        raise QueryError(
+            f"The filter {text!r} has a quote without its pair.", hint="Double it: ''."
+        )
+    depth = 0
+    for sign in re.findall(r"[()]", "".join(outside)):
+        depth += 1 if sign == "(" else -1
+        if depth < 0:
+            break
+    if depth:
+        raise QueryError(f"The filter {text!r} has a parenthesis without its pair.")
+    if text.lstrip().startswith("$filter"):
+        raise QueryError(f"The filter {text!r:.80} has its key.", hint="Leave $filter= out.")
+    # A long filter may stand on several lines; a line end within a literal is refused.
+    lines = outside[0] if len(outside) == 1 else None
+    return check_text(" ".join(lines.split()) if lines else text.strip(), "filter")
+
+
+def _quote(text: str, safe: str) -> str:
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError as error:
+        raise QueryError(f"Not a text that can be sent: {text[:80]!a}.") from error

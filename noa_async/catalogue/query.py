@@ -1,0 +1,216 @@
+"""What to ask the catalogue: rules, area and times become one ``$filter``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from noa_async.catalogue.geometry import Area, Roi
+from noa_async.catalogue.moments import TimeRange, Times
+from noa_async.catalogue.names import unknown_key
+from noa_async.catalogue.odata import check_filters, encode_query, quote_odata
+from noa_async.catalogue.rules import MissionRule, read_rules
+from noa_async.catalogue.times import format_instant
+from noa_async.errors import QueryError
+
+__all__ = ["Clause", "Query", "encode_query", "quote_odata"]
+
+_TIME_KEYS = ("content_start", "content_end", "pub_start", "pub_end")
+_KEYS = ("roi", "time", "rules", "filter", "limit", "everything")
+_NOT_OURS = ("service", "transfer")  # a file's tables that belong to the settings
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One condition of a query, to be counted or explained alone."""
+
+    label: str
+    """In plain words, such as ``sensed from 2026-01-11T00:00:00.000Z``."""
+    filter: str
+    """OData that stands alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, init=False)
+class Query:
+    """What a user looks for: any of the rules, and the area, and the times, and the raw filters.
+
+    Checked when made, before anything is sent: `QueryError` says what cannot be right. Narrow one
+    with ``dataclasses.replace(query, published=...)``; hashable, so it can be a key.
+
+    >>> query = Query(rules=[MissionRule(platform="SENTINEL-5P")], published=("2026-01-11", None))
+    >>> query.filter[:53]
+    '(PublicationDate ge 2026-01-11T00:00:00.000Z) and ((A'
+    """
+
+    rules: tuple[MissionRule, ...]
+    """Of these one must match; none is no condition."""
+    roi: Area | None
+    """The area the footprint must intersect, WGS 84."""
+    content: TimeRange
+    """Sensed from start to end (``ContentDate/Start``, ``ContentDate/End``), UTC."""
+    published: TimeRange
+    """Came into the catalogue from start to end (``PublicationDate``), UTC."""
+    raw: tuple[str, ...]
+    """OData of the user's own, not encoded; all must hold."""
+    limit: int | None
+    """At most so many products; `None` is all."""
+    everything: bool
+    """Whether a query without conditions is meant."""
+
+    def __init__(
+        self,
+        *,
+        rules: Sequence[MissionRule | Mapping[str, object]] = (),
+        roi: Roi | None = None,
+        content: TimeRange | Times = None,
+        published: TimeRange | Times = None,
+        raw: str | Sequence[str] = (),
+        limit: int | None = None,
+        everything: bool = False,
+    ) -> None:
+        """Take what users write; the fields hold what it came to.
+
+        ``rules``: rules, or mappings with their keys. ``roi``: see `Area.read`. ``content``,
+        ``published``: (start, end), either may be `None`; see `parse_instant`.
+        """
+        put = object.__setattr__
+        put(self, "rules", read_rules(rules))
+        put(self, "roi", None if roi is None else Area.read(roi))
+        put(self, "content", TimeRange.read(content, "content"))
+        put(self, "published", TimeRange.read(published, "published"))
+        put(self, "raw", check_filters(raw))
+        put(self, "limit", _limit(limit))
+        put(self, "everything", _flag(everything))
+        if not (self.clauses or everything):
+            raise QueryError(
+                "The query has no condition: it would match the whole mirror.",
+                hint="Give it a rule, an area or a time; or everything=True (--everything).",
+            )
+
+    @classmethod
+    def from_reference(
+        cls,
+        mission_rules: Sequence[Mapping[str, object]] | None,
+        roi: str | None,
+        time_config: Mapping[str, str | None] | None,
+        *,
+        limit: int | None = None,
+    ) -> Self:
+        """Take the reference client's ``MISSION_RULES``, ``ROI`` and ``TIME_CONFIG`` unchanged.
+
+        As there, what is empty or `None` is no condition. Raises `QueryError` as the class does.
+        """
+        times = {key: moment or None for key, moment in (time_config or {}).items()}
+        return cls(rules=mission_rules or (), roi=roi or None, limit=limit, **_times(times))
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], *, folder: Path | None = None) -> Self:
+        """Read the shape of a TOML file: ``roi``, ``time``, ``rules``, ``filter``, ``limit``.
+
+        A file named in ``roi`` is looked for from ``folder`` (default: where the program runs).
+        The tables ``service`` and ``transfer`` are left to the settings. Raises `QueryError` as
+        the class does, and for unknown keys.
+        """
+        for key in mapping:
+            if key not in _KEYS and key not in _NOT_OURS:
+                raise unknown_key("query key", key, _KEYS + _NOT_OURS, {"raw": "filter"})
+        roi = mapping.get("roi")
+        return cls(
+            rules=mapping.get("rules", ()),
+            roi=None if roi is None else Area.read(roi, folder=folder),
+            raw=mapping.get("filter", ()),
+            limit=mapping.get("limit"),
+            everything=mapping.get("everything", False),
+            **_times(mapping.get("time", {})),
+        )
+
+    @classmethod
+    def from_toml(cls, path: str | Path, changes: Mapping[str, Any] | None = None) -> Self:
+        """Read a TOML file; ``changes``, of the same shape, stand in for what the file says.
+
+        A file named in ``roi`` is looked for beside the TOML file; one named in ``changes`` where
+        the program runs. Raises `QueryError` for a file that cannot be read, and as
+        `from_mapping`.
+        """
+        changes = changes or {}
+        path = Path(path)
+        held = _load(path)
+        merged = {**held, **changes}
+        if isinstance(held.get("time"), dict):
+            merged["time"] = {**held["time"], **changes.get("time", {})}
+        return cls.from_mapping(merged, folder=None if "roi" in changes else path.parent)
+
+    @property
+    def clauses(self) -> tuple[Clause, ...]:
+        """The conditions that must all hold, each with a label; together they are the filter."""
+        clauses = list(self._time_clauses())
+        if self.rules:
+            label = "the rule" if len(self.rules) == 1 else f"any of {len(self.rules)} rules"
+            rules = " or ".join(rule.filter for rule in self.rules)
+            clauses.append(Clause(label, f"({rules})"))
+        if self.roi:
+            clauses.append(Clause("area", self.roi.filter))
+        clauses += [Clause(f"filter {text}", f"({text})") for text in self.raw]
+        return tuple(clauses)
+
+    @property
+    def filter(self) -> str:
+        """The ``$filter``, not encoded; empty where there is no condition."""
+        times = len(self._time_clauses())
+        parts = [clause.filter for clause in self.clauses]
+        if times:  # in parentheses of their own, as the reference client sends them
+            parts[:times] = [f"({' and '.join(parts[:times])})"]
+        return " and ".join(parts)
+
+    def _time_clauses(self) -> tuple[Clause, ...]:
+        limits = (
+            ("sensed from", "ContentDate/Start ge", self.content.start),
+            ("sensed until", "ContentDate/End le", self.content.end),
+            ("published from", "PublicationDate ge", self.published.start),
+            ("published until", "PublicationDate le", self.published.end),
+        )
+        return tuple(
+            Clause(f"{label} {format_instant(at)}", f"{compared} {format_instant(at)}")
+            for label, compared, at in limits
+            if at is not None
+        )
+
+
+def _times(config: object) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        raise QueryError(
+            f"time is {config!r:.80}, not a table.", hint=f"Its keys: {', '.join(_TIME_KEYS)}."
+        )
+    for key in config:
+        if key not in _TIME_KEYS:
+            raise unknown_key("time key", key, _TIME_KEYS)
+    get = config.get
+    return {
+        "content": (get("content_start"), get("content_end")),
+        "published": (get("pub_start"), get("pub_end")),
+    }
+
+
+def _limit(limit: object) -> int | None:
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise QueryError(f"limit is {limit!r:.80}; it is a number of products, 1 or more.")
+    return limit
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise QueryError(f"everything is {value!r:.80}; it is true or false.")
+    return value
+
+
+def _load(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 (for files only)
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise QueryError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise QueryError(f"{path} is not TOML: {error}.") from error

@@ -1,0 +1,188 @@
+"""NoaClient: what a library user holds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from noa_async.archive.archive import Archive
+from noa_async.archive.keeper import Keeper
+from noa_async.archive.layout import Layout
+from noa_async.auth.credentials import Credentials, find_credentials
+from noa_async.auth.session import AuthSession
+from noa_async.auth.tokens import TokenManager
+from noa_async.catalogue.pages import Catalogue
+from noa_async.errors import SettingsError
+from noa_async.events import Observer, ProductQueued, ignore
+from noa_async.pipeline import each, run_pipeline
+from noa_async.settings import Settings
+from noa_async.transfer.download import Fetcher
+from noa_async.transfer.limiter import Bandwidth
+from noa_async.transport import Transport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+
+    from noa_async.catalogue.product import Product
+    from noa_async.catalogue.query import Query
+    from noa_async.transfer.outcome import Outcome
+
+_QUEUED_PER_WORKER = 8
+
+
+class NoaClient:
+    """A connection to a mirror: search it, and bring products home.
+
+    ``settings`` say which mirror and how; ``credentials`` who asks (found as the command line finds
+    them where None); ``observer`` is told what happens (see ``noa_async.events``).
+
+    Resources: an async context manager. Leaving it closes all connections and gives back the output
+    folders; part files stay and are gone on with next time.
+
+    Error handling: CredentialsError, ServiceError and DestinationError where nothing can go on;
+    what concerns one product is told in its ``Outcome``.
+
+    >>> from noa_async.emulator import Emulator
+    >>> async def first_name() -> str:
+    ...     async with Emulator() as mirror:
+    ...         service = Service(catalogue_url=mirror.catalogue_url, token_url=mirror.token_url)
+    ...         who = Credentials("demo", "demo")
+    ...         async with NoaClient(Settings(service=service), who) as noa:
+    ...             async for product in noa.search(Query(everything=True)):
+    ...                 return product.name[:2]
+    >>> import asyncio
+    >>> from noa_async import Credentials, Query, Service, Settings
+    >>> asyncio.run(first_name())
+    'S...
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        credentials: Credentials | None = None,
+        *,
+        observer: Observer = ignore,
+    ) -> None:
+        self.settings = settings or Settings()
+        self._credentials = credentials
+        self._observer = observer
+        self._stack = AsyncExitStack()
+        self._archives: dict[Path, Archive] = {}
+        self._opening = asyncio.Lock()
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] = os.environ, *, observer: Observer = ignore
+    ) -> Self:
+        """A client with ``NOA_*`` settings, NOA's mirror by default.
+
+        Raises SettingsError for a variable that makes no sense.
+        """
+        return cls(Settings.from_env(environ), observer=observer)
+
+    async def __aenter__(self) -> Self:
+        service, retry = self.settings.service, self.settings.retry
+        workers = self.settings.limits.workers
+        who = self._credentials or find_credentials(service.token_url)
+        transport = await self._stack.enter_async_context(Transport(self.settings))
+        self._tokens = TokenManager(transport, service, who, observer=self._observer)
+        session = AuthSession(transport, self._tokens)
+        self._catalogue = Catalogue(session, service, retry, observer=self._observer)
+        self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
+        self._stack.callback(self._pool.shutdown)
+        self._fetcher = Fetcher(
+            session,
+            self._catalogue,
+            retry,
+            self._pool,
+            bandwidth=Bandwidth(self.settings.limits.bandwidth),
+            observer=self._observer,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+        self._archives.clear()
+
+    async def log_in(self) -> float:
+        """Try the credentials; seconds that the token they gave holds.
+
+        Raises CredentialsRefused, or ServiceError where the service cannot be asked.
+        """
+        await self._tokens.token()
+        return self._tokens.expires_in
+
+    async def count(self, query: Query) -> int:
+        """How many products match, by the service's own count; ``query.limit`` caps it."""
+        return await self._catalogue.count(query)
+
+    async def search(self, query: Query, *, attributes: bool = False) -> AsyncGenerator[Product]:
+        """The products that match, by sensing time, each Id once; memory stays flat.
+
+        ``attributes`` asks the service for each product's attributes too (larger answers).
+        Raises ServiceError where a page cannot be had: a list never just ends early.
+        """
+        async with aclosing(self._catalogue.pages(query, attributes=attributes)) as pages:
+            async for page in pages:
+                for product in page:
+                    yield product
+
+    async def download(
+        self, product: Product, folder: str | os.PathLike[str], *, layout: str = "flat"
+    ) -> Outcome:
+        """Bring one product into ``folder``, or find it there; its failure is in the outcome.
+
+        ``layout``: ``flat``, ``date``, or a template (see ``Layout``).
+        """
+        archive = await self._archive(folder, layout)
+        return await Keeper(archive, self._fetcher, self._observer).bring(product)
+
+    async def download_all(
+        self,
+        products: AsyncIterable[Product] | Iterable[Product],
+        folder: str | os.PathLike[str],
+        *,
+        layout: str = "flat",
+    ) -> AsyncGenerator[Outcome]:
+        """Bring products into ``folder``; outcomes come as they finish, in no order.
+
+        Downloads begin while ``products`` still comes in. One failure ends nothing. Leaving early
+        cancels what runs and keeps its part files.
+        """
+        archive = await self._archive(folder, layout)
+        keeper = Keeper(archive, self._fetcher, self._observer)
+        workers = self.settings.limits.workers
+        outcomes = run_pipeline(
+            self._announced(products),
+            keeper.bring,
+            workers=workers,
+            depth=workers * _QUEUED_PER_WORKER,
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
+
+    async def _announced(
+        self, products: AsyncIterable[Product] | Iterable[Product]
+    ) -> AsyncGenerator[Product]:
+        async for product in each(products):
+            self._observer(ProductQueued(product.id, product.name, product.size))
+            yield product
+
+    async def _archive(self, folder: str | os.PathLike[str], layout: str) -> Archive:
+        """The archive in ``folder``, locked at its first use until the client is closed."""
+        root = Path(folder).absolute()  # noqa: ASYNC240 (asks the disk for nothing)
+        wanted = Layout.parse(layout)
+        async with self._opening:
+            archive = self._archives.get(root)
+            if archive is None:
+                archive = Archive(root, wanted, self._pool)
+                await self._stack.enter_async_context(archive)
+                self._archives[root] = archive
+        if archive.layout != wanted:
+            raise SettingsError(f"{root} is in use with another layout, {archive.layout}.")
+        return archive

@@ -1,0 +1,66 @@
+"""The file system's errors made ours, and the few calls that need care. All of it blocks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from noa_async.errors import DestinationError, DestinationFull
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+    from pathlib import Path
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def blamed_on(path: Path) -> Generator[None]:
+    """Turn an OSError inside into a DestinationError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise destination_error(error, path) from error
+
+
+def destination_error(error: OSError, path: Path) -> DestinationError:
+    """What an OSError met at ``path`` means for the user."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return DestinationFull(
+            f"No room for {path}: {reason}.",
+            hint="Make room and start again: what has arrived is kept.",
+        )
+    if error.errno in {errno.ENOTDIR, errno.EEXIST}:
+        return DestinationError(
+            f"{path} cannot be a folder: a file is in the way.", hint="Name another folder."
+        )
+    return DestinationError(
+        f"{path} cannot be written: {reason}.",
+        hint="Check that the folder is there and that this user may write to it.",
+    )
+
+
+def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
+    """Write ``pieces`` one behind the other at ``offset``; how many bytes that were."""
+    expected = sum(map(len, pieces))
+    written = os.pwritev(descriptor, pieces, offset)
+    if written == expected:
+        return expected
+    # A short write is rare (a signal, a disk about to be full): go on flat from where it ended.
+    rest = memoryview(b"".join(pieces))[written:]
+    while rest:
+        written = os.pwrite(descriptor, rest, offset + expected - len(rest))
+        rest = rest[written:]
+    return expected
+
+
+def sync_folder(path: Path) -> None:
+    """Put a folder's entries, such as a fresh rename, on stable storage."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

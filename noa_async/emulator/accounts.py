@@ -1,0 +1,41 @@
+"""The token endpoint."""
+
+import asyncio
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from noa_async.emulator.answers import fault_answer
+from noa_async.emulator.faults import FaultKind
+from noa_async.emulator.mirror import Mirror, as_response, json_response
+from noa_async.emulator.tokens import GrantRefusedError
+
+
+async def token(mirror: Mirror, request: web.BaseRequest) -> web.Response:
+    """The answer to a token request: a form in, JSON out."""
+    mirror.stats.token_begins()
+    try:
+        body = await request.text()
+        await asyncio.sleep(mirror.settings.token_delay)
+        faults = mirror.faults.for_token(mirror.attempt("token"))
+        mirror.stats.faults += len(faults)
+        for fault in faults:
+            if fault.kind is FaultKind.TOKEN_SLOW:
+                await asyncio.sleep(fault.seconds)
+            answer = fault_answer(fault, trusted="", foreign="")
+            if answer is not None:
+                return as_response(answer)
+        return _granted(mirror, request, body)
+    finally:
+        mirror.stats.tokens_in_flight -= 1
+
+
+def _granted(mirror: Mirror, request: web.BaseRequest, body: str) -> web.Response:
+    if request.content_type != "application/x-www-form-urlencoded":
+        return json_response({"error": "HTTP 415 Unsupported Media Type"}, 415)
+    try:
+        response = json_response(mirror.issuer.answer(dict(parse_qsl(body))))
+    except GrantRefusedError as error:
+        return json_response(error.body, error.status)
+    response.headers["Cache-Control"] = "no-store"
+    return response

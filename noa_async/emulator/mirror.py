@@ -1,0 +1,103 @@
+"""What the handlers share: the mirror's state while it runs."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from noa_async.emulator.answers import Answer
+from noa_async.emulator.catalogue import Catalogue
+from noa_async.emulator.errors import RefusedError
+from noa_async.emulator.faults import NO_FAULTS, FaultPlan
+from noa_async.emulator.settings import EmulatorSettings
+from noa_async.emulator.stats import Stats
+from noa_async.emulator.tokens import TokenIssuer
+
+
+@dataclass(slots=True)
+class Mirror:
+    """Settings, catalogue, tokens, counters and what is under way."""
+
+    settings: EmulatorSettings
+    catalogue: Catalogue
+    issuer: TokenIssuer
+    stats: Stats
+    clock: Callable[[], float]
+    refuse: Callable[[float], None]
+    """Refuse connections for so many seconds."""
+    faults: FaultPlan = NO_FAULTS
+    base_url: str = ""
+    trusted_url: str = ""
+    foreign_url: str = ""
+    outage: bool = False
+    slots: Counter[str] = field(default_factory=Counter)
+    """Downloads that count against each user's quota now."""
+    attempts: Counter[str] = field(default_factory=Counter)
+    """Requests so far for each product's bytes, each page, the token."""
+    retrievals: dict[str, float] = field(default_factory=dict)
+    """When each offline product asked for will be there, by the clock."""
+
+    def attempt(self, what: str) -> int:
+        """Count one more request for it; the first is 1."""
+        self.attempts[what] += 1
+        return self.attempts[what]
+
+    def user(self, request: web.BaseRequest) -> str:
+        """Who asks. Raises RefusedError (401) without a token that holds."""
+        authorization = request.headers.get("Authorization")
+        user = self.issuer.user_of(authorization)
+        if user is None:
+            self.stats.unauthorised += 1
+            raise unauthorised(self.settings.realm, given=authorization is not None)
+        return user
+
+    def available(self, product_id: str) -> bool:
+        """Whether the bytes are online; an offline product asked for comes online in time."""
+        product = self.catalogue.get(product_id)
+        if product.online:
+            return True
+        due = self.retrievals.get(product_id)
+        if due is None or self.clock() < due:
+            return False
+        self.catalogue.update(product_id, online=True)
+        return True
+
+    def retrieve(self, product_id: str) -> None:
+        """Begin to bring an offline product back, unless that is under way."""
+        self.retrievals.setdefault(product_id, self.clock() + self.settings.retrieval_time)
+
+
+def unauthorised(realm: str, *, given: bool) -> RefusedError:
+    """The 401 of a request without a token, or with one that does not hold."""
+    challenge = f'Bearer realm="{realm}"' + (', error="invalid_token"' if given else "")
+    sentence = "Expired or invalid token." if given else "Authentication is required."
+    return RefusedError(401, sentence, {"WWW-Authenticate": challenge})
+
+
+def as_response(answer: Answer) -> web.Response:
+    """A short answer as aiohttp sends it."""
+    return web.Response(
+        status=answer.status,
+        text=answer.body,
+        content_type=answer.content_type,
+        headers=answer.headers,
+    )
+
+
+def json_response(data: object, status: int = 200) -> web.Response:
+    """JSON as the catalogue sends it."""
+    return web.Response(
+        body=json.dumps(data, ensure_ascii=False).encode("utf-8", "replace"),
+        status=status,
+        content_type="application/json",
+        charset="utf-8",
+    )
+
+
+def refusal(error: RefusedError) -> web.Response:
+    """A refusal in OData's form."""
+    response = json_response(error.body(), error.status)
+    response.headers.update(error.headers)
+    return response

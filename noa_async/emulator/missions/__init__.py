@@ -1,0 +1,5 @@
+"""The catalogue's products, mission by mission, made from a seed."""
+
+from noa_async.emulator.missions.population import make_products
+
+__all__ = ["make_products"]

@@ -1,0 +1,139 @@
+"""Which handler a request goes to, on the mirror itself and on the two store hosts."""
+
+import asyncio
+import re
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from noa_async.emulator.accounts import token
+from noa_async.emulator.downloads import product_bytes, serve
+from noa_async.emulator.errors import RefusedError
+from noa_async.emulator.mirror import Mirror, json_response, refusal
+from noa_async.emulator.options import check_target
+from noa_async.emulator.pages import (
+    order_product,
+    product_attributes,
+    product_count,
+    product_entry,
+    product_list,
+)
+from noa_async.emulator.settings import BASE_PATH
+
+_PRODUCT = re.compile(r"/Products\('?([^()'/]+)'?\)(/.*)?")
+_STORE = re.compile(r"/store/([^/]+)")
+_METADATA = """<?xml version="1.0" encoding="UTF-8"?>
+<edmx:Edmx Version="4.0" xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx">
+<edmx:DataServices><Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="OData.CSC">
+<EntityType Name="Product"><Key><PropertyRef Name="Id"/></Key>
+<Property Name="Id" Type="Edm.Guid" Nullable="false"/><Property Name="Name" Type="Edm.String"/>
+</EntityType><EntityContainer Name="Container">
+<EntitySet Name="Products" EntityType="OData.CSC.Product"/></EntityContainer>
+</Schema></edmx:DataServices></edmx:Edmx>
+"""
+
+
+async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamResponse:
+    """The mirror's own host: tokens, catalogue, bytes, and the control endpoint."""
+    path = unquote(request.raw_path.partition("?")[0])
+    if path.startswith("/_emulator/"):
+        return _control(mirror, request.method, path)
+    mirror.stats.requests += 1
+    await asyncio.sleep(mirror.settings.latency)
+    if mirror.outage:
+        return refusal(RefusedError(503, "Service Unavailable"))
+    try:
+        check_target(request.raw_path)
+        return await _routed(mirror, request, path)
+    except RefusedError as error:
+        return refusal(error)
+
+
+async def _routed(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    realm = mirror.settings.realm
+    if path == f"/auth/realms/{realm}/protocol/openid-connect/token":
+        _only(request, "POST")
+        return await token(mirror, request)
+    if not path.startswith(BASE_PATH):
+        raise RefusedError(404, "Not Found")
+    rest = path[len(BASE_PATH) :].rstrip("/")
+    one = _PRODUCT.fullmatch(rest)
+    if one:
+        return await _product(mirror, request, one.group(1).lower(), one.group(2) or "")
+    _only(request, "GET")
+    if mirror.settings.catalogue_auth:
+        mirror.user(request)
+    match rest:
+        case "/Products":
+            return await product_list(mirror, request)
+        case "/Products/$count":
+            return product_count(mirror, request)
+        case "/$metadata":
+            return web.Response(text=_METADATA, content_type="application/xml")
+        case "":
+            sets = [{"name": "Products", "kind": "EntitySet", "url": "Products"}]
+            return json_response({"@odata.context": "$metadata", "value": sets})
+    raise RefusedError(404, "Not Found")
+
+
+async def _product(
+    mirror: Mirror, request: web.BaseRequest, product_id: str, rest: str
+) -> web.StreamResponse:
+    if rest == "/$value":
+        _only(request, "GET", "HEAD")
+        return await product_bytes(mirror, request, product_id)
+    if rest == "/OData.CSC.Order":
+        _only(request, "POST")
+        mirror.user(request)
+        return order_product(mirror, product_id)
+    _only(request, "GET")
+    if mirror.settings.catalogue_auth:
+        mirror.user(request)
+    if rest == "/Attributes":
+        return product_attributes(mirror, product_id)
+    if rest:
+        raise RefusedError(404, "Not Found")
+    return await product_entry(mirror, request, product_id)
+
+
+def _only(request: web.BaseRequest, *methods: str) -> None:
+    if request.method not in methods:
+        raise RefusedError(405, "Method Not Allowed", {"Allow": ", ".join(methods)})
+
+
+def _control(mirror: Mirror, method: str, path: str) -> web.Response:
+    match method, path:
+        case "GET", "/_emulator/stats":
+            return json_response(mirror.stats.as_dict())
+        case "POST", "/_emulator/reset":
+            mirror.stats.reset()
+        case "POST", "/_emulator/revoke":
+            mirror.issuer.revoke()
+        case "POST", "/_emulator/outage/on" | "/_emulator/outage/off":
+            mirror.outage = path.endswith("on")
+        case _:
+            return web.Response(status=404)
+    return web.Response(status=204)
+
+
+async def store_answer(
+    mirror: Mirror, request: web.BaseRequest, *, trusted: bool
+) -> web.StreamResponse:
+    """A store host: the foreign one refuses tokens, the trusted one needs one."""
+    try:
+        return await _stored(mirror, request, trusted=trusted)
+    except RefusedError as error:
+        return refusal(error)
+
+
+async def _stored(mirror: Mirror, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:
+    if trusted:
+        mirror.user(request)
+    elif "Authorization" in request.headers:
+        mirror.stats.leaked_tokens += 1
+        raise RefusedError(400, "Only one auth mechanism allowed")
+    one = _STORE.fullmatch(request.raw_path.partition("?")[0])
+    if one is None or not mirror.catalogue.has(one.group(1)):
+        raise RefusedError(404, "Not Found")
+    _only(request, "GET", "HEAD")
+    return await serve(mirror, request, one.group(1))

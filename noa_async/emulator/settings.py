@@ -1,0 +1,100 @@
+"""What an emulated mirror is like: one frozen value, every field with its default."""
+
+import ssl
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from noa_async.emulator.faults import NO_FAULTS, FaultPlan
+
+EtagStyle = Literal["quoted", "unquoted", "none"]
+QuotaStyle = Literal["429", "403"]
+
+BASE_PATH = "/catalogue/odata/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorSettings:
+    """Everything that differs from one mirror to the next.
+
+    Sizes are bytes, times are seconds, rates are bytes per second.
+    """
+
+    products: int = 2000
+    """How many products the catalogue holds at the start."""
+    seed: int = 1
+    """The same seed gives the same catalogue and the same bytes, on every machine."""
+    mean_bytes: int = 2_000_000
+    """Mean product size; each product type keeps its own proportion to it."""
+    start: datetime = datetime(2026, 1, 5, tzinfo=UTC)
+    """First sensing time of the catalogue."""
+    end: datetime = datetime(2026, 2, 5, tzinfo=UTC)
+    """Sensing times lie before this."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0 takes any free port."""
+    tls: ssl.SSLContext | None = None
+
+    username: str = "demo"
+    password: str = field(default="demo", repr=False)
+    client_id: str = "mirror-client"
+    realm: str = "mirror"
+    token_life: float = 300.0
+    refresh_life: float = 1800.0
+    rotate_refresh: bool = True
+    """A refresh token works once; the answer brings the next one."""
+    issue_refresh: bool = True
+    max_wrong_passwords: int = 3
+    """After so many the account is locked, and the right password is refused as well."""
+    token_delay: float = 0.01
+    """A token answer takes so long, so that requests at the same time are seen as such."""
+    catalogue_auth: bool = True
+    """The catalogue asks for the token too, as the reference client sends it there."""
+
+    quota: int | None = None
+    """Parallel downloads per user; None is no limit."""
+    quota_style: QuotaStyle = "429"
+    slot_linger: float = 0.0
+    """A quota slot frees so long after its download ended."""
+    retry_after: str | None = None
+    """Retry-After of a 429 and of a 202: seconds or a date; None leaves it out."""
+    latency: float = 0.0
+    """Before each answer's head."""
+    rate: float | None = None
+    """Bytes per second of each connection; None is as fast as it goes."""
+
+    page_size: int = 50
+    """Entries a page where `$top` is not given."""
+    max_top: int = 1000
+    max_skip: int | None = None
+    """Past it nextLink silently is not there, and an explicit `$skip` is a 400."""
+    relative_links: bool = False
+    plus_links: bool = True
+    """Spaces in a nextLink stand as `+`, not as `%20`."""
+    name_filter: bool = False
+    """Filters on Name are a 400 at NOA; other sites of this software take them."""
+    undefined_order: bool = True
+    """Without `$orderby` each page has an order of its own, as real ones may."""
+
+    etag: EtagStyle = "quoted"
+    checksums: tuple[str, ...] = ("MD5",)
+    """Algorithms of an entry's `Checksum`: MD5, SHA-256, SHA3-256, SHA3-512, BLAKE3, ..."""
+    head_allowed: bool = True
+    """False answers HEAD with 405."""
+    range_limit: int | None = None
+    """A range that starts at or past it is ignored: the whole body comes with 200."""
+    if_range_from_zero: bool = False
+    """If-Range that does not match is answered by 206 from byte 0 (seen in the predecessor)."""
+    retrieval_time: float = 0.0
+    """How long an offline product takes from the first request until its bytes are there."""
+
+    faults: FaultPlan = NO_FAULTS
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end:
+            raise ValueError("the catalogue's start must lie before its end")
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("the catalogue's start and end need a time zone")
+        if self.products < 0 or self.mean_bytes < 1:
+            raise ValueError("products and mean_bytes cannot be negative")

@@ -1,0 +1,172 @@
+"""The error tree: each class says whose fault it is, whether trying again helps, which exit code.
+
+NoaError
+├── UsageError              exit 2   the caller's: what was asked for makes no sense
+│   ├── QueryError                   a rule, a time, an area, a filter
+│   └── SettingsError                an option, a variable, a configuration file
+├── CredentialsError        exit 3   the account's
+│   ├── CredentialsMissing           none were found
+│   └── CredentialsRefused           the service does not accept them
+├── ServiceError            exit 4   the service's, or the way to it
+│   ├── ServiceUnreachable           no connection, a broken one, silence     (retryable)
+│   ├── ServiceFault                 5xx, 429, or an answer that is no answer (retryable)
+│   └── ServiceRefused               a 4xx: it understood, and said no
+├── ProductError            exit 1   one product's: the others go on
+│   ├── TransferInterrupted          cut, stalled or short                    (retryable)
+│   ├── QuotaExceeded                too many at once or too much             (retryable)
+│   ├── ProductOffline               not on line yet; asked for               (retryable)
+│   ├── ProductUnavailable           the service will not give it
+│   └── ChecksumMismatch             arrived whole, but is not what the catalogue says
+└── DestinationError        exit 5   the disk's or the folder's
+    ├── DestinationFull
+    └── DestinationInUse
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class NoaError(Exception):
+    """Base of every error this library raises on purpose.
+
+    ``message`` says what happened and what it means; ``hint`` what to do (may be empty).
+    """
+
+    exit_code: ClassVar[int] = 1
+    """The command line ends with it where this error ends a run."""
+    retryable: ClassVar[bool] = False
+    """Whether the same request may succeed later."""
+    attempts: int = 0
+    """Requests for a product's bytes that were made before this was final."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class UsageError(NoaError):
+    """What was asked for makes no sense; nothing was sent."""
+
+    exit_code = 2
+
+
+class QueryError(UsageError):
+    """A rule, a time, an area or a filter that cannot be right."""
+
+
+class SettingsError(UsageError):
+    """An option, an environment variable or a configuration file that cannot be right."""
+
+
+class CredentialsError(NoaError):
+    """The account: no product can be fetched before this is mended."""
+
+    exit_code = 3
+
+
+class CredentialsMissing(CredentialsError):
+    """No user name and password were found anywhere."""
+
+
+class CredentialsRefused(CredentialsError):
+    """The service does not accept the user name and password."""
+
+
+class ServiceError(NoaError):
+    """The service, or the way to it.
+
+    ``retry_after`` is what the service asked for in seconds, where it did.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class ServiceUnreachable(ServiceError):
+    """No connection, a broken one, or silence."""
+
+    retryable = True
+
+
+class ServiceFault(ServiceError):
+    """A 5xx, a 429, or an answer that cannot be read: comes and goes."""
+
+    retryable = True
+
+
+class ServiceRefused(ServiceError):
+    """A 4xx: the service understood and said no. Asking again changes nothing."""
+
+
+class ProductError(NoaError):
+    """One product failed; the others go on.
+
+    ``retry_after`` is what the service asked for in seconds, where it did.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class TransferInterrupted(ProductError):
+    """The bytes stopped before the end."""
+
+    retryable = True
+
+
+class QuotaExceeded(ProductError):
+    """The service gives this account no more at the moment."""
+
+    retryable = True
+
+
+class ProductOffline(ProductError):
+    """The service has to fetch the product from its long-term store first."""
+
+    retryable = True
+
+
+class ProductUnavailable(ProductError):
+    """The service will not give this product: gone, forbidden, or not what it says.
+
+    ``may_pass`` where it deserves one more try: a product just published can be missing at first.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", may_pass: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.may_pass = may_pass
+
+
+class ChecksumMismatch(ProductError):
+    """The bytes arrived whole, but are not what the catalogue says.
+
+    ``expected`` and ``found`` are checksums as text, ``md5:...``.
+    """
+
+    def __init__(self, name: str, *, expected: str, found: str) -> None:
+        super().__init__(f"{name} arrived whole, but is {found}; the catalogue says {expected}.")
+        self.expected = expected
+        self.found = found
+
+
+class DestinationError(NoaError):
+    """The output folder cannot be written."""
+
+    exit_code = 5
+
+
+class DestinationFull(DestinationError):
+    """No room left on the disk."""
+
+
+class DestinationInUse(DestinationError):
+    """Another run holds the output folder."""

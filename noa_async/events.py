@@ -1,0 +1,123 @@
+"""What happens during a run, as typed messages.
+
+A progress bar, a log line and a metric are observers of the same events. An observer is called on
+the event loop's thread, often: it must return at once and must not raise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Status(StrEnum):
+    """How a product ended."""
+
+    DOWNLOADED = "downloaded"
+    """Fetched, whole, and its checksum is the catalogue's."""
+    PRESENT = "present"
+    """Was there and right; nothing was fetched."""
+    UNVERIFIED = "unverified"
+    """Arrived whole by size; the catalogue has no usable checksum for it."""
+    FAILED = "failed"
+    """Not there; the error says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenObtained:
+    """A token came: ``grant`` is ``password`` or ``refresh_token``, ``expires_in`` seconds."""
+
+    grant: str
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageListed:
+    """A page of the catalogue was read; both figures count from the start of the listing."""
+
+    pages: int
+    products: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageRetried:
+    """A page could not be read and is asked for again after ``delay`` seconds."""
+
+    attempt: int
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProductQueued:
+    """The listing put a product into the queue; ``size`` in bytes where the catalogue knows it."""
+
+    product_id: str
+    name: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStarted:
+    """A product's bytes begin to arrive at ``offset`` of ``total`` bytes (None: unknown)."""
+
+    product_id: str
+    name: str
+    attempt: int
+    offset: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAdvanced:
+    """``received`` more bytes of a product arrived."""
+
+    product_id: str
+    received: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRetried:
+    """An attempt failed; the next begins after ``delay`` seconds."""
+
+    product_id: str
+    name: str
+    attempt: int
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProductFinished:
+    """The last word on a product of this run; ``path`` is relative to the output folder."""
+
+    product_id: str
+    name: str
+    status: Status
+    path: str | None
+    size: int | None
+    attempts: int
+    error: str | None
+
+
+Event = (
+    TokenObtained
+    | PageListed
+    | PageRetried
+    | ProductQueued
+    | TransferStarted
+    | TransferAdvanced
+    | TransferRetried
+    | ProductFinished
+)
+
+
+class Observer(Protocol):
+    """Anything that wants to know: a function of one event."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+
+def ignore(_event: Event, /) -> None:
+    """Observe nothing."""

@@ -1,0 +1,228 @@
+"""Settings: frozen, with documented defaults; from arguments, the environment, a TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import random
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from noa_async.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A mirror: where it is and what it calls us. NOA's own by default."""
+
+    catalogue_url: str = "https://sentinels.space.noa.gr/catalogue/odata/v1/Products"
+    token_url: str = (
+        "https://sentinels.space.noa.gr/auth/realms/mirror/protocol/openid-connect/token"  # noqa: S105 (an address)
+    )
+    client_id: str = "mirror-client"
+    trusted_hosts: frozenset[str] = frozenset()
+    """Hosts beside the catalogue's own that get the token after a redirect (``host[:port]``)."""
+    page_size: int = 50
+    """Entries asked for at once; larger pages are slower at NOA."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds to wait for the service."""
+
+    connect: float = 30.0
+    """For a connection, TLS included."""
+    answer: float = 120.0
+    """From the request to the head of its answer: a page can take tens of seconds."""
+    stall: float = 60.0
+    """Between two bytes of a body; no byte for so long counts as a cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much at once."""
+
+    workers: int = 4
+    """Products fetched at the same time. NOA's quota is not published; its kin allow four."""
+    bandwidth: float | None = None
+    """Bytes a second for all workers together (None: no cap)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often and how soon to try again: exponential back-off with full jitter.
+
+    >>> RetryPolicy(base=1, cap=60).delay(3, draw=lambda: 0.5)
+    4.0
+    >>> RetryPolicy().delay(0, asked=7.0, draw=lambda: 0.5)
+    7.0
+    """
+
+    retries: int = 8
+    """Attempts after the first that may fail in a row; an attempt that brought bytes resets it."""
+    base: float = 1.0
+    """Seconds: the longest wait before the first retry; it doubles with each."""
+    cap: float = 60.0
+    """Seconds: no wait of our own choosing is longer."""
+
+    def delay(
+        self,
+        failures: int,
+        *,
+        asked: float | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> float:
+        """Seconds to wait after ``failures`` earlier failures in a row.
+
+        ``asked`` is the service's Retry-After in seconds: never less than that.
+        """
+        ours = draw() * min(self.cap, self.base * 2.0 ** min(failures, 32))
+        return max(ours, asked or 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All of it. ``Settings()`` is NOA's mirror with careful defaults."""
+
+    service: Service = field(default_factory=Service)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    ca_file: str | None = None
+    """A file of certificate authorities (PEM) to trust beside the system's."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """NOA's mirror, changed by ``NOA_*`` variables (``NOA_CATALOGUE_URL``, ...).
+
+        Raises SettingsError where a variable makes no sense.
+        """
+        return cls().with_values(environment_values(environ))
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """A copy changed by named values, the keys of ``KEYS``; None leaves a value as it is.
+
+        Raises SettingsError naming the key and the value that make no sense.
+        """
+        settings = self
+        for key, value in values.items():
+            if value is None:
+                continue
+            part, name, read = _known(key)
+            try:
+                good = read(value)
+            except (TypeError, ValueError) as error:
+                raise SettingsError(f"{key} is {value!r}: {error}.") from None
+            if part is None:
+                settings = replace(settings, **{name: good})
+            else:
+                group = replace(getattr(settings, part), **{name: good})
+                settings = replace(settings, **{part: group})
+        return settings
+
+
+def environment_values(environ: Mapping[str, str]) -> dict[str, str]:
+    """The settings that ``NOA_*`` variables give; empty ones count as absent."""
+    names = {key: f"NOA_{key.upper()}" for key in KEYS}
+    return {key: environ[name] for key, name in names.items() if environ.get(name)}
+
+
+def file_values(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a configuration file's ``[service]`` and ``[transfer]`` tables.
+
+    Raises SettingsError for a key that is not known.
+    """
+    values: dict[str, Any] = {}
+    for table in ("service", "transfer"):
+        content = document.get(table, {})
+        if not isinstance(content, dict):
+            raise SettingsError(f"{table} is {content!r}: it must be a table, [{table}].")
+        values |= content
+    for key in values:
+        _known(key)
+    return values
+
+
+_RATE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgt])(i?)b?|b?)\s*(?:/s|ps)?\s*", re.IGNORECASE)
+
+
+def byte_rate(value: str | float) -> float:
+    """Bytes a second from a number or a text with a unit.
+
+    >>> byte_rate("20M"), byte_rate("1.5MiB/s"), byte_rate(1000)
+    (20000000.0, 1572864.0, 1000.0)
+    """
+    if isinstance(value, str):
+        match = _RATE.fullmatch(value)
+        if not match:
+            raise ValueError("a rate is a number of bytes a second, such as 20M or 500KiB")
+        unit = (1024 if match[3] else 1000) ** (" kmgt".index((match[2] or " ").lower()))
+        value = float(match[1]) * unit
+    return _positive(value)
+
+
+def _positive(value: str | float) -> float:
+    number = float(value)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError("it must be a number above zero")
+    return number
+
+
+def _count(lowest: int, highest: int) -> Callable[[str | int], int]:
+    def read(value: str | int) -> int:
+        number = int(value)
+        if isinstance(value, float) or not lowest <= number <= highest:
+            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
+        return number
+
+    return read
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it must be an address such as https://host/path")
+    if parts.username or parts.password:
+        raise ValueError("credentials do not belong in an address")
+    return value.rstrip("/")
+
+
+def _hosts(value: str | list[str] | tuple[str, ...]) -> frozenset[str]:
+    names = re.split(r"[\s,]+", value) if isinstance(value, str) else value
+    hosts = frozenset(name.lower() for name in names if name)
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", host):
+            raise ValueError("a trusted host is a bare name such as download.example.org")
+    return hosts
+
+
+_READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
+    "catalogue_url": ("service", "catalogue_url", _url),
+    "token_url": ("service", "token_url", _url),
+    "client_id": ("service", "client_id", str),
+    "trusted_hosts": ("service", "trusted_hosts", _hosts),
+    "page_size": ("service", "page_size", _count(1, 1000)),
+    "workers": ("limits", "workers", _count(1, 256)),
+    "bandwidth": ("limits", "bandwidth", byte_rate),
+    "retries": ("retry", "retries", _count(0, 1000)),
+    "connect_timeout": ("timeouts", "connect", _positive),
+    "answer_timeout": ("timeouts", "answer", _positive),
+    "stall_timeout": ("timeouts", "stall", _positive),
+    "ca_file": (None, "ca_file", str),
+}
+KEYS = tuple(_READERS)
+"""Every setting that an argument, a variable or a file can give."""
+
+
+def _known(key: str) -> tuple[str | None, str, Callable[[Any], Any]]:
+    if key in _READERS:
+        return _READERS[key]
+    near = difflib.get_close_matches(key, _READERS, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(_READERS)}."
+    raise SettingsError(f"There is no setting {key!r}.", hint=hint)

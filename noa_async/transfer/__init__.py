@@ -1,0 +1,1 @@
+"""Fetching one product: decide, stream, hash, check."""

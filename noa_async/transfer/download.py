@@ -1,0 +1,202 @@
+"""Fetching one product into its part file: attempts, resumes, and the check at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from noa_async.catalogue.product import Checksum, Product
+from noa_async.errors import (
+    ChecksumMismatch,
+    NoaError,
+    ProductUnavailable,
+    ServiceUnreachable,
+    TransferInterrupted,
+)
+from noa_async.events import Observer, TransferAdvanced, TransferRetried, TransferStarted, ignore
+from noa_async.transfer.checksum import OWN, strongest
+from noa_async.transfer.limiter import Bandwidth
+from noa_async.transfer.resume import (
+    Append,
+    Complete,
+    Discard,
+    Head,
+    Inspect,
+    Refuse,
+    Restart,
+    Validator,
+    decide,
+    range_headers,
+    refusal,
+)
+from noa_async.transfer.sink import PartFile, Sink
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from noa_async.auth.session import AuthSession
+    from noa_async.catalogue.pages import Catalogue
+    from noa_async.settings import RetryPolicy
+    from noa_async.transport import Response
+
+_BATCH = 2 << 20
+_REFUSAL_BYTES = 4096
+_PASSING_WAIT = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A part file that holds the whole product, synced to disk."""
+
+    product: Product
+    """As the catalogue had it last."""
+    size: int
+    """Bytes."""
+    checksum: Checksum
+    """Taken of these bytes while they arrived."""
+    verified: bool
+    """Whether ``checksum`` is the catalogue's; False where that has none that is usable."""
+    attempts: int
+
+
+class Fetcher:
+    """Brings products into part files; one for all workers.
+
+    Error handling: ``fetch`` raises what ended it after all retries: a ProductError or ServiceError
+    for this product, a CredentialsError or DestinationError that will meet every product.
+    """
+
+    def __init__(
+        self,
+        session: AuthSession,
+        catalogue: Catalogue,
+        retry: RetryPolicy,
+        pool: ThreadPoolExecutor,
+        *,
+        bandwidth: Bandwidth | None = None,
+        observer: Observer = ignore,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._session = session
+        self._catalogue = catalogue
+        self._retry = retry
+        self._pool = pool
+        self._bandwidth = bandwidth or Bandwidth(None)
+        self._observer = observer
+        self._sleep = sleep
+
+    async def fetch(self, product: Product, path: Path) -> Fetched:
+        """Bring ``product`` into the part file ``path``, going on with what is there.
+
+        A wrong checksum makes us read the entry again and fetch once more from byte 0; a second one
+        raises ChecksumMismatch and leaves the bytes at ``path``.
+        """
+        try:
+            return await self._fetch_once(product, path)
+        except ChecksumMismatch as mismatch:
+            reason = mismatch.message
+        self._observer(TransferRetried(product.id, product.name, 1, 0.0, reason))
+        product = await self._catalogue.entry(product.id) or product
+        return await self._fetch_once(product, path)
+
+    async def _fetch_once(self, product: Product, path: Path) -> Fetched:
+        checksum = strongest(product.checksums)
+        part = PartFile(path, checksum.algorithm if checksum else OWN)
+        async with Sink(part, self._pool) as sink:
+            await sink.run(part.open, checksum and str(checksum))
+            attempts = await self._until_whole(product, checksum, sink)
+            found = Checksum(checksum.algorithm if checksum else OWN, part.digest())
+            if checksum is not None and found != checksum:
+                product = await self._catalogue.entry(product.id) or product
+                if found not in product.checksums:
+                    await sink.run(part.forget_note)  # no run goes on with these bytes
+                    raise ChecksumMismatch(product.name, expected=str(checksum), found=str(found))
+            await sink.run(part.seal)
+        return Fetched(product, part.state.length, found, checksum is not None, attempts)
+
+    async def _until_whole(self, product: Product, checksum: Checksum | None, sink: Sink) -> int:
+        """Attempt after attempt until all bytes are there; how many it took."""
+        attempt, failures, furthest, may_pass = 0, 0, sink.part.state.length, True
+        while True:
+            attempt += 1
+            try:
+                await self._attempt(product, checksum, sink, attempt)
+            except NoaError as error:
+                error.attempts = attempt
+                if sink.part.state.length > furthest:
+                    furthest, failures = sink.part.state.length, 0
+                asked = getattr(error, "retry_after", None)
+                if may_pass and isinstance(error, ProductUnavailable) and error.may_pass:
+                    may_pass, asked = False, min(_PASSING_WAIT, self._retry.cap)
+                elif not error.retryable or failures >= self._retry.retries:
+                    raise
+                delay = self._retry.delay(failures, asked=asked)
+                failures += 1
+                reason = error.message
+            else:
+                return attempt
+            self._observer(TransferRetried(product.id, product.name, attempt, delay, reason))
+            await self._sleep(delay)
+
+    async def _attempt(
+        self, product: Product, checksum: Checksum | None, sink: Sink, attempt: int
+    ) -> None:
+        part = sink.part
+        url = self._catalogue.value_url(product.id)
+        async with self._session.get(url, headers=range_headers(part.state)) as response:
+            head = Head.read(response.status, response.headers)
+            decision = decide(part.state, head, text_is_due=_is_text(product))
+            if isinstance(decision, Inspect):
+                decision = refusal(head, await response.peek(_REFUSAL_BYTES))
+            match decision:
+                case Refuse(error):
+                    raise error
+                case Complete():
+                    return
+                case Discard(reason):
+                    await sink.run(part.restart, Validator(), None, None)
+                    raise TransferInterrupted(f"The part cannot be gone on with: {reason}.")
+                case Restart(total):
+                    wanted = checksum and str(checksum)
+                    await sink.run(part.restart, head.validator, total, wanted)
+                case Append(total):
+                    part.expect(total)
+            state = part.state
+            self._observer(
+                TransferStarted(product.id, product.name, attempt, state.length, state.total)
+            )
+            await self._stream(product, response, sink)
+        await self._check_length(product, checksum, sink)
+
+    async def _stream(self, product: Product, response: Response, sink: Sink) -> None:
+        try:
+            async for pieces in response.batches(self._bandwidth.batch(_BATCH)):
+                received = sum(map(len, pieces))
+                await self._bandwidth.take(received)
+                await sink.write(pieces)
+                self._observer(TransferAdvanced(product.id, received))
+        except ServiceUnreachable as error:
+            raise TransferInterrupted(error.message) from error
+        finally:
+            await sink.drain()
+
+    async def _check_length(self, product: Product, checksum: Checksum | None, sink: Sink) -> None:
+        """Raise TransferInterrupted where the body ended, cleanly, but not at the product's end."""
+        part = sink.part
+        length, total = part.state.length, part.state.total
+        if total is None and not (checksum and part.digest() == checksum.value):
+            # No length from HTTP: the catalogue's tells an early end, though not a longer zip.
+            total = max(product.size or 0, length)
+        if total is None or length == total:
+            return
+        if length > total:
+            await sink.run(part.restart, Validator(), None, None)
+            raise TransferInterrupted(f"{length} bytes came where {total} were announced.")
+        raise TransferInterrupted(f"The body ended after {length} of {total} bytes.")
+
+
+def _is_text(product: Product) -> bool:
+    return (product.content_type or "").startswith(("text/", "application/xml", "application/json"))

@@ -1,0 +1,37 @@
+"""How one product ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from noa_async.events import Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from noa_async.catalogue.product import Product
+    from noa_async.errors import NoaError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The last word on a product: there and checked, or why not."""
+
+    product: Product
+    status: Status
+    path: Path | None = None
+    """Where it lies; None where it failed."""
+    bytes: int = 0
+    """Size of the file, 0 where it failed."""
+    checksum: str | None = None
+    """``md5:...`` as compared with the catalogue's; None where that has none that is usable."""
+    attempts: int = 0
+    """Requests for its bytes in this run; 0 where it was there."""
+    error: NoaError | None = None
+    """Why it failed."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the product is there."""
+        return self.status is not Status.FAILED

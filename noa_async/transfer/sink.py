@@ -1,0 +1,188 @@
+"""Socket to disk: a part file that is hashed while it is written, in a thread, off the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from noa_async.disk import blamed_on, write_all
+from noa_async.transfer.checksum import feed_file, hasher
+from noa_async.transfer.resume import PartState, Validator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+_T = TypeVar("_T")
+
+WORTH_RESUMING = 4 << 20
+"""Bytes: below it, what a later run could save does not pay for a note beside the part."""
+
+_MOST_PIECES = 512
+
+
+class PartFile:
+    """The bytes of one product that are there so far, and their hash.
+
+    A note beside the part (``<Id>.json``) keeps what a later run must know to go on with it: the
+    validator, the total, and the checksum the product had. All methods block; ``Sink`` calls them
+    in a thread.
+    """
+
+    def __init__(self, path: Path, algorithm: str) -> None:
+        self.path = path
+        self.state = PartState()
+        self._algorithm = algorithm
+        self._hash = hasher(algorithm)
+        self._descriptor = -1
+
+    def open(self, checksum: str | None) -> None:
+        """Open or make the part; what is there is gone on with where its note vouches for it.
+
+        ``checksum`` is the product's (None: none to check the whole by, so an old part is dropped:
+        after a power cut nothing could tell its bytes from zeros).
+        """
+        with blamed_on(self.path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self.path, flags, 0o644)
+            length = os.fstat(self._descriptor).st_size
+            known = self._read_note(checksum) if length and checksum else None
+            if known is None:
+                self._truncate()
+            else:
+                length = feed_file(self._descriptor, self._hash, length)
+                self.state = replace(known, length=length)
+
+    def restart(self, validator: Validator, total: int | None, checksum: str | None) -> None:
+        """Drop all bytes; those of another state of the product, or none, come next."""
+        with blamed_on(self.path):
+            self._truncate()
+            self._hash = hasher(self._algorithm)
+            self.state = PartState(0, validator, total)
+            if checksum and total is not None and total > WORTH_RESUMING:
+                note = asdict(validator) | {"total": total, "checksum": checksum}
+                self._note_path.write_text(json.dumps(note))
+            else:
+                self._note_path.unlink(missing_ok=True)
+
+    def expect(self, total: int | None) -> None:
+        """Take over the product's size where the answer tells it."""
+        self.state = replace(self.state, total=total or self.state.total)
+
+    def append(self, pieces: list[bytes]) -> None:
+        """Write and hash ``pieces`` at the end."""
+        length = self.state.length
+        with blamed_on(self.path):
+            for first in range(0, len(pieces), _MOST_PIECES):
+                some = pieces[first : first + _MOST_PIECES]
+                length += write_all(self._descriptor, some, length)
+                for piece in some:
+                    self._hash.update(piece)
+        self.state = replace(self.state, length=length)
+
+    def digest(self) -> str:
+        """The hash of all bytes so far, hexadecimal."""
+        return self._hash.hexdigest()
+
+    def seal(self) -> None:
+        """The bytes on stable storage, the file closed."""
+        with blamed_on(self.path):
+            os.fsync(self._descriptor)
+        self.close()
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            with suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1
+
+    def forget_note(self) -> None:
+        """The part is on its way to its place: no later run goes on with it."""
+        with blamed_on(self.path):
+            self._note_path.unlink(missing_ok=True)
+
+    @property
+    def _note_path(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    def _read_note(self, checksum: str) -> PartState | None:
+        """The state that the note tells of; None where it is not about this ``checksum``."""
+        try:
+            note = json.loads(self._note_path.read_text())
+            if note["checksum"] != checksum:
+                return None
+            validator = Validator(note["etag"], note["last_modified"])
+            return PartState(0, validator, int(note["total"]))
+        except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return None
+
+    def _truncate(self) -> None:
+        os.ftruncate(self._descriptor, 0)
+
+
+class Sink:
+    """A part file driven from the event loop: one thread job at a time, the next batch meanwhile.
+
+    Resources: an async context manager; leaving it waits for the job under way, even when
+    cancelled, and closes the file. What was written stays.
+    """
+
+    def __init__(self, part: PartFile, pool: ThreadPoolExecutor) -> None:
+        self.part = part
+        self._pool = pool
+        self._job: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        job, self._job = self._job, None
+        try:
+            if job is not None:
+                await _see_through(job)
+                job.exception()  # whoever leaves early has no use for it
+        finally:
+            self.part.close()
+
+    async def write(self, pieces: list[bytes]) -> None:
+        """Hand ``pieces`` to the thread; waits while it is still busy with those before.
+
+        Raises DestinationError for this batch or the one before.
+        """
+        await self.drain()
+        self._job = self._submit(self.part.append, pieces)
+
+    async def drain(self) -> None:
+        """Wait until all that was handed over is written."""
+        job, self._job = self._job, None
+        if job is not None:
+            await _see_through(job)
+            job.result()
+
+    async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Do ``work`` in the thread, after all writes before it."""
+        await self.drain()
+        job = self._submit(work, *arguments)
+        await _see_through(job)
+        return job.result()
+
+    def _submit(self, work: Callable[..., _T], *arguments: Any) -> asyncio.Future[_T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+
+async def _see_through(job: asyncio.Future[Any]) -> None:
+    """Wait for a thread's job to its end, however often we are cancelled: it uses our file."""
+    cancelled: asyncio.CancelledError | None = None
+    while not job.done():
+        try:
+            await asyncio.wait({job})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        job.exception()  # nobody else will ask for it
+        raise cancelled

@@ -1,0 +1,312 @@
+"""The one place that knows aiohttp: sessions, TLS, proxies, redirects, and its errors made ours.
+
+The token goes to the catalogue's own origin and to trusted hosts, over redirects too, and nowhere
+else. An address is sent byte for byte as it was given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import urllib.request
+from typing import TYPE_CHECKING, Self
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+
+    from noa_async.settings import Settings
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_READ_BUFFER = 1 << 20
+
+
+class Response:
+    """The head of an answer, and its body to be read once.
+
+    Resources: valid inside the ``async with`` that gave it; leaving early drops the connection.
+    """
+
+    __slots__ = ("_raw", "_stall", "url")
+
+    def __init__(self, raw: aiohttp.ClientResponse, stall: float) -> None:
+        self._raw = raw
+        self._stall = stall
+        self.url = str(raw.url)
+
+    @property
+    def status(self) -> int:
+        return self._raw.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Header fields; letter case of the names does not matter."""
+        return self._raw.headers
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises ServiceFault past ``limit`` bytes, ServiceUnreachable where it is cut or stalls.
+        """
+        body, ended = await self._gather(limit)
+        if not ended:
+            raise ServiceFault(
+                f"The answer of {_host(self.url)} is larger than {limit} bytes.",
+                hint="No page or token is that large; the service may be in trouble.",
+            )
+        return body
+
+    async def peek(self, limit: int) -> bytes:
+        """The body's first ``limit`` bytes, or as many as can be had; never raises for a cut."""
+        try:
+            body, _ = await self._gather(limit)
+        except ServiceUnreachable:
+            return b""
+        return body[:limit]
+
+    async def _gather(self, limit: int) -> tuple[bytes, bool]:
+        body = bytearray()
+        async for batch in self.batches(limit):
+            for piece in batch:
+                body += piece
+            if len(body) > limit:
+                return bytes(body), False
+        return bytes(body), True
+
+    async def batches(self, size: int) -> AsyncIterator[list[bytes]]:
+        """The body as lists of pieces, each list about ``size`` bytes, the last one shorter.
+
+        Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
+        byte comes for the stall time-out; what arrived before that is given first.
+        """
+        content = self._raw.content
+        pieces: list[bytes] = []
+        held = 0
+        try:
+            while True:
+                async with asyncio.timeout(self._stall):
+                    piece = await content.readany()
+                if not piece:
+                    break
+                pieces.append(piece)
+                held += len(piece)
+                if held >= size:
+                    yield pieces
+                    pieces, held = [], 0
+        except TimeoutError:
+            failure = f"no byte came from {_host(self.url)} for {self._stall:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            failure = f"{_host(self.url)} closed the connection early ({type(error).__name__})"
+        else:
+            failure = ""
+        if pieces:
+            yield pieces
+        if failure:
+            raise ServiceUnreachable(f"The answer broke off: {failure}.")
+
+
+class Transport:
+    """Connections to the service, kept and used again.
+
+    Resources: use as an async context manager, or call ``close``. Safe for many tasks at once.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._home = _origin(settings.service.catalogue_url)
+        self._session: aiohttp.ClientSession | None = None
+        self._proxies = urllib.request.getproxies()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def may_carry_token(self, url: str) -> bool:
+        """Whether ``url`` is the catalogue's origin, or a trusted host as safe as that."""
+        return token_may_go(url, self._home, self._settings.service.trusted_hosts)
+
+    @contextlib.asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Response]:
+        """Send a request and give the head of its answer; redirects of a GET are followed.
+
+        ``headers`` that set ``Accept-Encoding`` get the body as it was sent, undecoded.
+        Raises ServiceUnreachable, ServiceRefused (TLS, redirects) and, later, what ``Response``
+        raises. A status of 400 and above is an answer like any other.
+        """
+        raw = await self._send(method, url, token, headers or {}, form)
+        try:
+            yield Response(raw, self._settings.timeouts.stall)
+        finally:
+            # A body left unread costs the connection: reading a gigabyte to save it does not pay.
+            raw.close()
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        token: str | None,
+        headers: Mapping[str, str],
+        form: Mapping[str, str] | None,
+    ) -> aiohttp.ClientResponse:
+        for _ in range(_MOST_REDIRECTS + 1):
+            sent = CIMultiDict(headers)
+            if token is not None and self.may_carry_token(url):
+                sent["Authorization"] = f"Bearer {token}"
+            raw = await self._exchange(method, url, sent, form)
+            target = raw.headers.get("Location")
+            if form is not None or raw.status not in _REDIRECTS or not target:
+                return raw
+            raw.close()
+            url = urljoin(url, target)
+            if urlsplit(url).scheme not in {"http", "https"}:
+                raise ServiceRefused(f"{_host(str(raw.url))} redirects to no web address.")
+        raise ServiceRefused(f"{_host(url)} redirects more than {_MOST_REDIRECTS} times.")
+
+    async def _exchange(
+        self, method: str, url: str, headers: CIMultiDict[str], form: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        timeouts = self._settings.timeouts
+        host = _host(url)
+        try:
+            async with asyncio.timeout(timeouts.answer):
+                return await self._open().request(
+                    method,
+                    URL(url, encoded=True),
+                    headers=headers,
+                    data=form,
+                    allow_redirects=False,
+                    proxy=self._proxy(url),
+                    auto_decompress="Accept-Encoding" not in headers,
+                )
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise ServiceRefused(
+                f"The certificate of {host} is not trusted: {_certificate_reason(error)}.",
+                hint="Check the clock and the address; for a private authority name its file in "
+                "NOA_CA_FILE.",
+            ) from error
+        except aiohttp.ClientConnectorDNSError as error:
+            raise ServiceUnreachable(
+                f"The host name {host} is not known here.",
+                hint="Check the network connection and the address of the service.",
+            ) from error
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+            raise ServiceRefused(f"{url!r} is no address that can be asked.") from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ServiceUnreachable(
+                f"No connection to {host} within {timeouts.connect:g} s."
+            ) from error
+        except TimeoutError as error:
+            raise ServiceUnreachable(f"{host} gave no answer for {timeouts.answer:g} s.") from error
+        except (aiohttp.ClientError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise ServiceUnreachable(
+                f"No answer from {host}: {reason or str(error) or type(error).__name__}.",
+                hint="The service may be away, or a firewall or proxy is between.",
+            ) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            timeouts = self._settings.timeouts
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls()),
+                timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=_READ_BUFFER,
+                headers={"User-Agent": "noa-async"},
+            )
+        return self._session
+
+    def _tls(self) -> ssl.SSLContext | bool:
+        service = self._settings.service
+        if self._settings.ca_file is None:
+            addresses = (service.catalogue_url, service.token_url)
+            if all(address.startswith("http:") for address in addresses):
+                return True
+        context = ssl.create_default_context()
+        if self._settings.ca_file is not None:
+            try:
+                context.load_verify_locations(self._settings.ca_file)
+            except (OSError, ssl.SSLError) as error:
+                raise ServiceRefused(
+                    f"The certificate authorities in {self._settings.ca_file} cannot be read: "
+                    f"{error.strerror or error}.",
+                    hint="NOA_CA_FILE must name a PEM file.",
+                ) from error
+        return context
+
+    def _proxy(self, url: str) -> str | None:
+        parts = urlsplit(url)
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+        if proxy is None or urllib.request.proxy_bypass(parts.netloc):
+            return None
+        return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def token_may_go(url: str, home: tuple[str, str, int], trusted: frozenset[str]) -> bool:
+    """Whether a token that belongs to origin ``home`` may be sent to ``url``.
+
+    >>> home = ("https", "mirror.example", 443)
+    >>> token_may_go("https://mirror.example:443/x", home, frozenset())
+    True
+    >>> token_may_go("https://store.example/x", home, frozenset({"store.example"}))
+    True
+    >>> token_may_go("http://store.example/x", home, frozenset({"store.example"}))
+    False
+    """
+    scheme, host, port = _origin(url)
+    if (scheme, host, port) == home:
+        return True
+    if home[0] == "https" and scheme != "https":
+        return False
+    default = 443 if scheme == "https" else 80
+    return f"{host}:{port}" in trusted or (host in trusted and port == default)
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two absolute addresses share scheme, host and port."""
+    return _origin(one) == _origin(other)
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), _port(parts)
+
+
+def _port(parts: SplitResult) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        return -1
+    return port or (443 if parts.scheme == "https" else 80)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _certificate_reason(error: aiohttp.ClientConnectorCertificateError) -> str:
+    cause = error.certificate_error
+    return getattr(cause, "verify_message", "") or str(cause)
