@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _READ_BUFFER = 1 << 20
+_SUSPECT = 16 << 10
 
 
 class Response:
@@ -85,7 +86,8 @@ class Response:
         """The body as lists of pieces, each list about ``size`` bytes, the last one shorter.
 
         Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
-        byte comes for the stall time-out; what arrived before that is given first.
+        byte comes for the stall time-out. What arrived before that is given first, but for its
+        very end: servers are known to write an error text into a body before they cut it.
         """
         content = self._raw.content
         pieces: list[bytes] = []
@@ -107,6 +109,8 @@ class Response:
             failure = f"{_host(self.url)} closed the connection early ({type(error).__name__})"
         else:
             failure = ""
+        if failure:
+            pieces = _without_suspects(pieces + _unread(content))
         if pieces:
             yield pieces
         if failure:
@@ -263,6 +267,20 @@ class Transport:
         if proxy is None or urllib.request.proxy_bypass(parts.netloc):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _unread(content: aiohttp.StreamReader) -> list[bytes]:
+    """What had arrived before a cut: aiohttp raises the error ahead of giving it out."""
+    buffer = list(getattr(content, "_buffer", ()))
+    if buffer:
+        buffer[0] = buffer[0][getattr(content, "_buffer_offset", 0) :]
+    return buffer
+
+
+def _without_suspects(pieces: list[bytes]) -> list[bytes]:
+    """The pieces less the last 16 KiB, or less their last half where they are few."""
+    body = b"".join(pieces)
+    return [body[: len(body) - min(_SUSPECT, (len(body) + 1) // 2)]]
 
 
 def token_may_go(url: str, home: tuple[str, str, int], trusted: frozenset[str]) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from noa_async.disk import blamed_on, sync_folder
 from noa_async.errors import DestinationInUse
+from noa_async.transfer.sink import note_of
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
@@ -106,6 +107,7 @@ class LocalFolder:
         with blamed_on(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             part.replace(target)
+            note_of(part).unlink(missing_ok=True)
             sync_folder(target.parent)
             found = target.stat()
         return FileFacts(found.st_size, found.st_mtime_ns)

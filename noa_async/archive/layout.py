@@ -31,12 +31,14 @@ _FIELDS = (*_ATTRIBUTES, *_DATES, "name")
 
 # What the missions' names tell. Those of Sentinel-1 and 5P hold the absolute orbit, not this one.
 _CONVENTIONS = {
-    "SENTINEL-1": r"S1[A-Z]_(?P<product_type>[A-Z0-9]{2}_[A-Z]{3}[A-Z_]_(?P<level>\d)[SA])[A-Z]{2}_",
-    "SENTINEL-2": r"S2[A-Z]_(?P<product_type>MSI(?P<level>L\d[A-Z]))_"
+    "SENTINEL-1": r"S1[A-Z]_"
+    r"(?:(?P<product_type>[A-Z0-9]{2}_[A-Z]{3}[A-Z_]_(?P<level>\d)[A-Z])[A-Z]{2}_)?",
+    "SENTINEL-2": r"S2[A-Z]_(?:(?P<product_type>MSI(?P<level>L\d[A-Z]))_)?"
     r"(?:\d{8}T\d{6}_N\d{4}_R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})_)?",
-    "SENTINEL-3": r"S3[A-Z_]_(?P<product_type>[A-Z]{2}_(?P<level>\d)_[A-Z0-9_]{6})_"
+    "SENTINEL-3": r"S3[A-Z_]_(?:(?P<product_type>[A-Z]{2}_(?P<level>\d)_[A-Z0-9_]{6})_)?"
     r"(?:(?:\d{8}T\d{6}_){3}\d{4}_\d{3}_(?P<orbit>\d{3})_)?",
-    "SENTINEL-5P": r"S5P_[A-Z]{4}_(?P<product_type>(?P<level>L\d[A-Z]?)_{1,2}[A-Z0-9_]{6})_\d{8}T",
+    "SENTINEL-5P": r"S5P_"
+    r"(?:[A-Z]{4}_(?P<product_type>(?P<level>L\d[A-Z]?)_{1,2}[A-Z0-9_]{6})_\d{8}T)?",
 }
 _NAMES = [(platform, re.compile(pattern)) for platform, pattern in _CONVENTIONS.items()]
 _LEVEL = re.compile(r"(?:LEVEL-?|S2MSI|L)?(\d[A-Z]{0,2})", re.IGNORECASE)

@@ -26,6 +26,11 @@ WORTH_RESUMING = 4 << 20
 _MOST_PIECES = 512
 
 
+def note_of(part: Path) -> Path:
+    """Where the note about a part lies."""
+    return part.with_suffix(".json")
+
+
 class PartFile:
     """The bytes of one product that are there so far, and their hash.
 
@@ -66,9 +71,9 @@ class PartFile:
             self.state = PartState(0, validator, total)
             if checksum and total is not None and total > WORTH_RESUMING:
                 note = asdict(validator) | {"total": total, "checksum": checksum}
-                self._note_path.write_text(json.dumps(note))
+                note_of(self.path).write_text(json.dumps(note))
             else:
-                self._note_path.unlink(missing_ok=True)
+                note_of(self.path).unlink(missing_ok=True)
 
     def expect(self, total: int | None) -> None:
         """Take over the product's size where the answer tells it."""
@@ -104,16 +109,12 @@ class PartFile:
     def forget_note(self) -> None:
         """The part is on its way to its place: no later run goes on with it."""
         with blamed_on(self.path):
-            self._note_path.unlink(missing_ok=True)
-
-    @property
-    def _note_path(self) -> Path:
-        return self.path.with_suffix(".json")
+            note_of(self.path).unlink(missing_ok=True)
 
     def _read_note(self, checksum: str) -> PartState | None:
         """The state that the note tells of; None where it is not about this ``checksum``."""
         try:
-            note = json.loads(self._note_path.read_text())
+            note = json.loads(note_of(self.path).read_text())
             if note["checksum"] != checksum:
                 return None
             validator = Validator(note["etag"], note["last_modified"])

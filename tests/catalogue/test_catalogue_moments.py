@@ -139,8 +139,10 @@ def test_ranges(pair: Any, expected: str) -> None:
     [
         (
             ("2026-01-19", "2026-01-11"),
-            "content starts at 2026-01-19T00:00:00.000Z, after its end 2026-01-11T23:59:59.999Z: "
-            "nothing can match. Exchange the two.",
+            (
+                "content starts at 2026-01-19T00:00:00.000Z, after its end 2026-01-11T23:59:59.999Z: "
+                "nothing can match. Exchange the two."
+            ),
         ),
         (TimeRange(datetime(2026, 2, 1), datetime(2026, 1, 1)), "content starts at"),
         ("2026-01-11", "content is '2026-01-11', not a start and an end. Write content=("),

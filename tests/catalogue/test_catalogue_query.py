@@ -168,8 +168,10 @@ def test_the_reference_long_example_has_the_same_clauses() -> None:
         ),
         (
             Query(roi=["POINT(23 38)", "POINT(24 38)"]),
-            "(OData.CSC.Intersects(area=geography'SRID=4326;POINT(23 38)') or "
-            "OData.CSC.Intersects(area=geography'SRID=4326;POINT(24 38)'))",
+            (
+                "(OData.CSC.Intersects(area=geography'SRID=4326;POINT(23 38)') or "
+                "OData.CSC.Intersects(area=geography'SRID=4326;POINT(24 38)'))"
+            ),
         ),
         (Query(raw="Online eq true"), "(Online eq true)"),
         (Query(raw=["a eq 1 or b eq 2", "c eq ')'"]), "(a eq 1 or b eq 2) and (c eq ')')"),
@@ -178,8 +180,10 @@ def test_the_reference_long_example_has_the_same_clauses() -> None:
         (Query(everything=True), ""),
         (
             Query(rules=[S1], roi="POINT(23 38)", published=("2026-01-11", None), raw=["a eq 1"]),
-            f"(PublicationDate ge 2026-01-11T00:00:00.000Z) and (({S1_FILTER})) and "
-            "OData.CSC.Intersects(area=geography'SRID=4326;POINT(23 38)') and (a eq 1)",
+            (
+                f"(PublicationDate ge 2026-01-11T00:00:00.000Z) and (({S1_FILTER})) and "
+                "OData.CSC.Intersects(area=geography'SRID=4326;POINT(23 38)') and (a eq 1)"
+            ),
         ),
     ],
 )
@@ -226,7 +230,7 @@ def test_a_query_is_frozen_hashable_and_pickles() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: Query(), "no condition: it would match the whole mirror. Give it a rule"),
+        (Query, "no condition: it would match the whole mirror. Give it a rule"),
         (lambda: Query(content=(None, None)), "no condition"),
         (lambda: Query(limit=3), "no condition"),
         (lambda: Query.from_reference([], "", {}), "no condition"),

@@ -1,0 +1,68 @@
+"""The library as users hold it, against the emulator over real sockets."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings
+from noa_async.emulator import Emulator
+from noa_async.events import Event
+
+WHO = Credentials("demo", "demo", source="test")
+
+
+class Recorder:
+    """An observer that keeps every event."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event, /) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def settings_for(mirror: Emulator, *, workers: int = 4, **changes: object) -> Settings:
+    """Settings that lead to the emulator, with a back-off of milliseconds."""
+    service = Service(
+        catalogue_url=mirror.catalogue_url,
+        token_url=mirror.token_url,
+        trusted_hosts=frozenset({mirror.trusted_url.partition("://")[2]}),
+    )
+    quick = RetryPolicy(base=0.01, cap=0.05)
+    settings = Settings(service=service, limits=Limits(workers=workers), retry=quick)
+    return replace(settings, **changes)  # type: ignore[arg-type]
+
+
+def assert_right(mirror: Emulator, folder: Path, count: int) -> None:
+    """Every published file is a product's, byte for byte, and there are ``count`` of them."""
+    sums = {mirror.content(product.id).md5 for product in mirror.catalogue.products}
+    files = [file for file in folder.iterdir() if file.is_file()]
+    assert {hashlib.md5(file.read_bytes()).hexdigest() for file in files} <= sums
+    assert len(files) == count
+
+
+Connect = Callable[..., AbstractAsyncContextManager[NoaClient]]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def connect(recorder: Recorder) -> Connect:
+    """A client of an emulator; what happens goes to ``recorder``."""
+
+    def make(mirror: Emulator, **changes: object) -> NoaClient:
+        return NoaClient(settings_for(mirror, **changes), WHO, observer=recorder)
+
+    return make

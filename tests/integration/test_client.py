@@ -1,0 +1,330 @@
+"""Search, count and download as the README shows them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from noa_async import (
+    Credentials,
+    CredentialsRefused,
+    DestinationInUse,
+    MissionRule,
+    NoaClient,
+    Product,
+    Query,
+    QueryError,
+    Settings,
+    Status,
+)
+from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan, make_product
+from noa_async.events import PageListed, TokenObtained, TransferRetried, TransferStarted
+
+from .conftest import WHO, Connect, Recorder, assert_right, settings_for
+
+ALL = Query(everything=True)
+
+
+def small(**changes: object) -> EmulatorSettings:
+    return EmulatorSettings(**{"products": 40, "mean_bytes": 20_000} | changes)
+
+
+async def test_search_counts_lists_and_downloads(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small()) as mirror, connect(mirror) as noa:
+        assert await noa.count(ALL) == 40
+        found = [product async for product in noa.search(ALL)]
+        assert [product.sensing_start for product in found] == sorted(
+            product.sensing_start for product in found
+        )
+        assert {product.id for product in found} == {each.id for each in mirror.catalogue.products}
+
+        outcomes = [outcome async for outcome in noa.download_all(noa.search(ALL), tmp_path)]
+
+        assert [outcome.status for outcome in outcomes] == [Status.DOWNLOADED] * 40
+        assert_right(mirror, tmp_path, 40)
+        for outcome in outcomes:
+            assert outcome.path is not None
+            digest = hashlib.md5(outcome.path.read_bytes()).hexdigest()
+            assert outcome.checksum == f"md5:{digest}"
+            assert outcome.bytes == outcome.path.stat().st_size
+            assert outcome.attempts == 1
+
+
+async def test_what_is_there_is_not_fetched_again(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small()) as mirror:
+        for expected in (Status.DOWNLOADED, Status.PRESENT):
+            async with connect(mirror) as noa:
+                outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+            assert {outcome.status for outcome in outcomes} == {expected}
+        assert sum(map(len, mirror.stats.downloads.values())) == 40
+
+
+async def test_a_lost_ledger_costs_no_download(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small()) as mirror:
+        async with connect(mirror) as noa:
+            _ = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        for file in (tmp_path / ".noa-async").glob("ledger*"):
+            file.unlink()
+        mirror.stats.reset()
+        async with connect(mirror) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {outcome.status for outcome in outcomes} == {Status.PRESENT}
+        assert mirror.stats.downloads == {}
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone", "short"])
+async def test_a_damaged_file_is_fetched_again(
+    connect: Connect, tmp_path: Path, damage: str
+) -> None:
+    async with Emulator(small(products=3)) as mirror, connect(mirror) as noa:
+        first = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        victim = first[1].path
+        assert victim is not None
+        if damage == "changed":
+            victim.write_bytes(b"\0" * victim.stat().st_size)
+        elif damage == "short":
+            victim.write_bytes(victim.read_bytes()[:-1])
+        else:
+            victim.unlink()
+        again = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert sorted(each.status for each in again) == ["downloaded", "present", "present"]
+        assert_right(mirror, tmp_path, 3)
+
+
+async def test_two_products_of_one_name_lie_beside_each_other(
+    connect: Connect, tmp_path: Path
+) -> None:
+    async with Emulator(small(products=0)) as mirror, connect(mirror) as noa:
+        for number in range(2):
+            mirror.catalogue.add(make_product(id=f"{number}" * 8 + "-0000", name="S2A_X.SAFE"))
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        names = sorted(each.path.name for each in outcomes if each.path)
+        assert names[0] == "S2A_X.SAFE.zip"
+        assert names[1] in {"S2A_X_00000000.SAFE.zip", "S2A_X_11111111.SAFE.zip"}
+        again = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in again} == {Status.PRESENT}
+        assert_right(mirror, tmp_path, 2)
+
+
+async def test_a_foreign_file_in_the_way_is_put_aside(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small(products=1)) as mirror, connect(mirror) as noa:
+        [product] = [each async for each in noa.search(ALL)]
+        (tmp_path / product.name).write_text("not a product")
+        (tmp_path / f"{product.name}.zip").write_text("not a product")
+        outcome = await noa.download(product, tmp_path)
+        assert outcome.status is Status.DOWNLOADED
+        assert outcome.path is not None
+        assert hashlib.md5(outcome.path.read_bytes()).hexdigest() == mirror.content(product.id).md5
+        [aside] = (tmp_path / ".noa-async/quarantine").iterdir()
+        assert aside.read_text() == "not a product"
+
+
+async def test_one_failure_ends_nothing(connect: Connect, tmp_path: Path) -> None:
+    plan = FaultPlan((Fault(FaultKind.FORBIDDEN, index=5, times=None),))
+    async with Emulator(small(faults=plan)) as mirror, connect(mirror) as noa:
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        failed = [each for each in outcomes if not each.ok]
+        assert len(outcomes) == 40
+        assert [each.status for each in failed] == [Status.FAILED]
+        assert "403" in str(failed[0].error)
+        assert failed[0].attempts == 1
+        assert_right(mirror, tmp_path, 39)
+
+
+async def test_downloads_start_while_pages_still_come(
+    connect: Connect, recorder: Recorder, tmp_path: Path
+) -> None:
+    plan = FaultPlan((Fault(FaultKind.PAGE_SLOW, page=2, seconds=1.0),))
+    async with Emulator(small(products=150, faults=plan)) as mirror, connect(mirror) as noa:
+        _ = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+    kinds = [type(event) for event in recorder.events]
+    last_page = max(place for place, kind in enumerate(kinds) if kind is PageListed)
+    assert TransferStarted in kinds[:last_page]
+
+
+async def test_a_slow_consumer_holds_the_listing_back(
+    connect: Connect, recorder: Recorder, tmp_path: Path
+) -> None:
+    async with Emulator(small(products=500, mean_bytes=2000)) as mirror:
+        async with connect(mirror, workers=1) as noa:
+            outcomes = noa.download_all(noa.search(ALL), tmp_path)
+            await anext(outcomes)
+            async with asyncio.timeout(30):
+                while len(list(tmp_path.glob("*"))) < 9:  # what one worker may do unread
+                    await asyncio.sleep(0)
+            assert len(recorder.of(PageListed)) <= 2
+            await outcomes.aclose()
+
+
+async def test_leaving_early_leaves_parts_and_no_task(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small(products=8, mean_bytes=8_000_000, rate=20_000_000)) as mirror:
+        before = asyncio.all_tasks()
+        async with connect(mirror) as noa:
+            async for _ in noa.download_all(noa.search(ALL), tmp_path):
+                break
+        names = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}  # type: ignore[union-attr]
+        assert not {name for name in names if "noa_async.emulator" not in name} - {
+            "RequestHandler.start"
+        }
+        parts = [part.stat().st_size for part in tmp_path.glob(".noa-async/parts/*.part")]
+        assert sum(parts) > 0
+        mirror.stats.reset()
+        async with connect(mirror) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert all(each.ok for each in outcomes)
+        assert_right(mirror, tmp_path, 8)
+        whole = sum(mirror.content(product.id).size for product in mirror.catalogue.products)
+        assert mirror.stats.bytes_sent < whole - sum(parts) / 2
+
+
+async def test_an_error_in_the_source_is_raised(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small()) as mirror, connect(mirror) as noa:
+
+        async def broken() -> AsyncGenerator[Product]:
+            async for product in noa.search(ALL):
+                yield product
+                raise LookupError("the source is broken")
+
+        with pytest.raises(LookupError, match="source is broken"):
+            _ = [each async for each in noa.download_all(broken(), tmp_path)]
+
+
+async def test_a_token_life_of_three_seconds(
+    connect: Connect, recorder: Recorder, tmp_path: Path
+) -> None:
+    settings = small(products=200, mean_bytes=100_000, token_life=3.0, latency=0.25)
+    async with Emulator(settings) as mirror, connect(mirror, workers=8) as noa:
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+        assert mirror.stats.tokens_in_flight_peak == 1
+        assert mirror.stats.token_logins == 1
+        assert mirror.stats.token_refreshes >= 2
+        assert len(recorder.of(TokenObtained)) == 1 + mirror.stats.token_refreshes
+
+
+async def test_a_revoked_token_is_renewed_once(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small()) as mirror, connect(mirror, workers=8) as noa:
+        await noa.log_in()
+        mirror.revoke_tokens(refresh=True)
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+        assert (mirror.stats.token_logins, mirror.stats.tokens_in_flight_peak) == (2, 1)
+
+
+async def test_a_wrong_password_is_sent_once(tmp_path: Path) -> None:
+    async with Emulator(small()) as mirror:
+        who = Credentials("demo", "s3cret-wrong")
+        async with NoaClient(settings_for(mirror, workers=8), who) as noa:
+            products = [make_listed(number) for number in range(20)]
+            with pytest.raises(CredentialsRefused) as caught:
+                _ = [each async for each in noa.download_all(products, tmp_path)]
+            with pytest.raises(CredentialsRefused):
+                await noa.count(ALL)
+        assert mirror.stats.wrong_passwords == 1
+        assert "s3cret" not in f"{caught.value!r} {caught.value} {noa!r} {noa.settings!r}"
+
+
+def make_listed(number: int) -> Product:
+    return Product(id=f"id-{number}", name=f"S2A_{number}.SAFE.zip")
+
+
+async def test_a_cut_is_resumed_with_if_range(
+    connect: Connect, recorder: Recorder, tmp_path: Path
+) -> None:
+    plan = FaultPlan((Fault(FaultKind.CUT, at=0.5),))
+    async with Emulator(small(products=4, mean_bytes=3_000_000, faults=plan)) as mirror:
+        async with connect(mirror) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert [(each.status, each.attempts) for each in outcomes] == [("downloaded", 2)] * 4
+        assert len(recorder.of(TransferRetried)) == 4
+        for deliveries in mirror.stats.downloads.values():
+            assert deliveries[1].status == 206
+        whole = sum(mirror.content(product.id).size for product in mirror.catalogue.products)
+        assert mirror.stats.bytes_sent < 1.15 * whole
+        assert_right(mirror, tmp_path, 4)
+
+
+@pytest.mark.parametrize("algorithms", [("SHA-256",), ("SHA3-256", "MD5"), ("MD5", "BLAKE3")])
+async def test_the_strongest_checksum_is_checked(
+    connect: Connect, tmp_path: Path, algorithms: tuple[str, ...]
+) -> None:
+    expected = {"SHA-256": "sha256", "SHA3-256": "sha3-256", "BLAKE3": "blake3"}
+    async with Emulator(small(products=3, checksums=algorithms)) as mirror, connect(mirror) as noa:
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+    [strongest] = [expected[name] for name in algorithms if name in expected]
+    assert {str(each.checksum).partition(":")[0] for each in outcomes} == {strongest}
+    assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+
+
+async def test_without_a_checksum_it_is_unverified(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small(products=3, checksums=())) as mirror:
+        for attempts in (1, 0):
+            async with connect(mirror) as noa:
+                outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+            assert {(each.status, each.attempts, each.checksum) for each in outcomes} == {
+                (Status.UNVERIFIED, attempts, None)
+            }
+
+
+async def test_a_folder_in_use_is_refused(connect: Connect, tmp_path: Path) -> None:
+    async with (
+        Emulator(small(products=1)) as mirror,
+        connect(mirror) as one,
+        connect(mirror) as two,
+    ):
+        [product] = [each async for each in one.search(ALL)]
+        await one.download(product, tmp_path)
+        with pytest.raises(DestinationInUse, match="in use by another run"):
+            await two.download(product, tmp_path)
+
+
+async def test_the_same_product_twice_at_once_is_fetched_once(
+    connect: Connect, tmp_path: Path
+) -> None:
+    async with Emulator(small(products=1)) as mirror, connect(mirror) as noa:
+        [product] = [each async for each in noa.search(ALL)]
+        outcomes = await asyncio.gather(*(noa.download(product, tmp_path) for _ in range(5)))
+        assert sorted(each.status for each in outcomes) == ["downloaded"] + ["present"] * 4
+        assert len(mirror.stats.downloads[product.id]) == 1
+
+
+async def test_bandwidth_caps_the_sum(tmp_path: Path) -> None:
+    async with Emulator(small(products=8, mean_bytes=500_000)) as mirror:
+        settings = settings_for(mirror).with_values({"bandwidth": "4M"})
+        whole = sum(mirror.content(product.id).size for product in mirror.catalogue.products)
+        started = asyncio.get_running_loop().time()
+        async with NoaClient(settings, WHO) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        took = asyncio.get_running_loop().time() - started
+        assert all(each.ok for each in outcomes)
+        assert took > 0.8 * (whole / 4e6) - 0.25
+
+
+def test_a_query_for_everything_must_be_meant() -> None:
+    with pytest.raises(QueryError, match="everything"):
+        Query()
+
+
+async def test_the_library_example_of_the_design(connect: Connect, tmp_path: Path) -> None:
+    query = Query(
+        rules=[MissionRule(platform="SENTINEL-2", product_type=["S2MSI2A"], cloud_max=20)],
+        roi="POLYGON((14.72 41.46, 22.19 41.46, 22.19 37.62, 14.72 37.62, 14.72 41.46))",
+        content=("2026-01-11", "2026-01-19"),
+        published=("2026-01-11", "2026-01-19"),
+    )
+    async with Emulator(EmulatorSettings(mean_bytes=5000)) as mirror, connect(mirror) as noa:
+        count = await noa.count(query)
+        assert count > 10
+        outcomes = [each async for each in noa.download_all(noa.search(query), tmp_path)]
+        assert len(outcomes) == count
+        assert_right(mirror, tmp_path, count)
+
+
+def test_from_env_is_noas_mirror() -> None:
+    noa = NoaClient.from_env({"NOA_WORKERS": "7"})
+    assert noa.settings == Settings().with_values({"workers": 7})
+    assert noa.settings.service.catalogue_url.startswith("https://sentinels.space.noa.gr/")
