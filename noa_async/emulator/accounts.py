@@ -1,6 +1,7 @@
 """The token endpoint."""
 
 import asyncio
+import base64
 from urllib.parse import parse_qsl
 
 from aiohttp import web
@@ -34,8 +35,21 @@ def _granted(mirror: Mirror, request: web.BaseRequest, body: str) -> web.Respons
     if request.content_type != "application/x-www-form-urlencoded":
         return json_response({"error": "HTTP 415 Unsupported Media Type"}, 415)
     try:
-        response = json_response(mirror.issuer.answer(dict(parse_qsl(body))))
+        form = _basic_client(request.headers.get("Authorization", "")) | dict(parse_qsl(body))
+        response = json_response(mirror.issuer.answer(form))
     except GrantRefusedError as error:
         return json_response(error.body, error.status)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def _basic_client(authorization: str) -> dict[str, str]:
+    """The client id of a Basic header, which Keycloak takes as well as the form's."""
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return {}
+    try:
+        client_id, _, _ = base64.b64decode(value, validate=True).decode().partition(":")
+    except ValueError:
+        return {}
+    return {"client_id": client_id}

@@ -150,6 +150,11 @@ class Emulator:
         """
         self._refuse(seconds)
 
+    async def reopened(self) -> None:
+        """Wait until connections are accepted again."""
+        if self._reopening is not None:
+            await asyncio.wait([self._reopening])
+
     def _refuse(self, seconds: float) -> None:
         if self._reopening is not None and not self._reopening.done():
             return

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,8 +27,9 @@ from noa_async import (
     Status,
 )
 
-nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-pytestmark = pytest.mark.skipif(nginx is None, reason="nginx is not installed (nginx-light)")
+from .parts import needed
+
+nginx = needed("nginx", "Debian's nginx-light", also_in="/usr/sbin")
 
 ALL = Query(everything=True)
 CONFIG = """
@@ -109,7 +109,6 @@ def _entry(key: str, content: bytes) -> dict[str, object]:
 
 @asynccontextmanager
 async def serving(site: Site) -> AsyncIterator[None]:
-    assert nginx is not None
     process = await asyncio.create_subprocess_exec(
         nginx, "-e", str(site.root / "error.log"), "-p", str(site.root),
         "-c", str(site.root / "nginx.conf"),
