@@ -20,8 +20,9 @@ from noa_async.errors import SettingsError
 from noa_async.events import Observer, ProductQueued, ignore
 from noa_async.pipeline import each, run_pipeline
 from noa_async.settings import Settings
-from noa_async.transfer.download import Fetcher
-from noa_async.transfer.limiter import Bandwidth
+from noa_async.transfer.download import Fetcher, Traffic
+from noa_async.transfer.health import Health
+from noa_async.transfer.limiter import Bandwidth, Slots
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ class NoaClient:
             self._catalogue,
             retry,
             self._pool,
-            bandwidth=Bandwidth(self.settings.limits.bandwidth),
+            Traffic(
+                Slots(workers),
+                Bandwidth(self.settings.limits.bandwidth),
+                Health(self._catalogue.probe, suspicious=max(3, workers)),
+            ),
             observer=self._observer,
         )
         return self

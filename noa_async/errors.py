@@ -106,6 +106,10 @@ class ServiceRefused(ServiceError):
     """A 4xx: the service understood and said no. Asking again changes nothing."""
 
 
+class ServiceAway(ServiceError):
+    """The service has failed for so long, for all products, that the run ends."""
+
+
 class ProductError(NoaError):
     """One product failed; the others go on.
 

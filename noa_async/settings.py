@@ -58,9 +58,9 @@ class Limits:
 class RetryPolicy:
     """How often and how soon to try again: exponential back-off with full jitter.
 
-    >>> RetryPolicy(base=1, cap=60).delay(3, draw=lambda: 0.5)
+    >>> RetryPolicy(base=1, cap=60).delay(4, draw=lambda: 0.5)
     4.0
-    >>> RetryPolicy().delay(0, asked=7.0, draw=lambda: 0.5)
+    >>> RetryPolicy().delay(1, asked=7.0, draw=lambda: 0.5)
     7.0
     """
 
@@ -70,6 +70,12 @@ class RetryPolicy:
     """Seconds: the longest wait before the first retry; it doubles with each."""
     cap: float = 60.0
     """Seconds: no wait of our own choosing is longer."""
+    longest_wait: float = 3600.0
+    """Seconds: a service that asks for a longer wait is not waited for."""
+
+    def allows(self, failures: int, *, asked: float | None = None) -> bool:
+        """Whether to try again after ``failures`` in a row; ``asked`` as for ``delay``."""
+        return failures <= self.retries and (asked or 0.0) <= self.longest_wait
 
     def delay(
         self,
@@ -78,11 +84,11 @@ class RetryPolicy:
         asked: float | None = None,
         draw: Callable[[], float] = random.random,
     ) -> float:
-        """Seconds to wait after ``failures`` earlier failures in a row.
+        """Seconds to wait before the next attempt, after ``failures`` in a row.
 
         ``asked`` is the service's Retry-After in seconds: never less than that.
         """
-        ours = draw() * min(self.cap, self.base * 2.0 ** min(failures, 32))
+        ours = draw() * min(self.cap, self.base * 2.0 ** min(failures - 1, 32))
         return max(ours, asked or 0.0)
 
 

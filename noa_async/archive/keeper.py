@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from noa_async.errors import ChecksumMismatch, CredentialsError, DestinationError, NoaError
+from noa_async.errors import (
+    ChecksumMismatch,
+    CredentialsError,
+    DestinationError,
+    NoaError,
+    ServiceAway,
+)
 from noa_async.events import Observer, ProductFinished, ignore
 
 if TYPE_CHECKING:
@@ -17,8 +23,8 @@ if TYPE_CHECKING:
 class Keeper:
     """Brings products home. Safe for many tasks at once.
 
-    Error handling: what concerns one product becomes a failed Outcome; CredentialsError and
-    DestinationError concern all of them and are raised.
+    Error handling: what concerns one product becomes a failed Outcome; CredentialsError,
+    DestinationError and ServiceAway concern all of them and are raised.
     """
 
     def __init__(self, archive: Archive, fetcher: Fetcher, observer: Observer = ignore) -> None:
@@ -48,7 +54,7 @@ class Keeper:
         try:
             fetched = await self._fetcher.fetch(product, part)
             return await self._archive.admit(fetched, part)
-        except (CredentialsError, DestinationError):
+        except (CredentialsError, DestinationError, ServiceAway):
             raise
         except ChecksumMismatch as error:
             where = await self._archive.quarantine(part)

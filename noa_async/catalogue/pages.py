@@ -75,6 +75,10 @@ class Catalogue:
             raise ServiceFault("The catalogue did not say how many products match.")
         return count if query.limit is None else min(count, query.limit)
 
+    async def probe(self) -> None:
+        """Ask for as little as can be, with all retries. Raises ServiceError where none helps."""
+        await self._page(self._url({"$top": "1"}))
+
     async def entry(self, product_id: str) -> Product | None:
         """The product as the catalogue has it now; None where it is gone."""
         url = f"{self._service.catalogue_url}({product_id})"
@@ -164,11 +168,11 @@ class Catalogue:
             try:
                 return await self._ask(url)
             except NoaError as error:
-                if not error.retryable or failures >= self._retry.retries:
-                    raise
-                asked = getattr(error, "retry_after", None)
-                delay = self._retry.delay(failures, asked=asked)
                 failures += 1
+                asked = getattr(error, "retry_after", None)
+                if not error.retryable or not self._retry.allows(failures, asked=asked):
+                    raise
+                delay = self._retry.delay(failures, asked=asked)
                 self._observer(PageRetried(failures, delay, error.message))
             await self._sleep(delay)
 

@@ -10,7 +10,7 @@ from noa_async.emulator.filters import PROPERTIES, compile_filter
 from noa_async.emulator.product import Product
 
 _CACHED_LISTS = 32
-_CACHED_CONTENTS = 4096
+_CACHED_CONTENTS = 1024
 
 
 class Catalogue:
@@ -21,6 +21,7 @@ class Catalogue:
         self._products: dict[str, Product] = {}
         self._lists: OrderedDict[tuple[object, ...], list[Product]] = OrderedDict()
         self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
+        self._checksums: dict[tuple[str, int], dict[str, str]] = {}
         self._arrived = 0
         for product in products:
             self.add(product)
@@ -48,13 +49,12 @@ class Catalogue:
         placed = replace(product, index=self._arrived)
         self._arrived += 1
         self._products[placed.id] = placed
-        self._changed()
+        self._lists.clear()
         return placed
 
     def remove(self, product_id: str) -> None:
         """Take a product away. Raises KeyError."""
-        del self._products[product_id]
-        self._changed()
+        self._forget(self._products.pop(product_id))
 
     def replace(self, product_id: str, *, size: int | None = None, **changes: object) -> Product:
         """Other bytes under the same Id: new ETag, checksum and ModificationDate.
@@ -69,22 +69,23 @@ class Catalogue:
             **changes,
         }
         self._products[product_id] = replace(old, **fields)  # type: ignore[arg-type]
-        self._changed()
+        self._forget(old)
         return self._products[product_id]
 
     def update(self, product_id: str, **changes: object) -> Product:
-        """Another entry for the same bytes, such as `online=True`."""
-        product = replace(self._products[product_id], **changes)  # type: ignore[arg-type]
-        self._products[product_id] = product
-        self._contents.pop((product_id, product.revision), None)
-        self._changed()
-        return product
+        """Another entry in the same revision, such as `online=True`."""
+        old = self._products[product_id]
+        self._products[product_id] = replace(old, **changes)  # type: ignore[arg-type]
+        self._forget(old)
+        return self._products[product_id]
 
     def content(self, product_id: str) -> Content:
         """The bytes behind an Id, in their present revision. Raises KeyError."""
         product = self._products[product_id]
         key = (product_id, product.revision)
-        content = self._contents.pop(key, None) or Content(product, self._seed)
+        content = self._contents.pop(key, None)
+        if content is None:
+            content = Content(product, self._seed, self._checksums.setdefault(key, {}))
         self._contents[key] = content
         if len(self._contents) > _CACHED_CONTENTS:
             self._contents.popitem(last=False)
@@ -113,5 +114,8 @@ class Catalogue:
             self._lists.move_to_end(key)
         return found
 
-    def _changed(self) -> None:
+    def _forget(self, product: Product) -> None:
+        """Drop what was computed from a product that has changed."""
         self._lists.clear()
+        for known in (self._contents, self._checksums):
+            known.pop((product.id, product.revision), None)

@@ -46,10 +46,13 @@ class _Segment:
 class Content:
     """The bytes of one product in one revision, readable at any offset."""
 
-    def __init__(self, product: Product, seed: int) -> None:
+    def __init__(
+        self, product: Product, seed: int, checksums: dict[str, str] | None = None
+    ) -> None:
+        """`checksums` keeps what was computed beyond the life of this object."""
         self._product = product
         self._seed = seed
-        self._checksums: dict[str, str] = {}
+        self._checksums = {} if checksums is None else checksums
 
     @property
     def size(self) -> int:

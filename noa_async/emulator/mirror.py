@@ -32,6 +32,8 @@ class Mirror:
     trusted_url: str = ""
     foreign_url: str = ""
     outage: bool = False
+    busy: set[object] = field(default_factory=set)
+    """Connections with a request under way."""
     slots: Counter[str] = field(default_factory=Counter)
     """Downloads that count against each user's quota now."""
     attempts: Counter[str] = field(default_factory=Counter)

@@ -35,6 +35,14 @@ _METADATA = """<?xml version="1.0" encoding="UTF-8"?>
 
 async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamResponse:
     """The mirror's own host: tokens, catalogue, bytes, and the control endpoint."""
+    mirror.busy.add(request.protocol)
+    try:
+        return await _answered(mirror, request)
+    finally:
+        mirror.busy.discard(request.protocol)
+
+
+async def _answered(mirror: Mirror, request: web.BaseRequest) -> web.StreamResponse:
     path = unquote(request.raw_path.partition("?")[0])
     if path.startswith("/_emulator/"):
         return _control(mirror, request.method, path)

@@ -160,7 +160,10 @@ class Emulator:
             return
         self._doors[0].close()
         for connection in self._servers[0].connections:
-            connection.close()  # once its present answer is out
+            if connection in self._mirror.busy:
+                connection.close()  # once its present answer is out
+            else:
+                connection.force_close()
         self._reopening = asyncio.create_task(self._reopen(seconds))
 
     async def _reopen(self, seconds: float) -> None:

@@ -92,9 +92,9 @@ class EmulatorSettings:
     faults: FaultPlan = NO_FAULTS
 
     def __post_init__(self) -> None:
-        if self.start >= self.end:
-            raise ValueError("the catalogue's start must lie before its end")
         if self.start.tzinfo is None or self.end.tzinfo is None:
             raise ValueError("the catalogue's start and end need a time zone")
+        if self.start >= self.end:
+            raise ValueError("the catalogue's start must lie before its end")
         if self.products < 0 or self.mean_bytes < 1:
             raise ValueError("products and mean_bytes cannot be negative")

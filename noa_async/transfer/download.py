@@ -10,13 +10,14 @@ from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
     ChecksumMismatch,
     NoaError,
-    ProductUnavailable,
+    ProductOffline,
+    QuotaExceeded,
     ServiceUnreachable,
     TransferInterrupted,
 )
 from noa_async.events import Observer, TransferAdvanced, TransferRetried, TransferStarted, ignore
+from noa_async.transfer.budget import Budget
 from noa_async.transfer.checksum import OWN, strongest
-from noa_async.transfer.limiter import Bandwidth
 from noa_async.transfer.resume import (
     Append,
     Complete,
@@ -40,11 +41,12 @@ if TYPE_CHECKING:
     from noa_async.auth.session import AuthSession
     from noa_async.catalogue.pages import Catalogue
     from noa_async.settings import RetryPolicy
+    from noa_async.transfer.health import Health
+    from noa_async.transfer.limiter import Bandwidth, Slots
     from noa_async.transport import Response
 
 _BATCH = 2 << 20
 _REFUSAL_BYTES = 4096
-_PASSING_WAIT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,20 @@ class Fetched:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What all workers share."""
+
+    slots: Slots
+    bandwidth: Bandwidth
+    health: Health
+
+
 class Fetcher:
     """Brings products into part files; one for all workers.
 
     Error handling: ``fetch`` raises what ended it after all retries: a ProductError or ServiceError
-    for this product, a CredentialsError or DestinationError that will meet every product.
+    for this product; a CredentialsError, DestinationError or ServiceAway that meets every product.
     """
 
     def __init__(
@@ -75,8 +86,8 @@ class Fetcher:
         catalogue: Catalogue,
         retry: RetryPolicy,
         pool: ThreadPoolExecutor,
+        traffic: Traffic,
         *,
-        bandwidth: Bandwidth | None = None,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -84,7 +95,7 @@ class Fetcher:
         self._catalogue = catalogue
         self._retry = retry
         self._pool = pool
-        self._bandwidth = bandwidth or Bandwidth(None)
+        self._traffic = traffic
         self._observer = observer
         self._sleep = sleep
 
@@ -119,24 +130,31 @@ class Fetcher:
 
     async def _until_whole(self, product: Product, checksum: Checksum | None, sink: Sink) -> int:
         """Attempt after attempt until all bytes are there; how many it took."""
-        attempt, failures, furthest, may_pass = 0, 0, sink.part.state.length, True
+        part, health = sink.part, self._traffic.health
+        budget = Budget(self._retry, part.state.length)
+        attempt = 0
         while True:
+            await health.ready()
             attempt += 1
+            before, others = part.state.length, health.successes
             try:
                 await self._attempt(product, checksum, sink, attempt)
             except NoaError as error:
                 error.attempts = attempt
-                if sink.part.state.length > furthest:
-                    furthest, failures = sink.part.state.length, 0
-                asked = getattr(error, "retry_after", None)
-                if may_pass and isinstance(error, ProductUnavailable) and error.may_pass:
-                    may_pass, asked = False, min(_PASSING_WAIT, self._retry.cap)
-                elif not error.retryable or failures >= self._retry.retries:
+                if part.state.length > before:
+                    health.succeeded()
+                elif error.retryable and not isinstance(error, QuotaExceeded | ProductOffline):
+                    health.failed()
+                if isinstance(error, QuotaExceeded) and health.successes > others:
+                    budget.renew()  # the quota was somebody's of ours
+                delay = budget.after(error, part.state.length)
+                if delay is None:
+                    if error.retryable:
+                        health.gave_up(error)
                     raise
-                delay = self._retry.delay(failures, asked=asked)
-                failures += 1
                 reason = error.message
             else:
+                health.succeeded()
                 return attempt
             self._observer(TransferRetried(product.id, product.name, attempt, delay, reason))
             await self._sleep(delay)
@@ -146,13 +164,18 @@ class Fetcher:
     ) -> None:
         part = sink.part
         url = self._catalogue.value_url(product.id)
-        async with self._session.get(url, headers=range_headers(part.state)) as response:
+        async with (
+            self._traffic.slots.lease() as lease,
+            self._session.get(url, headers=range_headers(part.state)) as response,
+        ):
             head = Head.read(response.status, response.headers)
             decision = decide(part.state, head, text_is_due=_is_text(product))
             if isinstance(decision, Inspect):
                 decision = refusal(head, await response.peek(_REFUSAL_BYTES))
             match decision:
                 case Refuse(error):
+                    if isinstance(error, QuotaExceeded):
+                        lease.refused(error.retry_after)
                     raise error
                 case Complete():
                     return
@@ -164,6 +187,7 @@ class Fetcher:
                     await sink.run(part.restart, head.validator, total, wanted)
                 case Append(total):
                     part.expect(total)
+            lease.granted()
             state = part.state
             self._observer(
                 TransferStarted(product.id, product.name, attempt, state.length, state.total)
@@ -173,9 +197,9 @@ class Fetcher:
 
     async def _stream(self, product: Product, response: Response, sink: Sink) -> None:
         try:
-            async for pieces in response.batches(self._bandwidth.batch(_BATCH)):
+            async for pieces in response.batches(self._traffic.bandwidth.batch(_BATCH)):
                 received = sum(map(len, pieces))
-                await self._bandwidth.take(received)
+                await self._traffic.bandwidth.take(received)
                 await sink.write(pieces)
                 self._observer(TransferAdvanced(product.id, received))
         except ServiceUnreachable as error:

@@ -1,16 +1,20 @@
-"""How fast all workers together may go."""
+"""How much all workers together may do: bytes a second, and products at once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
 _BURST = 0.25
 """Seconds of unused rate that may be made up for."""
+_FIRST = 4
+"""Products at once to begin with: what the mirror's kin allow."""
+_LONGEST_STREAK = 256
 
 
 class Bandwidth:
@@ -40,3 +44,112 @@ class Bandwidth:
         self._free_at = max(self._free_at, now - _BURST) + amount / self._rate
         if self._free_at > now:
             await self._sleep(self._free_at - now)
+
+
+class Window:
+    """How many products at once the service bears: additive increase, multiplicative decrease.
+
+    At first each product it grants makes room for one more. From the first refusal on, one more is
+    tried only after a streak of grants, and each try that is refused doubles the next streak.
+    Refusals of requests that were sent before the last decrease say nothing new (``epoch``).
+
+    >>> window = Window(most=16)
+    >>> for _ in range(4):
+    ...     window.granted()
+    >>> window.limit
+    8
+    >>> window.refused(window.epoch, streaming=4)
+    >>> window.limit
+    4
+    """
+
+    def __init__(self, most: int) -> None:
+        self.limit = min(_FIRST, most)
+        self.epoch = 0
+        self._most = most
+        self._streak = 0
+        self._needed = 1
+
+    def granted(self) -> None:
+        """The service gave a product."""
+        self._streak += 1
+        if self._streak >= self._needed and self.limit < self._most:
+            self.limit += 1
+            self._streak = 0
+
+    def refused(self, epoch: int, streaming: int) -> None:
+        """The service refused a request of ``epoch`` while it served ``streaming`` products."""
+        if epoch != self.epoch:
+            return
+        self.epoch += 1
+        self.limit = max(1, min(self.limit - 1, max(self.limit // 2, streaming)))
+        self._streak = 0
+        self._needed = min(_LONGEST_STREAK, max(self._needed * 2, 2 * self.limit))
+
+
+class Slots:
+    """The right to ask for a product, dealt out as the window allows; first come, first served."""
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.window = Window(most)
+        self._clock = clock
+        self._sleep = sleep
+        self._asking = 0
+        self._streaming = 0
+        self._not_before = 0.0
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncGenerator[Lease]:
+        """Wait for a place, and hold it."""
+        async with self._turn:
+            await self._until_free()
+            lease = Lease(self, self.window.epoch)
+            self._asking += 1
+        try:
+            yield lease
+        finally:
+            self._asking -= 1
+            self._streaming -= lease.streaming
+            self._changed.set()
+
+    async def _until_free(self) -> None:
+        while (pause := self._not_before - self._clock()) > 0:
+            await self._sleep(pause)
+        while self._asking >= self.window.limit:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _granted(self) -> None:
+        self._streaming += 1
+        self.window.granted()
+        self._changed.set()
+
+    def _refused(self, epoch: int, retry_after: float | None) -> None:
+        self.window.refused(epoch, self._streaming)
+        self._not_before = max(self._not_before, self._clock() + (retry_after or 0.0))
+
+
+class Lease:
+    """One place among the products asked for at once."""
+
+    def __init__(self, slots: Slots, epoch: int) -> None:
+        self.streaming = False
+        self._slots = slots
+        self._epoch = epoch
+
+    def granted(self) -> None:
+        """The service gives the product."""
+        self.streaming = True
+        self._slots._granted()  # noqa: SLF001 (the two are one)
+
+    def refused(self, retry_after: float | None) -> None:
+        """The service says that this is one too many, and perhaps for how many seconds."""
+        self._slots._refused(self._epoch, retry_after)  # noqa: SLF001
