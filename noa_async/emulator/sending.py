@@ -81,7 +81,7 @@ class Sender:
         edges = sorted(mark for mark in marks if mark <= end)
         for low, high in zip(edges, [*edges[1:], end], strict=True):
             if low == stall:
-                yield delivery.stall
+                yield float(delivery.stall)
             for piece in self._stretch(low, high):
                 yield bytes(byte ^ 0xFF for byte in piece) if low == flip else piece
 

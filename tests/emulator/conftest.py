@@ -118,13 +118,13 @@ class Site:
         async with self.session.request(
             method, url, headers=sent, allow_redirects=False, auto_decompress=False
         ) as answer:
-            body = b""
+            body = bytearray()
             try:
                 async for chunk in answer.content.iter_any():
                     body += chunk
             except (aiohttp.ClientError, ConnectionError):
-                return Got(answer.status, answer.headers, body, whole=False)
-            return Got(answer.status, answer.headers, body)
+                return Got(answer.status, answer.headers, bytes(body), whole=False)
+            return Got(answer.status, answer.headers, bytes(body))
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Give way until it holds."""

@@ -175,7 +175,7 @@ def test_what_the_mirror_refuses_is_a_400_that_names_it(filter_text: str) -> Non
 def test_names_can_be_filtered_where_the_site_lets_them() -> None:
     catalogue = Catalogue(PRODUCTS)
     for clause in (
-        "contains(Name, 'MSIL2A')",
+        "contains(Name, 'L2A')",
         "startswith(Name,'S2B')",
         "endswith(Name,'A.SAFE.zip')",
     ):
@@ -183,7 +183,7 @@ def test_names_can_be_filtered_where_the_site_lets_them() -> None:
 
 
 def test_order_by_several_keys_with_ties_by_id() -> None:
-    catalogue = Catalogue(PRODUCTS)
+    catalogue = Catalogue(reversed(PRODUCTS))
     order = [("Online", False), ("ContentDate/Start", True)]
     assert [one.id[-1] for one in catalogue.select("", order)] == ["3", "2", "1"]
     assert [one.id[-1] for one in catalogue.select("", [("Online", True)])] == ["1", "2", "3"]
@@ -201,3 +201,9 @@ def test_a_changed_catalogue_is_asked_anew() -> None:
 
 def test_the_reference_filter_is_read(reference_filter: str) -> None:
     assert len(Catalogue(PRODUCTS).select(reference_filter, ())) == 0
+
+
+def test_attributes_as_the_servers_own_client_writes_them() -> None:
+    clause = "StringAttributes/any(d:d/Name eq 'productType' and d/Value eq 'IW_GRDH_1S')"
+    found = Catalogue(PRODUCTS).select(clause, ())
+    assert [product.name for product in found] == ["S1A_IW_GRDH.SAFE.zip"]
