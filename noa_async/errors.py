@@ -142,12 +142,13 @@ class ProductOffline(ProductError):
 class ProductUnavailable(ProductError):
     """The service will not give this product: gone, forbidden, or not what it says.
 
-    ``may_pass`` where it deserves one more try: a product just published can be missing at first.
+    ``more_tries``: how many it deserves all the same, for some of this passes: a product just
+    published can be missing at first, a fresh token be revoked by another session's log-out.
     """
 
-    def __init__(self, message: str, *, hint: str = "", may_pass: bool = False) -> None:
+    def __init__(self, message: str, *, hint: str = "", more_tries: int = 0) -> None:
         super().__init__(message, hint=hint)
-        self.may_pass = may_pass
+        self.more_tries = more_tries
 
 
 class ChecksumMismatch(ProductError):
@@ -156,8 +157,9 @@ class ChecksumMismatch(ProductError):
     ``expected`` and ``found`` are checksums as text, ``md5:...``.
     """
 
-    def __init__(self, name: str, *, expected: str, found: str) -> None:
+    def __init__(self, name: str, *, expected: str, found: str, attempts: int = 0) -> None:
         super().__init__(f"{name} arrived whole, but is {found}; the catalogue says {expected}.")
+        self.attempts = attempts
         self.expected = expected
         self.found = found
 

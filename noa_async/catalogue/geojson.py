@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from noa_async.catalogue.shapes import Shape, Vertex, no_area, point
 from noa_async.errors import QueryError
 
+_WGS84 = re.compile(r"\b4326\b|CRS:?84")
 _DEEPEST = 8  # collections within collections; a hostile file may have thousands
 _MEMBERS = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
 
@@ -22,16 +24,18 @@ def read_geojson(value: object, depth: int = 0) -> Iterator[Shape]:
     ['POINT(23.7 38)']
     """
     if not isinstance(value, Mapping) or depth > _DEEPEST:
-        raise QueryError(f"The area is no GeoJSON: {value!r:.60} where an object is due.")
+        raise QueryError(f"The area is no GeoJSON: {reprlib.repr(value)} where an object is due.")
     _check_crs(value.get("crs"))
     kind = value.get("type")
-    if isinstance(kind, str) and kind in _MEMBERS:
+    if not isinstance(kind, str):
+        raise QueryError(f"The area is no GeoJSON: no type in {reprlib.repr(value)}.")
+    if kind in _MEMBERS:
         for member in _list(value.get(_MEMBERS[kind]), _MEMBERS[kind]):
             yield from read_geojson(member, depth + 1)
     elif kind == "Feature":
         if value.get("geometry") is not None:
             yield from read_geojson(value["geometry"], depth + 1)
-    elif isinstance(kind, str) and kind in _READERS:
+    elif kind in _READERS:
         yield from _READERS[kind](value.get("coordinates"))
     else:
         raise no_area(kind)
@@ -49,7 +53,7 @@ def _position(value: object, number: int) -> Vertex:
     pair = value[:2] if isinstance(value, list | tuple) else ()
     if len(pair) != 2 or not all(map(_is_number, pair)):
         raise QueryError(
-            f"Point {number} of the area is {value!r:.60}, not a longitude and a latitude.",
+            f"Point {number} of the area is {reprlib.repr(value)}, not a longitude and a latitude.",
             hint="Such as [22.5, 38.1].",
         )
     lon, lat = (format(Decimal(str(n)), "f") for n in pair)
@@ -62,14 +66,18 @@ def _is_number(value: object) -> bool:
 
 def _list(value: object, what: str) -> list[Any] | tuple[Any, ...]:
     if not isinstance(value, list | tuple) or not value:
-        raise QueryError(f"The area is no GeoJSON: {value!r:.60} where a list of {what} is due.")
+        met = reprlib.repr(value)
+        raise QueryError(f"The area is no GeoJSON: {met} where a list of {what} is due.")
     return value
 
 
 def _check_crs(crs: object) -> None:
-    if crs is not None and not re.search(r"\b4326\b|CRS:?84", str(crs)):
+    """Refuse other coordinates; the member is older than RFC 7946, and still written."""
+    held = crs.get("properties") if isinstance(crs, Mapping) else None
+    name = held.get("name", held.get("code")) if isinstance(held, Mapping) else crs
+    if name is not None and not (isinstance(name, str | int) and _WGS84.search(str(name)[:200])):
         raise QueryError(
-            f"The area's coordinates are not WGS 84: its crs is {crs!r:.120}.",
+            f"The area's coordinates are not WGS 84: its crs is {reprlib.repr(name)}.",
             hint="Write it again in EPSG:4326, for instance with ogr2ogr -t_srs EPSG:4326.",
         )
 

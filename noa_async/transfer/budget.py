@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from noa_async.errors import NoaError, ProductUnavailable
+from noa_async.errors import NoaError, ProductOffline, ProductUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ class Budget:
         self._furthest = length
         self._draw = draw
         self._failures = 0
-        self._may_pass = True
+        self._passed = 0
 
     def renew(self) -> None:
         """Begin counting anew."""
@@ -46,9 +46,11 @@ class Budget:
             self.renew()
         self._failures += 1
         asked = getattr(error, "retry_after", None)
-        if isinstance(error, ProductUnavailable) and error.may_pass and self._may_pass:
-            self._may_pass = False
+        if isinstance(error, ProductUnavailable) and self._passed < error.more_tries:
+            self._passed += 1
             return min(_PASSING_WAIT, self._policy.cap)
         if not error.retryable or not self._policy.allows(self._failures, asked=asked):
             return None
+        if isinstance(error, ProductOffline) and asked is None:
+            return self._policy.cap  # tapes take minutes
         return self._policy.delay(self._failures, asked=asked, draw=self._draw)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from noa_async.catalogue.product import Checksum, Product
@@ -108,10 +108,16 @@ class Fetcher:
         try:
             return await self._fetch_once(product, path)
         except ChecksumMismatch as mismatch:
-            reason = mismatch.message
-        self._observer(TransferRetried(product.id, product.name, 1, 0.0, reason))
+            first = mismatch
+        again = TransferRetried(product.id, product.name, first.attempts, 0.0, first.message)
+        self._observer(again)
         product = await self._catalogue.entry(product.id) or product
-        return await self._fetch_once(product, path)
+        try:
+            fetched = await self._fetch_once(product, path)
+        except NoaError as error:
+            error.attempts += first.attempts
+            raise
+        return replace(fetched, attempts=fetched.attempts + first.attempts)
 
     async def _fetch_once(self, product: Product, path: Path) -> Fetched:
         checksum = strongest(product.checksums)
@@ -124,7 +130,9 @@ class Fetcher:
                 product = await self._catalogue.entry(product.id) or product
                 if found not in product.checksums:
                     await sink.run(part.forget_note)  # no run goes on with these bytes
-                    raise ChecksumMismatch(product.name, expected=str(checksum), found=str(found))
+                    raise ChecksumMismatch(
+                        product.name, expected=str(checksum), found=str(found), attempts=attempts
+                    )
             await sink.run(part.seal)
         return Fetched(product, part.state.length, found, checksum is not None, attempts)
 

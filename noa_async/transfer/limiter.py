@@ -15,6 +15,8 @@ _BURST = 0.25
 _FIRST = 4
 """Products at once to begin with: what the mirror's kin allow."""
 _LONGEST_STREAK = 256
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+"""Seconds without new requests after a refusal that names no time of its own."""
 
 
 class Bandwidth:
@@ -51,7 +53,8 @@ class Window:
 
     At first each product it grants makes room for one more. From the first refusal on, one more is
     tried only after a streak of grants, and each try that is refused doubles the next streak.
-    Refusals of requests that were sent before the last decrease say nothing new (``epoch``).
+    Refusals of requests that were sent before the last one say nothing new (``epoch``), and a
+    single one just below the limit is forgiven: servers free a place late.
 
     >>> window = Window(most=16)
     >>> for _ in range(4):
@@ -67,11 +70,13 @@ class Window:
         self.limit = min(_FIRST, most)
         self.epoch = 0
         self._most = most
+        self.strikes = 0
         self._streak = 0
         self._needed = 1
 
     def granted(self) -> None:
         """The service gave a product."""
+        self.strikes = 0
         self._streak += 1
         if self._streak >= self._needed and self.limit < self._most:
             self.limit += 1
@@ -82,6 +87,9 @@ class Window:
         if epoch != self.epoch:
             return
         self.epoch += 1
+        self.strikes += 1
+        if self.strikes == 1 and streaming == self.limit - 1 > 0:
+            return
         self.limit = max(1, min(self.limit - 1, max(self.limit // 2, streaming)))
         self._streak = 0
         self._needed = min(_LONGEST_STREAK, max(self._needed * 2, 2 * self.limit))
@@ -121,11 +129,14 @@ class Slots:
             self._changed.set()
 
     async def _until_free(self) -> None:
-        while (pause := self._not_before - self._clock()) > 0:
-            await self._sleep(pause)
-        while self._asking >= self.window.limit:
-            self._changed.clear()
-            await self._changed.wait()
+        while True:
+            if (pause := self._not_before - self._clock()) > 0:
+                await self._sleep(pause)
+            elif self._asking >= self.window.limit:
+                self._changed.clear()
+                await self._changed.wait()
+            else:
+                return
 
     def _granted(self) -> None:
         self._streaming += 1
@@ -134,7 +145,8 @@ class Slots:
 
     def _refused(self, epoch: int, retry_after: float | None) -> None:
         self.window.refused(epoch, self._streaming)
-        self._not_before = max(self._not_before, self._clock() + (retry_after or 0.0))
+        pause = retry_after or min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self.window.strikes)
+        self._not_before = max(self._not_before, self._clock() + pause)
 
 
 class Lease:

@@ -19,7 +19,8 @@ What was asked for is the whole product where the part is empty, else ``Range: b
     416     else                                                   Discard
     202     (the product is being brought on line)                 Refuse, to be tried again
     403     (its text tells a quota from a refusal for good)       Inspect
-    404     (may be passing right after publication)               Refuse, once more
+    401     (with a fresh token; may have been revoked again)      Refuse, three more tries
+    404     (may be passing right after publication)               Refuse, one more try
     408 425 429 5xx                                                Refuse, to be tried again
     else                                                           Refuse for good
 """
@@ -42,7 +43,6 @@ from noa_async.headers import retry_after
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_OFFLINE_WAIT = 60.0
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.IGNORECASE)
 _NO_PRODUCT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|problem)", re.IGNORECASE)
@@ -234,7 +234,7 @@ def _on_refusal(head: Head) -> Refuse:
     status, wait = head.status, head.retry_after
     if status == 202:
         text = "The product is not on line yet; the service brings it from its long-term store."
-        return Refuse(ProductOffline(text, retry_after=wait or _OFFLINE_WAIT))
+        return Refuse(ProductOffline(text, retry_after=wait))
     if status == 429:
         text = "The service answered 429: too many requests or downloads at once."
         return Refuse(QuotaExceeded(text, retry_after=wait))
@@ -242,9 +242,10 @@ def _on_refusal(head: Head) -> Refuse:
         return Refuse(TransferInterrupted(f"The service answered {status}.", retry_after=wait))
     if status in {404, 410}:
         text = f"The service answered {status}: it has no such product any more."
-        return Refuse(ProductUnavailable(text, may_pass=status == 404))
+        return Refuse(ProductUnavailable(text, more_tries=int(status == 404)))
     if status == 401:
-        return Refuse(ProductUnavailable("The service answered 401 to a fresh token."))
+        text = "The service answered 401 to a fresh token."
+        return Refuse(ProductUnavailable(text, more_tries=3))
     return Refuse(ProductUnavailable(f"The service answered {status}."))
 
 

@@ -23,6 +23,13 @@ CRS84 = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}
 MERCATOR = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::3857"}}
 
 
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {"type": "LineString"}
+    for _ in range(depth):
+        value = {"type": "GeometryCollection", "geometries": [value]}
+    return value
+
+
 @pytest.mark.parametrize(
     "wkt",
     [
@@ -50,6 +57,7 @@ TWO = (
     "POLYGON((22 38, 23 38, 23 39, 22 38))",
     "POLYGON((0 0, 1 0, 1 1, 0 0), (0.5 0.2, 0.6 0.2, 0.6 0.3, 0.5 0.2))",
 )
+POINTS = ("POINT(1 2)", "POINT(3 4)")
 
 
 @pytest.mark.parametrize(
@@ -61,17 +69,22 @@ TWO = (
             TWO,
         ),
         ("MULTIPOLYGON (((22 38,23 38,23 39,22 38)))", TWO[:1]),
-        (f"GEOMETRYCOLLECTION({TWO[0]}, MULTIPOINT(1 2, 3 4))", (TWO[0], "POINT(1 2)", "POINT(3 4)")),
-        ("MULTIPOINT((1 2), (3 4))", ("POINT(1 2)", "POINT(3 4)")),
+        (f"GEOMETRYCOLLECTION({TWO[0]}, MULTIPOINT(1 2, 3 4))", (TWO[0], *POINTS)),
+        ("MULTIPOINT((1 2), (3 4))", POINTS),
         ("POLYGON Z ((22 38 7, 23 38 7, 23 39 7, 22 38 7))", TWO[:1]),
         ("POLYGONZ((22 38 7, 23 38 7, 23 39 7, 22 38 7))", TWO[:1]),
         ("POLYGON((22 38 7, 23 38 7, 23 39 7, 22 38 7))", TWO[:1]),
-        ("POINT ZM (1 2 3 4)", ("POINT(1 2)",)),
-        ("POLYGON((22 38,\n 23 38,\r\n\t23 39,\n 22 38))", ("POLYGON((22 38,  23 38,   23 39,  22 38))",)),
+        ("POINT ZM (1 2 3 4)", POINTS[:1]),
+        ("POINT Z (1 2)", POINTS[:1]),
+        ("POINT(1\t2)\n", POINTS[:1]),
+        ("POINT(1\n2)", POINTS[:1]),
         (TWO, TWO),
         (POLYGON, (SQUARE,)),
         (json.dumps(POLYGON), (SQUARE,)),
         ({**POLYGON, "crs": CRS84}, (SQUARE,)),
+        ({**POLYGON, "crs": {"type": "EPSG", "properties": {"code": 4326}}}, (SQUARE,)),
+        ({**POLYGON, "crs": "EPSG:4326"}, (SQUARE,)),
+        ({**POLYGON, "crs": None}, (SQUARE,)),
         ({"type": "Feature", "geometry": POLYGON, "properties": None}, (SQUARE,)),
         (
             {
@@ -85,7 +98,8 @@ TWO = (
             (SQUARE, "POINT(1 2.5)"),
         ),
         ({"type": "MultiPolygon", "coordinates": [[RING], [RING]]}, (SQUARE, SQUARE)),
-        ({"type": "MultiPoint", "coordinates": [[1, 2], [1e-7, 4]]}, ("POINT(1 2)", "POINT(0.0000001 4)")),
+        ({"type": "MultiPoint", "coordinates": [[1, 2], [3, 4]]}, POINTS),
+        ({"type": "Point", "coordinates": [1e-7, 4]}, ("POINT(0.0000001 4)",)),
         ({"type": "GeometryCollection", "geometries": [POLYGON]}, (SQUARE,)),
         (shapely.Point(1, 2), ("POINT(1.0 2.0)",)),
         ("22,38,23,39", (SQUARE,)),
@@ -94,7 +108,7 @@ TWO = (
         ([22, 38, 23, 39], (SQUARE,)),
         ("[22, 38, 23, 39]", (SQUARE,)),
         (["22", "38", "23", "39"], (SQUARE,)),
-        ("-10.5,-1e1,10.5,10", ("POLYGON((-10.5 -1e1, 10.5 -1e1, 10.5 10, -10.5 10, -10.5 -1e1))",)),
+        ("-1,-1e1,1,10", ("POLYGON((-1 -1e1, 1 -1e1, 1 10, -1 10, -1 -1e1))",)),
         (
             "170,-10,-175,10",
             (
@@ -146,9 +160,9 @@ def test_the_filter() -> None:
         (
             "POLYGON((22 38, 23 39, 23 38, 22 39, 22 38))",
             (
-                "The polygon crosses or touches itself at (22.5 38.5): the side from point 1 (22 38) "
-                "to point 2 (23 39) meets the side from point 3 (23 38) to point 4 (22 39). Put its "
-                "points in the order in which they go round the area."
+                "The polygon crosses or touches itself at (22.5 38.5): the side from point 1 "
+                "(22 38) to point 2 (23 39) meets the side from point 3 (23 38) to point 4 "
+                "(22 39). Put its points in the order in which they go round the area."
             ),
         ),
         (
@@ -158,8 +172,8 @@ def test_the_filter() -> None:
         (
             "POLYGON((0 0, 4 0, 4 4, 2 0, 0 4, 0 0))",
             (
-                "touches itself at (2 0): the side from point 1 (0 0) to point 2 (4 0) meets the side "
-                "from point 3 (4 4) to point 4 (2 0)."
+                "touches itself at (2 0): the side from point 1 (0 0) to point 2 (4 0) meets the "
+                "side from point 3 (4 4) to point 4 (2 0)."
             ),
         ),
         (
@@ -219,10 +233,13 @@ def test_the_filter() -> None:
         ([], "The area is []."),
         (b"POINT(1 2)", "The area is b'POINT(1 2)'."),
         # GeoJSON
-        ({}, "The area is a None, which"),
+        ({}, "The area is no GeoJSON: no type in {}."),
         ({"type": "LineString", "coordinates": [[1, 2], [3, 4]]}, "Draw a polygon around it"),
-        ({"type": ["Point"]}, "The area is a ['Point'], which the catalogue cannot search by."),
-        ({**POLYGON, "crs": MERCATOR}, "The area's coordinates are not WGS 84: its crs is"),
+        ({"type": ["Point"]}, "The area is no GeoJSON: no type in {'type': ['Point']}."),
+        ({**POLYGON, "crs": MERCATOR}, "not WGS 84: its crs is 'urn:ogc:def:crs:EPSG::3857'."),
+        ({**POLYGON, "crs": {"type": "link"}}, "not WGS 84: its crs is {'type': 'link'}."),
+        (nested(5), "cannot search by."),
+        (nested(5000), "The area is no GeoJSON: {"),
         (
             {"type": "FeatureCollection", "features": []},
             "The area is no GeoJSON: [] where a list of features is due.",
@@ -240,7 +257,7 @@ def test_the_filter() -> None:
         ({"type": "Point"}, "Point 1 of the area is None"),
         ({"type": "Point", "coordinates": [math.nan, 1]}, "no finite number"),
         ({"type": "Point", "coordinates": [10**400, 1]}, "has something that is no finite number"),
-        ('{"type": ', "The area is not JSON: Expecting value: line 1 column 10"),
+        ('{"type": ', "The area is not JSON: Expecting value: line 1 column 9"),
         ("[" * 100_000, "The area is not JSON"),
         # boxes
         ("1,2,3", "The box 1, 2, 3 is not four numbers. Such as 14.7"),

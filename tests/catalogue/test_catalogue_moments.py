@@ -1,6 +1,7 @@
 """Instants as users give them: nothing is guessed."""
 
 import re
+import time
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noa_async.catalogue.moments import TimeRange, parse_instant
-from noa_async.catalogue.times import format_instant
+from noa_async.catalogue.times import format_instant, read_instant
 from noa_async.errors import QueryError
 
 ATHENS = timezone(timedelta(hours=2))
@@ -48,6 +49,19 @@ ATHENS = timezone(timedelta(hours=2))
 def test_instants(given_as: Any, start: str, end: str | None) -> None:
     assert format_instant(parse_instant(given_as, "x")) == start
     assert format_instant(parse_instant(given_as, "x", end=True)) == (end or start)
+
+
+def test_naive_is_utc_wherever_the_machine_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert format_instant(datetime(2026, 1, 11, 9)) == "2026-01-11T09:00:00.000Z"
+        for naive in (datetime(2026, 1, 11, 9), "2026-01-11T09:00", "11 Jan 2026 9:00"):
+            assert parse_instant(naive, "x") == datetime(2026, 1, 11, 9, tzinfo=UTC)
+        assert read_instant("2026-01-11T09:00:00") == datetime(2026, 1, 11, 9, tzinfo=UTC)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(
@@ -140,8 +154,8 @@ def test_ranges(pair: Any, expected: str) -> None:
         (
             ("2026-01-19", "2026-01-11"),
             (
-                "content starts at 2026-01-19T00:00:00.000Z, after its end 2026-01-11T23:59:59.999Z: "
-                "nothing can match. Exchange the two."
+                "content starts at 2026-01-19T00:00:00.000Z, after its end "
+                "2026-01-11T23:59:59.999Z: nothing can match. Exchange the two."
             ),
         ),
         (TimeRange(datetime(2026, 2, 1), datetime(2026, 1, 1)), "content starts at"),

@@ -151,7 +151,7 @@ def test_a_typo_names_the_nearest_key(key: Any, near: str) -> None:
 def test_from_mapping_refuses_what_is_no_table() -> None:
     with pytest.raises(QueryError, match="A rule is a table of keys and values, not 'x'"):
         MissionRule.from_mapping("x")  # type: ignore[arg-type]
-    with pytest.raises(QueryError, match="platform is None. Leave it out"):
+    with pytest.raises(QueryError, match=r"platform is None\. Leave it out"):
         MissionRule.from_mapping({"platform": None})
 
 

@@ -1,0 +1,162 @@
+"""Every fault of this family of servers ends in the whole product, or in a clear error."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from noa_async import Query, RetryPolicy, ServiceAway, Status, Timeouts
+from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
+
+from .conftest import Connect, assert_right
+
+ALL = Query(everything=True)
+K = FaultKind
+WHOLE, FAILED = Status.DOWNLOADED, Status.FAILED
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, and how a product ends that meets it at every attempt."""
+
+    for_good: Status
+    error: str = ""
+    """Words of the error where it fails for good."""
+    once: Status = WHOLE
+    """How a product ends that meets it once."""
+    after_a_cut: bool = False
+    """It concerns the answer to a Range, so a cut comes first."""
+    quarantined: bool = False
+
+
+CASES = {
+    K.CUT: Case(FAILED, "broke off"),
+    K.RESET: Case(FAILED, "broke off"),
+    K.STALL: Case(FAILED, "no byte came"),
+    K.THROTTLE: Case(WHOLE),
+    K.WRONG_BYTES: Case(FAILED, "the catalogue says md5:", quarantined=True),
+    K.SHORT_BODY: Case(FAILED, "the catalogue says md5:", quarantined=True),
+    K.WRONG_RANGE: Case(WHOLE, after_a_cut=True),
+    K.LYING_RANGE: Case(WHOLE, after_a_cut=True),
+    K.IGNORED_RANGE: Case(WHOLE, after_a_cut=True),
+    K.RANGE_FROM_ZERO: Case(WHOLE, after_a_cut=True),
+    K.OK_WITH_CONTENT_RANGE: Case(WHOLE, after_a_cut=True),
+    K.INJECTED_ERROR: Case(FAILED),
+    K.QUOTA_TEXT: Case(FAILED, "The service said: Max session number"),
+    K.ERROR_PAGE: Case(FAILED, "Text came in place of the product"),
+    K.EMPTY_202: Case(FAILED, "not on line yet"),
+    K.QUOTA_403: Case(FAILED, "concurrent flows"),
+    K.FORBIDDEN: Case(FAILED, "403: Access denied", once=FAILED),
+    K.NOT_FOUND: Case(FAILED, "404"),
+    K.TOO_MANY: Case(FAILED, "429"),
+    K.SERVER_ERROR: Case(FAILED, "503"),
+    K.REDIRECT_TRUSTED: Case(WHOLE),
+    K.REDIRECT_FOREIGN: Case(WHOLE),
+    K.REPLACED: Case(WHOLE),
+    K.NEW_ETAG: Case(WHOLE, after_a_cut=True),
+    K.NO_ETAG: Case(WHOLE, after_a_cut=True),
+    K.GZIP: Case(FAILED, "compressed"),
+    K.CHUNKED: Case(WHOLE),
+    K.REVOKED_TOKEN: Case(FAILED, "401"),
+    K.SLOW_FIRST_BYTE: Case(WHOLE),
+}
+"""Every fault of one product; CONNECTION_REFUSED concerns the whole service, further down."""
+
+
+def test_the_table_knows_every_fault_of_the_emulator() -> None:
+    assert set(CASES) == {kind for kind in K if kind.scope == "product"} - {K.CONNECTION_REFUSED}
+
+
+def plan(kind: FaultKind, times: int | None) -> FaultPlan:
+    seconds = 30.0 if kind is K.STALL else 0.05
+    fault = Fault(kind, times=times, seconds=seconds, rate=400_000)
+    if CASES[kind].after_a_cut:
+        return FaultPlan((Fault(K.CUT, at=0.5), replace(fault, first=2)))
+    return FaultPlan((fault,))
+
+
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.value)
+async def test_a_fault_that_passes(connect: Connect, tmp_path: Path, kind: FaultKind) -> None:
+    settings = EmulatorSettings(products=3, mean_bytes=100_000, faults=plan(kind, 1))
+    async with Emulator(settings) as mirror:
+        async with connect(mirror, timeouts=Timeouts(stall=0.3)) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {CASES[kind].once}
+        assert_right(mirror, tmp_path, 3 if CASES[kind].once is WHOLE else 0)
+        assert mirror.stats.faults >= 3
+        assert mirror.stats.leaked_tokens == 0
+
+
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.value)
+async def test_a_fault_for_good(connect: Connect, tmp_path: Path, kind: FaultKind) -> None:
+    case = CASES[kind]
+    settings = EmulatorSettings(products=3, mean_bytes=100_000, faults=plan(kind, None))
+    async with Emulator(settings) as mirror:
+        async with connect(mirror, timeouts=Timeouts(stall=0.3)) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {case.for_good}
+        assert_right(mirror, tmp_path, 3 if case.for_good is WHOLE else 0)
+        assert all(case.error in str(each.error) for each in outcomes)
+        aside = list(tmp_path.glob(".noa-async/quarantine/*"))
+        if case.error:
+            assert bool(aside) == case.quarantined
+
+
+async def test_refused_connections_are_waited_for(connect: Connect, tmp_path: Path) -> None:
+    faults = FaultPlan((Fault(K.CONNECTION_REFUSED, index=3, seconds=0.5),))
+    settings = EmulatorSettings(products=12, mean_bytes=100_000, faults=faults)
+    patient = RetryPolicy(base=0.1, cap=0.5)
+    async with Emulator(settings) as mirror, connect(mirror, retry=patient) as noa:
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {WHOLE}
+        assert_right(mirror, tmp_path, 12)
+
+
+async def test_a_dead_service_ends_the_run(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(EmulatorSettings(products=500, mean_bytes=20_000)) as mirror:
+        async with connect(mirror, workers=4) as noa:
+            products = [each async for each in noa.search(ALL)]
+            outcomes = []
+            with pytest.raises(ServiceAway, match="The service is away") as caught:
+                async for outcome in noa.download_all(products, tmp_path):
+                    outcomes.append(outcome)
+                    mirror.outage = len(outcomes) >= 100
+        assert caught.value.exit_code == 4
+        failed = [each for each in outcomes if not each.ok]
+        assert len(failed) == 0
+        assert 100 <= len(outcomes) < 200
+
+
+async def test_dead_downloads_beside_a_living_catalogue_end_the_run(
+    connect: Connect, tmp_path: Path
+) -> None:
+    faults = FaultPlan((Fault(K.SERVER_ERROR, times=None),))
+    settings = EmulatorSettings(products=200, mean_bytes=20_000, faults=faults)
+    async with Emulator(settings) as mirror, connect(mirror) as noa:
+        outcomes = []
+        with pytest.raises(ServiceAway, match="10 products in a row"):
+            async for outcome in noa.download_all(noa.search(ALL), tmp_path):
+                outcomes.append(outcome)
+        assert len(outcomes) < 15
+
+
+@pytest.mark.parametrize("style", ["429", "403"])
+async def test_a_quota_of_four_is_found_and_held(
+    connect: Connect, tmp_path: Path, style: str
+) -> None:
+    size, rate = 300_000, 1_000_000
+    settings = EmulatorSettings(
+        products=48, mean_bytes=size, rate=rate, quota=4, quota_style=style, retry_after="0"
+    )  # type: ignore[arg-type]
+    async with Emulator(settings) as mirror, connect(mirror, workers=16) as noa:
+        whole = sum(mirror.content(each.id).size for each in mirror.catalogue.products)
+        started = time.monotonic()
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        took = time.monotonic() - started
+        assert {each.status for each in outcomes} == {WHOLE}
+        assert mirror.stats.quota_refusals < 30
+        assert mirror.stats.downloads_peak <= 4
+        assert took < 1.5 * whole / (4 * rate)
