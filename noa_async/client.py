@@ -101,7 +101,7 @@ class NoaClient:
             retry,
             self._pool,
             Traffic(
-                Slots(workers),
+                Slots(workers, longest_pause=2 * retry.base),
                 Bandwidth(self.settings.limits.bandwidth),
                 Health(self._catalogue.probe, suspicious=max(3, workers)),
             ),

@@ -40,10 +40,13 @@ class NoaError(Exception):
     attempts: int = 0
     """Requests for a product's bytes that were made before this was final."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", more_tries: int = 0) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.more_tries = more_tries
+        """How many it deserves though it is final, for some of this passes: a product just
+        published can be missing at first, a fresh token be revoked by another's log-out."""
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -85,8 +88,15 @@ class ServiceError(NoaError):
 
     exit_code = 4
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        more_tries: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, more_tries=more_tries)
         self.retry_after = retry_after
 
 
@@ -116,8 +126,15 @@ class ProductError(NoaError):
     ``retry_after`` is what the service asked for in seconds, where it did.
     """
 
-    def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        more_tries: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint, more_tries=more_tries)
         self.retry_after = retry_after
 
 
@@ -140,15 +157,7 @@ class ProductOffline(ProductError):
 
 
 class ProductUnavailable(ProductError):
-    """The service will not give this product: gone, forbidden, or not what it says.
-
-    ``more_tries``: how many it deserves all the same, for some of this passes: a product just
-    published can be missing at first, a fresh token be revoked by another session's log-out.
-    """
-
-    def __init__(self, message: str, *, hint: str = "", more_tries: int = 0) -> None:
-        super().__init__(message, hint=hint)
-        self.more_tries = more_tries
+    """The service will not give this product: gone, forbidden, or not what it says."""
 
 
 class ChecksumMismatch(ProductError):

@@ -87,7 +87,7 @@ class Layout:
         """
         values = {"name": safe_name(name, product.id)}
         for field in self.fields:
-            values[field] = values.get(field) or safe_name(_value(product, field), _UNKNOWN)
+            values[field] = values.get(field) or _value(product, field) or _UNKNOWN
         filled = [part.format_map(values) for part in self.template.split("/")]
         if len(filled[-1].encode()) > LONGEST:
             filled[-1] = values["name"]

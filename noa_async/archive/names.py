@@ -67,8 +67,7 @@ def fold(path: str) -> str:
     >>> fold("Data/Étude.SAFE") == fold("data/E\u0301TUDE.safe")
     True
     """
-    wide = unicodedata.normalize("NFKC", path.upper().casefold())
-    return unicodedata.normalize("NFKC", wide.casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).upper().casefold())
 
 
 def _safe(name: str) -> str:
@@ -94,8 +93,8 @@ def _sign(sign: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Stem and endings, such as ``.SAFE.zip``; a stem is never empty."""
-    found = _ENDINGS.search(name, 1)
+    """Stem and endings, such as ``.SAFE.zip``."""
+    found = _ENDINGS.search(name)
     return (name[: found.start()], found[0]) if found else (name, "")
 
 

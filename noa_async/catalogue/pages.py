@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
 
+from noa_async.budget import Budget
 from noa_async.catalogue.odata import encode_query
 from noa_async.catalogue.product import Product
 from noa_async.catalogue.times import format_instant
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from noa_async.auth.session import AuthSession
     from noa_async.catalogue.query import Query
     from noa_async.settings import RetryPolicy, Service
+
+_T = TypeVar("_T")
 
 _PAGE_LIMIT = 64 << 20
 _REMEMBERED = 20_000
@@ -83,7 +86,7 @@ class Catalogue:
         """The product as the catalogue has it now; None where it is gone."""
         url = f"{self._service.catalogue_url}({product_id})"
         try:
-            return Product.from_entry(await self._object(url))
+            return await self._read(url, read_entry)
         except ServiceRefused:
             return None
 
@@ -160,46 +163,41 @@ class Catalogue:
         return f"{self._service.catalogue_url}?{encode_query(options)}"
 
     async def _page(self, url: str) -> Page:
-        return read_page(await self._object(url))
+        return await self._read(url, read_page)
 
-    async def _object(self, url: str) -> Mapping[str, Any]:
-        failures = 0
+    async def _read(self, url: str, read: Callable[[bytes], _T]) -> _T:
+        """What ``read`` makes of the answer; asked for again while that may help."""
+        budget = Budget(self._retry)
+        attempt = 0
         while True:
+            attempt += 1
             try:
-                return await self._ask(url)
+                return read(await self._ask(url))
             except NoaError as error:
-                failures += 1
-                asked = getattr(error, "retry_after", None)
-                if not error.retryable or not self._retry.allows(failures, asked=asked):
+                delay = budget.after(error)
+                if delay is None:
                     raise
-                delay = self._retry.delay(failures, asked=asked)
-                self._observer(PageRetried(failures, delay, error.message))
+                self._observer(PageRetried(attempt, delay, error.message))
             await self._sleep(delay)
 
-    async def _ask(self, url: str) -> Mapping[str, Any]:
+    async def _ask(self, url: str) -> bytes:
         async with self._session.get(url) as response:
             status = response.status
             wait = retry_after(response.headers)
             body = await (response.read(_PAGE_LIMIT) if status == 200 else response.peek(4096))
         if status == 200:
-            return read_object(body)
+            return body
         raise catalogue_error(status, body, wait)
 
 
-def read_object(body: bytes) -> Mapping[str, Any]:
-    """A JSON object. Raises ServiceFault for whatever else came with status 200."""
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        start = " ".join(body[:200].decode(errors="replace").split())
-        raise ServiceFault(f"The catalogue's answer is not JSON: {start!r}.")
-    return document
+def read_entry(body: bytes) -> Product:
+    """A product by itself. Raises ServiceFault where it is none."""
+    return Product.from_entry(_json_object(body))
 
 
-def read_page(document: Mapping[str, Any]) -> Page:
-    """A page of entries. Raises ServiceFault where it is none."""
+def read_page(body: bytes) -> Page:
+    """A page of entries. Raises ServiceFault for whatever else came with status 200."""
+    document = _json_object(body)
     entries = document.get("value")
     if not isinstance(entries, list):
         raise ServiceFault("The catalogue's answer has no list of products.")
@@ -212,6 +210,17 @@ def read_page(document: Mapping[str, Any]) -> Page:
     )
 
 
+def _json_object(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        start = " ".join(body[:200].decode(errors="replace").split())
+        raise ServiceFault(f"The catalogue's answer is not JSON: {start!r}.")
+    return document
+
+
 def catalogue_error(status: int, body: bytes, retry_after: float | None = None) -> NoaError:
     """What a status other than 200 of the catalogue means."""
     said = _message(body)
@@ -221,6 +230,7 @@ def catalogue_error(status: int, body: bytes, retry_after: float | None = None) 
         return CredentialsRefused(
             f"The catalogue answered {status} to a fresh token{said}.",
             hint="Check that this account may use this catalogue.",
+            more_tries=3,
         )
     hints = {
         400: "It does not understand the filter: check the area and the raw filter; NOA takes no "

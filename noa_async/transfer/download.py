@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from noa_async.budget import Budget
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
     ChecksumMismatch,
@@ -16,7 +17,6 @@ from noa_async.errors import (
     TransferInterrupted,
 )
 from noa_async.events import Observer, TransferAdvanced, TransferRetried, TransferStarted, ignore
-from noa_async.transfer.budget import Budget
 from noa_async.transfer.checksum import OWN, strongest
 from noa_async.transfer.resume import (
     Append,

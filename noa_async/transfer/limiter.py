@@ -15,8 +15,6 @@ _BURST = 0.25
 _FIRST = 4
 """Products at once to begin with: what the mirror's kin allow."""
 _LONGEST_STREAK = 256
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-"""Seconds without new requests after a refusal that names no time of its own."""
 
 
 class Bandwidth:
@@ -90,22 +88,28 @@ class Window:
         self.strikes += 1
         if self.strikes == 1 and streaming == self.limit - 1 > 0:
             return
-        self.limit = max(1, min(self.limit - 1, max(self.limit // 2, streaming)))
+        self.limit = max(1, min(self.limit - 1, max(self.limit * 3 // 4, streaming)))
         self._streak = 0
-        self._needed = min(_LONGEST_STREAK, max(self._needed * 2, 2 * self.limit))
+        self._needed = min(_LONGEST_STREAK, max(self._needed * 2, self.limit))
 
 
 class Slots:
-    """The right to ask for a product, dealt out as the window allows; first come, first served."""
+    """The right to ask for a product, dealt out as the window allows; first come, first served.
+
+    ``longest_pause``: seconds without new requests after refusals in a row that name no time of
+    their own; the first pause is a fortieth of it.
+    """
 
     def __init__(
         self,
         most: int,
         *,
+        longest_pause: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.window = Window(most)
+        self._longest_pause = longest_pause
         self._clock = clock
         self._sleep = sleep
         self._asking = 0
@@ -145,7 +149,7 @@ class Slots:
 
     def _refused(self, epoch: int, retry_after: float | None) -> None:
         self.window.refused(epoch, self._streaming)
-        pause = retry_after or min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self.window.strikes)
+        pause = retry_after or self._longest_pause * min(1.0, 2**self.window.strikes / 40)
         self._not_before = max(self._not_before, self._clock() + pause)
 
 

@@ -136,6 +136,18 @@ def test_text_stands_around_fields():
     assert str(layout.path(product(), "X.nc")) == "mirror 2026/orbit-093/34SGH_X.nc"
 
 
+def test_what_fields_make_together_is_made_safe():
+    attributes = {"platformShortName": "CO", "productType": "N"}
+    layout = Layout.parse("{platform}{product_type}/{name}")
+    assert str(layout.path(product(**attributes), "X.nc")) == "_CON/X.nc"
+
+
+def test_a_long_field_is_cut():
+    layout = Layout.parse("{platform}/{name}")
+    path = layout.path(product(platformShortName="x" * 300), "X.nc")
+    assert str(path) == f"{'x' * LONGEST}/X.nc"
+
+
 def test_a_name_is_never_cut_for_other_fields():
     name = "x" * (LONGEST - 13) + "_0a5c8f2e.zip"
     layout = Layout.parse("{platform}/{product_type}-{name}")
@@ -149,7 +161,7 @@ def test_a_name_is_never_cut_for_other_fields():
         ("dates", "Did you mean date?"),
         ("", "neither flat, date nor a template"),
         ("{platfrom}/{name}", "no field {platfrom}. Did you mean {platform}?"),
-        ("{Year}/{name}", "Did you mean {year}?"),
+        ("{YEAR}/{name}", "Did you mean {year}?"),
         ("{producttype}/{name}", "Did you mean {product_type}?"),
         ("{}/{name}", "There are {platform}, "),
         ("{0}/{name}", "no field {0}"),

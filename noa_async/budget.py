@@ -1,11 +1,11 @@
-"""Whether and when a product is tried again: pure."""
+"""Whether and when something is tried again: pure."""
 
 from __future__ import annotations
 
 import random
 from typing import TYPE_CHECKING
 
-from noa_async.errors import NoaError, ProductOffline, ProductUnavailable
+from noa_async.errors import NoaError, ProductOffline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ _PASSING_WAIT = 5.0
 
 
 class Budget:
-    """The failures in a row that one product may have; bytes never had before renew it.
+    """The failures in a row that a page or a product may have; bytes never had before renew it.
 
     >>> from noa_async.errors import TransferInterrupted
     >>> from noa_async.settings import RetryPolicy
@@ -27,7 +27,7 @@ class Budget:
     """
 
     def __init__(
-        self, policy: RetryPolicy, length: int, *, draw: Callable[[], float] = random.random
+        self, policy: RetryPolicy, length: int = 0, *, draw: Callable[[], float] = random.random
     ) -> None:
         self._policy = policy
         self._furthest = length
@@ -39,14 +39,14 @@ class Budget:
         """Begin counting anew."""
         self._failures = 0
 
-    def after(self, error: NoaError, length: int) -> float | None:
+    def after(self, error: NoaError, length: int = 0) -> float | None:
         """Seconds to wait after ``error`` with ``length`` bytes there; None where it is final."""
         if length > self._furthest:
             self._furthest = length
             self.renew()
         self._failures += 1
         asked = getattr(error, "retry_after", None)
-        if isinstance(error, ProductUnavailable) and self._passed < error.more_tries:
+        if self._passed < error.more_tries:
             self._passed += 1
             return min(_PASSING_WAIT, self._policy.cap)
         if not error.retryable or not self._policy.allows(self._failures, asked=asked):

@@ -1,0 +1,5 @@
+"""The command line: the only place that prints and runs the event loop."""
+
+from noa_async.cli.program import main
+
+__all__ = ["main"]

@@ -1,0 +1,98 @@
+"""A query's products brought into a folder, shown and reported while they come."""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from noa_async.archive.layout import Layout
+from noa_async.cli.progress import Progress
+from noa_async.cli.running import beside
+from noa_async.cli.tally import Tally
+from noa_async.errors import NoaError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from noa_async.catalogue.product import Product
+    from noa_async.catalogue.query import Query
+    from noa_async.cli.lines import Lines
+    from noa_async.cli.report import Report
+    from noa_async.client import NoaClient
+    from noa_async.events import Event, Observer
+
+_BY_NAME = frozenset({"name", "year", "month", "day"})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to bring, and where to."""
+
+    query: Query
+    folder: Path
+    layout: str = "flat"
+
+
+@dataclass(slots=True)
+class Course:
+    """A run: how far it is, what came of it, and since when it runs."""
+
+    progress: Progress = field(default_factory=Progress)
+    tally: Tally = field(default_factory=Tally)
+    began: float = field(default_factory=time.monotonic)
+
+    def restart(self) -> None:
+        """Count the time from now."""
+        self.began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+
+def observers(*each: Observer) -> Observer:
+    """One observer that tells them all."""
+
+    def tell(event: Event, /) -> None:
+        for observer in each:
+            observer(event)
+
+    return tell
+
+
+async def bring(
+    noa: NoaClient, job: Job, course: Course, screen: Lines, report: Report | None = None
+) -> None:
+    """Bring all of a job's products; ``course`` says what came of it, also where this raises.
+
+    ``noa``, opened, must tell its events to ``course.progress`` and ``screen``.
+    """
+    attributes = not _BY_NAME.issuperset(Layout.parse(job.layout).fields)
+    async with (
+        screen.alive(course.progress),
+        beside(_ask_count(noa, job.query, course.progress, wanted=screen.wants_total)),
+        aclosing(noa.search(job.query, attributes=attributes)) as found,
+        aclosing(_until_end(found, course.progress)) as listed,
+        aclosing(noa.download_all(listed, job.folder, layout=job.layout)) as outcomes,
+    ):
+        async for outcome in outcomes:
+            course.tally.add(outcome)
+            if report is not None:
+                report.add(outcome)
+
+
+async def _until_end(found: AsyncGenerator[Product], progress: Progress) -> AsyncGenerator[Product]:
+    """The same products; their end is noted."""
+    async for product in found:
+        yield product
+    progress.complete = True
+
+
+async def _ask_count(noa: NoaClient, query: Query, progress: Progress, *, wanted: bool) -> None:
+    """Ask for the service's count: the total can be estimated from it."""
+    if wanted:
+        with suppress(NoaError):  # the listing will meet it, and has more to say
+            progress.matching = await noa.count(query)

@@ -1,0 +1,101 @@
+"""``noa-async download``: what matches, brought home and checked."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import click
+
+from noa_async.archive.layout import Layout
+from noa_async.cli.bringing import Course, Job, bring, observers
+from noa_async.cli.lines import NOTHING_FOUND, JsonLines, make_screen
+from noa_async.cli.manner import Manner, with_manner
+from noa_async.cli.options import (
+    QueryOptions,
+    ServiceOptions,
+    TransferOptions,
+    read_query,
+    read_settings,
+)
+from noa_async.cli.report import Report
+from noa_async.cli.running import run
+from noa_async.cli.sections import VerbCommand, with_query, with_service, with_transfer
+from noa_async.cli.tally import closing, failures, summary
+
+if TYPE_CHECKING:
+    from noa_async.catalogue.query import Query
+    from noa_async.cli.lines import Lines
+    from noa_async.client import NoaClient
+    from noa_async.settings import Settings
+
+_GO_ON = "What has arrived is kept: the same command goes on with it."
+
+
+@click.command(cls=VerbCommand)
+@with_query
+@with_service
+@with_transfer
+@with_manner
+@click.pass_obj
+def command(
+    manner: Manner, query: QueryOptions, service: ServiceOptions, transfer: TransferOptions
+) -> int:
+    """Fetch the products that match a query, check them, and give them their names.
+
+    What is there and right is not fetched again; what was begun is gone on with. A product's name
+    never holds anything but the whole, checked product.
+
+    A report's "bytes" are those of the products that this run brought.
+    """
+    asked = read_query(query, service.config)
+    settings = read_settings(service, transfer)
+    layout = Layout.parse(transfer.layout)
+    if transfer.dry_run:
+        if transfer.report is not None:
+            raise click.UsageError("--dry-run writes nothing: leave --report out.")
+        from noa_async.cli.dryrun import dry_run  # noqa: PLC0415 (seldom asked for)
+
+        return dry_run(manner, asked, settings, transfer.output, layout)
+    screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
+    return _download(asked, settings, transfer, screen)
+
+
+def _download(query: Query, settings: Settings, transfer: TransferOptions, screen: Lines) -> int:
+    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+
+    course = Course()
+    report = None
+    if transfer.report is not None:
+        report = Report(transfer.report, transfer.output, query.filter, course.tally)
+    client = NoaClient(settings, observer=observers(course.progress, screen))
+    job = Job(query, transfer.output, transfer.layout)
+    try:
+        run(_bring(client, job, course, screen, report), how_to_go_on=_GO_ON)
+    finally:
+        _close(course, screen, transfer)
+    return 1 if course.tally.failed else 0
+
+
+async def _bring(
+    client: NoaClient, job: Job, course: Course, screen: Lines, report: Report | None
+) -> None:
+    with report or nullcontext():
+        async with client as noa:
+            await bring(noa, job, course, screen, report)
+
+
+def _close(course: Course, screen: Lines, transfer: TransferOptions) -> None:
+    progress, tally = course.progress, course.tally
+    if progress.complete and not progress.listed:
+        screen.line(NOTHING_FOUND)
+    if isinstance(screen, JsonLines):
+        screen.put("run_finished", **summary(tally, progress, course.seconds))
+        return
+    for line in failures(tally, report=transfer.report is not None):
+        screen.line(line, level=-1)
+    if tally.products:
+        for line in closing(tally, progress, course.seconds):
+            screen.line(line)
+    if tally.products > tally.failed:
+        screen.line(f"They are in {transfer.output}.")

@@ -1,0 +1,71 @@
+"""``--dry-run``: what a download would do, by names and sizes alone; nothing is written."""
+
+from __future__ import annotations
+
+import os
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from noa_async.archive.names import safe_name, with_id, with_zip
+from noa_async.cli.lines import NOTHING_FOUND, make_lines
+from noa_async.cli.running import run
+from noa_async.cli.text import bytes_text, number_of
+from noa_async.client import NoaClient
+
+if TYPE_CHECKING:
+    from pathlib import Path, PurePosixPath
+
+    from noa_async.archive.layout import Layout
+    from noa_async.catalogue.product import Product
+    from noa_async.catalogue.query import Query
+    from noa_async.cli.manner import Manner
+    from noa_async.settings import Settings
+
+
+def dry_run(manner: Manner, query: Query, settings: Settings, folder: Path, layout: Layout) -> int:
+    """List what would be fetched, and what seems to be there already."""
+    lines = make_lines(manner)
+    client = NoaClient(settings, observer=lines)
+    there, wanted, size = run(_list(client, query, folder, layout))
+    if not there + wanted:
+        lines.line(NOTHING_FOUND)
+    else:
+        lines.line(
+            f"{number_of(wanted, 'product')} to fetch, {bytes_text(size)}; {there} there by name "
+            "and size. Nothing was written."
+        )
+    return 0
+
+
+async def _list(
+    client: NoaClient, query: Query, folder: Path, layout: Layout
+) -> tuple[int, int, int]:
+    there = wanted = size = 0
+    async with client as noa, aclosing(noa.search(query)) as found:
+        async for product in found:
+            paths = _paths(product, layout)
+            present = any(_has(folder / path, product.size) for path in paths)
+            there += present
+            wanted += not present
+            size += 0 if present else product.size or 0
+            told = bytes_text(product.size) if product.size else "unknown"
+            print(f"{'present' if present else 'fetch':7}  {told:>8}  {paths[0]}")
+    return there, wanted, size
+
+
+def _paths(product: Product, layout: Layout) -> list[PurePosixPath]:
+    """Where the product may lie; most likely first."""
+    plain = safe_name(product.name, product.id)
+    names = [with_zip(name, is_zip=is_zip) for name in (plain, with_id(plain, product.id))
+             for is_zip in (True, False)]  # fmt: skip
+    if product.content_type != "application/zip":
+        names.sort(key=lambda name: name.endswith(".zip"))
+    return [layout.path(product, name) for name in dict.fromkeys(names)]
+
+
+def _has(path: Path, size: int | None) -> bool:
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return size is None or found.st_size == size

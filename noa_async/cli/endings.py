@@ -1,0 +1,105 @@
+"""How a run ends other than well: a sentence or two on standard error, and the exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from noa_async.cli.sentences import own_record
+from noa_async.cli.text import shown
+from noa_async.errors import CredentialsMissing, NoaError
+
+if TYPE_CHECKING:
+    from noa_async.cli.manner import Manner
+
+INTERRUPTED = 130
+_USAGE = 2
+_DESTINATION = 5
+_OUR_FAULT = 70
+_NOBODY_READS = 141
+"""What a shell shows for a program that a closed pipe ended."""
+
+
+class Interrupted(Exception):
+    """A signal asked us to stop, and all is put away; the text says how to go on."""
+
+
+def ending(error: BaseException, manner: Manner) -> int:
+    """Tell ``error``, and say which exit code it means."""
+    if isinstance(error, BaseExceptionGroup):
+        from noa_async.pipeline import foremost  # noqa: PLC0415 (asyncio; a group comes of it)
+
+        error = foremost(error)
+    if isinstance(error, BrokenPipeError):
+        _silence()
+        return _NOBODY_READS
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return _USAGE
+    message, hint, code = explained(error)
+    try:
+        if manner.verbose > (0 if code == _OUR_FAULT else 1):
+            traceback.print_exception(error)
+        _tell(message, hint, code, as_json=manner.json)
+    except BrokenPipeError:
+        _silence()
+    return code
+
+
+def explained(error: BaseException) -> tuple[str, str, int]:
+    """Message, hint and exit code.
+
+    >>> explained(NoaError("The disk is away.", hint="Plug it in."))
+    ('The disk is away.', 'Plug it in.', 1)
+    """
+    if isinstance(error, NoaError):
+        hint = error.hint
+        if isinstance(error, CredentialsMissing):
+            hint = f"{hint} To try without an account: noa-async demo.".lstrip()
+        return error.message, hint, error.exit_code
+    if isinstance(error, Interrupted | KeyboardInterrupt | click.Abort):
+        return "Interrupted.", str(error), INTERRUPTED
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}.", "", _DESTINATION
+    kind = type(error).__name__
+    return (
+        f"This should not have happened: {kind}: {error}.",
+        "Please report it with the command, its output with -v, and the version.",
+        _OUR_FAULT,
+    )
+
+
+def _usage(error: click.ClickException) -> tuple[str, str, int]:
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "noa-async"
+    return message, f"See {path} --help.", error.exit_code
+
+
+def _tell(message: str, hint: str, code: int, *, as_json: bool) -> None:
+    if as_json:
+        held = {"message": message, "hint": hint, "exit_code": code}
+        print(own_record("error", held, datetime.now(UTC)), file=sys.stderr)
+        return
+    lines = [line for line in (f"noa-async: {message}", hint) if line]
+    for line in lines:
+        print(shown(" ".join(line.split())), file=sys.stderr)
+
+
+def _silence() -> None:
+    """Nobody reads: let nothing more be written, not even while Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,113 @@
+"""What the options that several verbs share come to: a Query, Settings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from noa_async.catalogue.query import Query
+from noa_async.catalogue.rules import MissionRule
+from noa_async.errors import SettingsError
+from noa_async.settings import Settings, environment_values, file_values
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class QueryOptions:
+    """What a query is made of, as given."""
+
+    roi: str | None
+    content_start: str | None
+    content_end: str | None
+    pub_start: str | None
+    pub_end: str | None
+    rules: tuple[str, ...]
+    filters: tuple[str, ...]
+    limit: int | None
+    everything: bool
+
+    def changes(self) -> dict[str, Any]:
+        """What was given, in the shape of a configuration file."""
+
+        names = ("content_start", "content_end", "pub_start", "pub_end")
+        times = {name: getattr(self, name) for name in names}
+        given = {
+            "roi": self.roi,
+            "time": {name: at for name, at in times.items() if at is not None} or None,
+            "rules": [MissionRule.parse(rule) for rule in self.rules] or None,
+            "filter": list(self.filters) or None,
+            "limit": self.limit,
+            "everything": self.everything or None,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOptions:
+    """Which mirror, as given, and the file that may say it."""
+
+    config: Path | None
+    catalogue_url: str | None
+    token_url: str | None
+    client_id: str | None
+    trusted_hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOptions:
+    """How products are fetched, as given."""
+
+    output: Path
+    workers: str | None
+    retries: str | None
+    stall_timeout: str | None
+    bandwidth: str | None
+    layout: str
+    dry_run: bool
+    report: Path | None
+    no_progress: bool
+
+
+_SETTINGS = ("catalogue_url", "token_url", "client_id", "trusted_hosts", "workers", "retries",
+             "stall_timeout", "bandwidth")  # fmt: skip
+
+
+def read_query(options: QueryOptions, config: Path | None) -> Query:
+    """The query: what was given stands in for what the file says.
+
+    Raises QueryError saying what cannot be right.
+    """
+
+    changes = options.changes()
+    return Query.from_mapping(changes) if config is None else Query.from_toml(config, changes)
+
+
+def read_settings(service: ServiceOptions, transfer: TransferOptions | None = None) -> Settings:
+    """The settings: the file's, over them the environment's, over them the arguments.
+
+    Raises SettingsError saying what cannot be right.
+    """
+
+    held = file_values(_document(service.config)) if service.config is not None else {}
+    settings = Settings().with_values(held | environment_values(os.environ))
+    given = {
+        key: getattr(options, key)
+        for options in (service, transfer)
+        for key in _SETTINGS
+        if getattr(options, key, None)
+    }
+    return settings.with_values(given)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 (for files only)
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not TOML: {error}.") from error

@@ -1,0 +1,147 @@
+"""How far a run is, kept from its events: bookkeeping with no clock and no I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from noa_async.events import (
+    Event,
+    ProductFinished,
+    ProductQueued,
+    Status,
+    TokenObtained,
+    TransferAdvanced,
+    TransferRetried,
+    TransferStarted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class Transfer:
+    """One product between the queue and its end."""
+
+    name: str
+    total: int
+    """Bytes, 0 where nobody knows."""
+    have: int = 0
+    waiting: str = ""
+    """Why it does not run at the moment."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """The sums of a run; an observer of its events. ``arrived`` alone counts for the rate."""
+
+    have: int = 0
+    """Bytes of the listed products that are here, with those that were before."""
+    listed_bytes: int = 0
+    arrived: int = 0
+    """Bytes that came over the network in this run."""
+    listed: int = 0
+    """Products."""
+    finished: int = 0
+    retries: int = 0
+    renewals: int = 0
+    """Tokens after the first."""
+    matching: int | None = None
+    """Products by the service's count, where it was asked."""
+    complete: bool = False
+    """Whether the listing has come to its end."""
+    running: dict[str, Transfer] = field(default_factory=dict)
+    _queued: dict[str, Transfer] = field(default_factory=dict)
+    _tokens: int = 0
+
+    def __call__(self, event: Event, /) -> None:
+        # In the order of their number: bytes arrive far more often than all else happens.
+        match event:
+            case TransferAdvanced():
+                self._advance(event)
+            case TransferStarted():
+                self._start(event)
+            case ProductQueued():
+                self.listed += 1
+                self.listed_bytes += event.size or 0
+                self._queued[event.product_id] = Transfer(event.name, event.size or 0)
+            case ProductFinished():
+                self._finish(event)
+            case TransferRetried():
+                self.retries += 1
+                transfer = self._transfer(event.product_id, event.name)
+                transfer.waiting = event.reason
+            case TokenObtained():
+                self.renewals += self._tokens > 0
+                self._tokens += 1
+            case _:
+                pass
+
+    @property
+    def expected(self) -> int:
+        """Bytes of the whole run; estimated from those listed while the listing goes on."""
+        if self.complete or not self.matching or not self.listed:
+            return self.listed_bytes
+        return self.listed_bytes * max(self.matching, self.listed) // self.listed
+
+    @property
+    def certain(self) -> bool:
+        """Whether ``expected`` is no guess, or as good as none."""
+        return self.complete or bool(self.matching and self.listed)
+
+    def _transfer(self, product_id: str, name: str) -> Transfer:
+        transfer = self.running.get(product_id)
+        if transfer is None:
+            transfer = self._queued.pop(product_id, None) or Transfer(name, 0)
+            self.running[product_id] = transfer
+        return transfer
+
+    def _start(self, event: TransferStarted) -> None:
+        transfer = self._transfer(event.product_id, event.name)
+        transfer.waiting = ""
+        self._change(transfer, event.offset, event.total or transfer.total)
+
+    def _advance(self, event: TransferAdvanced) -> None:
+        self.arrived += event.received
+        transfer = self.running.get(event.product_id)
+        if transfer is not None:
+            transfer.have += event.received
+            self.have += event.received
+
+    def _finish(self, event: ProductFinished) -> None:
+        self.finished += 1
+        transfer = self._transfer(event.product_id, event.name)
+        size = 0 if event.status is Status.FAILED else event.size or 0
+        self._change(transfer, size, size)
+        del self.running[event.product_id]
+
+    def _change(self, transfer: Transfer, have: int, total: int) -> None:
+        self.have += have - transfer.have
+        self.listed_bytes += total - transfer.total
+        transfer.have, transfer.total = have, total
+
+
+class Speed:
+    """Bytes a second over the last seconds: it falls when nothing comes, and knows no resumes.
+
+    >>> ticks = iter([0.0, 1.0, 2.0])
+    >>> speed = Speed(clock=lambda: next(ticks))
+    >>> [speed.after(arrived) for arrived in (0, 10, 30)]
+    [0.0, 10.0, 15.0]
+    """
+
+    def __init__(self, *, clock: Callable[[], float], window: float = 10.0) -> None:
+        self._clock = clock
+        self._window = window
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def after(self, arrived: int) -> float:
+        """The rate, now that ``arrived`` bytes are here."""
+        now = self._clock()
+        self._seen.append((now, arrived))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - self._window:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        return (arrived - before) / (now - since) if now > since else 0.0

@@ -1,0 +1,63 @@
+"""``noa-async search``: the products that match, as they are listed."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import click
+
+from noa_async.cli.formats import make_writer
+from noa_async.cli.lines import NOTHING_FOUND, make_lines
+from noa_async.cli.manner import Manner, with_manner
+from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
+from noa_async.cli.running import run
+from noa_async.cli.sections import VerbCommand, with_query, with_service
+
+if TYPE_CHECKING:
+    from noa_async.catalogue.query import Query
+    from noa_async.cli.formats import Writer
+    from noa_async.client import NoaClient
+
+
+@click.command(cls=VerbCommand)
+@with_query
+@with_service
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "jsonl", "csv", "geojson"]),
+    default="table",
+    show_default=True,
+    help="json and jsonl carry the catalogue's own keys.",
+)
+@click.option("--attributes", is_flag=True, help="Ask for each product's attributes too.")
+@with_manner
+@click.pass_obj
+def command(
+    manner: Manner, query: QueryOptions, service: ServiceOptions, form: str, *, attributes: bool
+) -> int:
+    """List the products that match a query.
+
+    They come as the catalogue lists them, by sensing time, and are never held all at once.
+    """
+    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+
+    asked = read_query(query, service.config)
+    lines = make_lines(manner)
+    client = NoaClient(read_settings(service), observer=lines)
+    writer = make_writer(form, sys.stdout, attributes=attributes)
+    run(_search(client, asked, writer, attributes=attributes))
+    if not writer.products:
+        lines.line(NOTHING_FOUND)
+    elif form == "table":
+        lines.line(writer.closing)
+    return 0
+
+
+async def _search(client: NoaClient, query: Query, writer: Writer, *, attributes: bool) -> None:
+    async with client as noa, aclosing(noa.search(query, attributes=attributes)) as found:
+        async for product in found:
+            writer.write(product)
+        writer.end()

@@ -1,0 +1,135 @@
+"""The options that several verbs share, as they stand in the help."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from noa_async.cli.options import QueryOptions, ServiceOptions, TransferOptions
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class SectionOption(click.Option):
+    """An option that stands under a heading of its own in the help."""
+
+    def __init__(self, *declarations: Any, section: str = "Options", **attributes: Any) -> None:
+        super().__init__(*declarations, **attributes)
+        self.section = section
+
+
+class VerbCommand(click.Command):
+    """A command whose help shows its options by section."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                section = getattr(parameter, "section", "Output and help")
+                sections.setdefault(section, []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+def _sectioned(section: str, kind: type, name: str, *options: Any) -> Callable[[_F], _F]:
+    """Options that reach the command as one ``kind``, under ``name``."""
+
+    def decorate(function: _F) -> _F:
+        @functools.wraps(function)
+        def call(**values: Any) -> Any:
+            mine = {field.name: values.pop(field.name) for field in fields(kind)}
+            return function(**values, **{name: kind(**mine)})
+
+        for declarations, attributes in reversed(options):
+            click.option(*declarations, cls=SectionOption, section=section, **attributes)(call)
+        return call  # type: ignore[return-value] # it takes other arguments, as click calls it
+
+    return decorate
+
+
+def _option(*declarations: str, **attributes: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    return declarations, attributes
+
+
+with_query = _sectioned(
+    "What to ask for",
+    QueryOptions,
+    "query",
+    _option("--roi", metavar="AREA", help="WKT, a .wkt or .geojson file, or W,S,E,N in degrees."),
+    _option("--content-start", metavar="TIME", help="Sensed from then on (UTC where no zone)."),
+    _option("--content-end", metavar="TIME", help="Sensed until then; a bare day is all of it."),
+    _option("--pub-start", metavar="TIME", help="Published from then on."),
+    _option("--pub-end", metavar="TIME", help="Published until then."),
+    _option(
+        "--rule",
+        "rules",
+        multiple=True,
+        metavar="RULE",
+        help=r"Such as platform=SENTINEL-2,cloud_max=20; A|B is either, \, a comma in a value. "
+        "Of several rules one must match.",
+    ),
+    _option(
+        "--filter", "filters", multiple=True, metavar="ODATA", help="Raw OData; all must hold."
+    ),
+    _option("--limit", type=int, metavar="N", help="At most so many products."),
+    _option("--everything", is_flag=True, help="Allow a query with no condition."),
+)
+with_service = _sectioned(
+    "Which mirror",
+    ServiceOptions,
+    "service",
+    _option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A TOML file with the query and settings; options stand in for what it says.",
+    ),
+    _option("--catalogue-url", metavar="URL", help="Its product list; NOA's by default."),
+    _option("--token-url", metavar="URL", help="Its log-in; NOA's by default."),
+    _option("--client-id", metavar="ID", help="What the log-in calls us (mirror-client)."),
+    _option(
+        "--trusted-host",
+        "trusted_hosts",
+        multiple=True,
+        metavar="HOST",
+        help="Gets the token too after a redirect.",
+    ),
+)
+with_transfer = _sectioned(
+    "How to fetch",
+    TransferOptions,
+    "transfer",
+    _option(
+        "--output",
+        type=click.Path(path_type=Path),
+        default=Path("noa-data"),
+        show_default=True,
+        metavar="DIR",
+        help="Where products go; made where it is missing.",
+    ),
+    _option("--workers", metavar="N", help="Products at the same time (4)."),
+    _option("--retries", metavar="N", help="Failures in a row before a product is given up (8)."),
+    _option("--stall-timeout", metavar="SECONDS", help="No byte for so long is a cut (60)."),
+    _option("--bandwidth", metavar="RATE", help="Bytes a second in all, such as 20M."),
+    _option(
+        "--layout",
+        default="flat",
+        metavar="LAYOUT",
+        help="flat, date, or a template such as {platform}/{year}/{month}/{name} (flat).",
+    ),
+    _option("--dry-run", is_flag=True, help="List what would be fetched; write nothing."),
+    _option(
+        "--report",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write how each product ended, as JSON; - is standard output.",
+    ),
+    _option("--no-progress", is_flag=True, help="Lines in place of bars."),
+)

@@ -1,0 +1,85 @@
+"""A query in words. All of it is pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from noa_async.catalogue.rules import RULE_KEYS
+from noa_async.catalogue.times import format_instant
+from noa_async.cli.text import number_of, shortened
+
+if TYPE_CHECKING:
+    from noa_async.catalogue.geometry import Area
+    from noa_async.catalogue.moments import TimeRange
+    from noa_async.catalogue.query import Query
+    from noa_async.catalogue.rules import MissionRule
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+
+
+def query_words(query: Query) -> list[str]:
+    """A line for each condition; all of them must hold, of the rules one."""
+    lines = [
+        f"{'or ' if place else ''}{rule_words(rule)}" for place, rule in enumerate(query.rules)
+    ]
+    if query.roi is not None:
+        lines.append(area_words(query.roi))
+    if query.content:
+        lines.append(f"sensed {range_words(query.content)}")
+    if query.published:
+        lines.append(f"published {range_words(query.published)}")
+    return [*lines, *query.raw] or ["everything"]
+
+
+def rule_words(rule: MissionRule) -> str:
+    """A rule on one line.
+
+    >>> from noa_async.catalogue.rules import MissionRule
+    >>> rule_words(MissionRule(platform="SENTINEL-2", product_type=["A", "B"], cloud_max=20))
+    'SENTINEL-2, product type A or B, cloud cover up to 20 %'
+    """
+    texts = []
+    for key in RULE_KEYS:
+        value = getattr(rule, key)
+        if value is None or key.startswith("cloud"):
+            continue
+        choices = value if isinstance(value, str) else " or ".join(value)
+        texts.append(choices if key == "platform" else f"{key.replace('_', ' ')} {choices}")
+    return ", ".join([*texts, *_cloud_words(rule.cloud_min, rule.cloud_max)])
+
+
+def _cloud_words(low: float | None, high: float | None) -> list[str]:
+    if low is None and high is None:
+        return []
+    if high is None:
+        return [f"cloud cover from {low:g} %"]
+    return [f"cloud cover up to {high:g} %" if not low else f"cloud cover {low:g} to {high:g} %"]
+
+
+def area_words(area: Area) -> str:
+    """An area by the box around it.
+
+    >>> from noa_async.catalogue.geometry import Area
+    >>> area_words(Area.read("22,38,23.5,39"))
+    'in the area from 22 to 23.5 east, 38 to 39 north'
+    """
+    numbers = [float(number) for part in area.parts for number in _NUMBER.findall(part)]
+    if not numbers or len(numbers) % 2 or "e" in "".join(area.parts):
+        return f"in {shortened(' '.join(area.parts), 60)}"
+    lons, lats = numbers[::2], numbers[1::2]
+    box = f"{min(lons):g} to {max(lons):g} east, {min(lats):g} to {max(lats):g} north"
+    parts = f" ({number_of(len(area.parts), 'part')})" if len(area.parts) > 1 else ""
+    return f"in the area from {box}{parts}"
+
+
+def range_words(times: TimeRange) -> str:
+    """A range of time; whole days are told as days.
+
+    >>> from noa_async.catalogue.moments import TimeRange
+    >>> range_words(TimeRange.read(("2026-01-11", "2026-01-19"), "x"))
+    'from 2026-01-11 to 2026-01-19'
+    """
+    start = format_instant(times.start).removesuffix("T00:00:00.000Z") if times.start else ""
+    end = format_instant(times.end).removesuffix("T23:59:59.999Z") if times.end else ""
+    return " ".join(f"{word} {at}" for word, at in (("from", start), ("to", end)) if at)

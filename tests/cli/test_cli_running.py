@@ -1,0 +1,257 @@
+"""Signals, terminals, and the two verbs that bring their own mirror."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import struct
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from noa_async.emulator import Fault, FaultKind, FaultPlan
+
+from .conftest import Open, Program, until
+
+ALL = ("download", "--everything", "--output", "data")
+SLOW = {"products": 8, "mean_bytes": 6_000_000, "rate": 3_000_000.0}
+
+
+@pytest.mark.parametrize(
+    ("number", "loop"), [(signal.SIGINT, "uvloop"), (signal.SIGTERM, "asyncio")]
+)
+async def test_a_signal_ends_a_download_in_order(
+    open_mirror: Open, number: signal.Signals, loop: str
+) -> None:
+    mirror, noa = await open_mirror(**SLOW)
+    noa.environ["NOA_LOOP"] = loop
+    process = await noa.start(*ALL, "--report", "report.json")
+    await until(lambda: mirror.stats.downloads_in_flight == 4)
+    parts = noa.folder / "data/.noa-async/parts"
+    await until(lambda: sum(part.stat().st_size for part in parts.glob("*.part")) > 1_000_000)
+    process.send_signal(number)
+    async with asyncio.timeout(5):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    lines = err.decode().splitlines()
+    assert lines[-2] == "noa-async: Interrupted."
+    assert "the same command goes on" in lines[-1]
+    report = json.loads((noa.folder / "report.json").read_text())
+    assert sum(report["counts"].values()) == len(report["products"])
+    kept = sum(part.stat().st_size for part in parts.glob("*.part"))
+    assert kept > 1_000_000
+
+
+async def test_what_a_signal_left_is_gone_on_with(open_mirror: Open) -> None:
+    mirror, noa = await open_mirror(**SLOW | {"rate": 20_000_000.0})
+    process = await noa.start(*ALL)
+    await until(lambda: mirror.stats.bytes_sent > 20_000_000)
+    process.send_signal(signal.SIGINT)
+    assert await process.wait() == 130
+    assert (await noa(*ALL)).code == 0
+    whole = sum(product.size for product in mirror.catalogue.products)
+    assert mirror.stats.bytes_sent < 1.5 * whole
+    sums = {mirror.content(product.id).md5 for product in mirror.catalogue.products}
+    files = [file for file in (noa.folder / "data").iterdir() if file.is_file()]
+    assert {hashlib.md5(file.read_bytes()).hexdigest() for file in files} == sums
+
+
+async def test_a_second_signal_ends_at_once() -> None:
+    """With clean-up that never ends, only the second signal helps."""
+    code = """
+import asyncio
+from noa_async.cli.running import run
+
+async def stubborn():
+    print("ready", flush=True)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        print("tidying", flush=True)
+        await asyncio.to_thread(__import__("time").sleep, 60)
+
+run(stubborn())
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for said, number in ((b"ready\n", signal.SIGTERM), (b"tidying\n", signal.SIGINT)):
+        assert await process.stdout.readline() == said
+        process.send_signal(number)
+    async with asyncio.timeout(5):
+        assert await process.wait() == 130
+
+
+async def test_a_signal_ends_a_search(open_mirror: Open) -> None:
+    plan = FaultPlan((Fault(FaultKind.PAGE_SLOW, page=1, seconds=60.0),))
+    mirror, noa = await open_mirror(products=100, faults=plan)
+    process = await noa.start("search", "--everything")
+    await until(lambda: mirror.stats.requests >= 3)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(5):
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"noa-async: Interrupted.\n")
+
+
+async def read_terminal(noa: Program, *arguments: str, columns: int, rows: int = 24) -> str:
+    """What the program writes on a terminal of that size, both streams."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    noa.environ |= {"TERM": "xterm"}
+    noa.environ.pop("COLUMNS", None)
+    process = await noa.start(*arguments, stdout=follower, stderr=follower)
+    os.close(follower)
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            try:
+                piece = os.read(leader, 1 << 16)
+            except OSError:  # the other side is closed
+                return
+            if not piece:
+                return
+            pieces.append(piece)
+
+    await asyncio.to_thread(read)
+    os.close(leader)
+    assert await process.wait() == 0
+    return b"".join(pieces).decode()
+
+
+class Paper:
+    """A terminal that is endlessly long: what stands on it, and every state it went through."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+        self.lines: dict[int, list[str]] = {}
+        self.row = self.column = 0
+        self.widest = 0
+
+    def show(self, text: str) -> None:
+        for token in re.findall(r"\x1b\[(?:A|K|\d*[A-Za-z])|\r|\n|[^\x1b\r\n]", text):
+            if token == "\x1b[A":
+                self.row -= 1
+            elif token == "\r":
+                self.column = 0
+            elif token == "\n":
+                self.row += 1
+            else:
+                assert not token.startswith("\x1b"), token
+                line = self.lines.setdefault(self.row, [])
+                line.extend(" " * (self.column + 1 - len(line)))
+                line[self.column] = token
+                self.column += 1
+                self.widest = max(self.widest, self.column)
+
+    def text(self) -> list[str]:
+        rows = ("".join(self.lines.get(row, [])).rstrip() for row in range(max(self.lines) + 1))
+        return [line for line in rows if line]
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+async def test_bars_on_a_terminal(open_mirror: Open, columns: int) -> None:
+    plan = FaultPlan((Fault(FaultKind.CUT, index=3),))
+    _, noa = await open_mirror(products=12, mean_bytes=600_000, rate=1_500_000.0, faults=plan)
+    shown = await read_terminal(noa, *ALL, "-v", "--workers", "3", columns=columns)
+    frames = shown.split("\r\n" * 3)
+    assert len(frames) > 3
+    assert "%|" in shown
+    assert "products" in shown or columns < 70
+    assert "MB/s" in shown
+
+    paper = Paper(columns)
+    paper.show(shown)
+    bars = [line for line in paper.text() if "%|" in line]
+    assert bars == []  # they are gone when it is over
+    assert paper.text()[-1] == "They are in data."
+    for drawn in re.findall(r"\r([^\r\n\x1b]*%\|[^\r\n\x1b]*)", shown):
+        assert len(drawn) < columns
+    said = [line for line in paper.text() if line.startswith("downloaded")]
+    assert len(said) == 12  # no line is torn by a bar
+    assert all(line.endswith("B") for line in said)
+
+
+async def test_no_bars_where_they_are_not_wanted(open_mirror: Open) -> None:
+    _, noa = await open_mirror(products=3)
+    for argument in ("--no-progress", "-q", "--log-format=json"):
+        assert "%|" not in await read_terminal(noa, *ALL, argument, columns=80)
+
+
+async def test_a_table_fits_the_terminal(open_mirror: Open) -> None:
+    _, noa = await open_mirror(products=10)
+    for columns in (80, 200):
+        shown = await read_terminal(noa, "search", "--everything", columns=columns)
+        lines = shown.splitlines()
+        assert max(map(len, lines)) <= columns
+        assert ("ID" in lines[0]) == (columns == 200)
+
+
+async def test_the_emulator_leads_the_other_verbs_to_it(program: Program) -> None:
+    plan = {"faults": [{"kind": "cut", "at": 0.5}]}
+    (program.folder / "plan.json").write_text(json.dumps(plan))
+    settings = ("--products", "30", "--mean-bytes", "100k", "--faults", "plan.json")
+    process = await program.start("emulator", *settings)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        for _ in range(4):
+            line = (await process.stdout.readline()).decode()
+            assert line.startswith("export NOA_")
+            [pair] = shlex.split(line.removeprefix("export "))
+            name, _, value = pair.partition("=")
+            program.environ[name] = value
+        ended = await program("count", "--everything")
+        assert ended.out.startswith("30 products, ")
+        ended = await program("download", "--everything", "--limit", "3")
+        assert ended.code == 0
+        assert "3 retries" in ended.err
+        taken = program.environ["NOA_TOKEN_URL"].split("/")[2].rpartition(":")[2]
+        ended = await program("emulator", "--port", taken)
+        assert ended.code == 2
+        assert f"Cannot listen on 127.0.0.1:{taken}" in ended.err
+    finally:
+        process.send_signal(signal.SIGTERM)
+    assert await process.wait() == 0
+    assert b"Serving 30 products" in await process.stderr.read()
+
+
+async def test_the_demo_shows_what_it_promises(program: Program, tmp_path: Path) -> None:
+    program.environ["TMPDIR"] = str(tmp_path / "tmp")
+    (tmp_path / "tmp").mkdir()
+    program.environ["http_proxy"] = "http://127.0.0.1:9"
+    ended = await program("demo")
+    assert (ended.code, ended.err) == (0, "")
+    figures = dict(re.findall(r"^   ([a-z ]+?)  +(.+)$", ended.out, re.MULTILINE))
+    assert int(figures["products"]) >= 60
+    assert float(figures["bytes"].removesuffix(" MB")) >= 300
+    assert int(figures["retries"]) >= 1
+    assert int(figures["token refreshes"]) >= 1
+    assert f"{figures['products']} files right, 0 wrong" in ended.out
+    assert "goes on at" in ended.out
+    assert ended.out.endswith("All of it is there and right.\n")
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+async def test_an_interrupted_demo_leaves_nothing(program: Program, tmp_path: Path) -> None:
+    program.environ["TMPDIR"] = str(tmp_path / "tmp")
+    (tmp_path / "tmp").mkdir()
+    process = await program.start("demo")
+    assert process.stdout is not None
+    while b"3. The download" not in await process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(5):
+        await process.communicate()
+    assert process.returncode == 130
+    assert not list((tmp_path / "tmp").iterdir())

@@ -1,0 +1,158 @@
+"""What needs no process: bookkeeping, endings, forms."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from noa_async import Product
+from noa_async.cli.endings import Interrupted, ending
+from noa_async.cli.formats import feature, make_writer
+from noa_async.cli.manner import Manner
+from noa_async.cli.progress import Progress
+from noa_async.errors import ServiceUnreachable
+from noa_async.events import (
+    Event,
+    ProductFinished,
+    ProductQueued,
+    Status,
+    TokenObtained,
+    TransferAdvanced,
+    TransferRetried,
+    TransferStarted,
+)
+
+REPORT = "Please report it with the command, its output with -v, and the version."
+
+
+def after(*events: Event, **state: object) -> Progress:
+    progress = Progress()
+    for name, value in state.items():
+        setattr(progress, name, value)
+    for event in events:
+        progress(event)
+    return progress
+
+
+QUEUED = ProductQueued("a", "A", 100)
+FINISHED = ProductFinished("a", "A", Status.DOWNLOADED, "A", 100, 1, None)
+
+
+def test_a_resume_is_had_but_did_not_arrive() -> None:
+    progress = after(QUEUED, TransferStarted("a", "A", 1, 60, 100), TransferAdvanced("a", 10))
+    assert (progress.have, progress.arrived, progress.expected) == (70, 10, 100)
+    assert after(QUEUED, TransferStarted("a", "A", 1, 60, 100), FINISHED).have == 100
+
+
+def test_a_restart_takes_back_what_was_had() -> None:
+    progress = after(
+        QUEUED,
+        TransferStarted("a", "A", 1, 0, 100),
+        TransferAdvanced("a", 50),
+        TransferRetried("a", "A", 1, 0.5, "cut"),
+    )
+    assert (progress.retries, progress.running["a"].waiting) == (1, "cut")
+    progress(TransferStarted("a", "A", 2, 0, 120))
+    assert (progress.have, progress.arrived, progress.expected) == (0, 50, 120)
+
+
+def test_what_fails_is_expected_no_more() -> None:
+    failed = ProductFinished("a", "A", Status.FAILED, None, 0, 3, "no")
+    progress = after(
+        QUEUED,
+        ProductQueued("b", "B", 30),
+        TransferStarted("a", "A", 1, 0, 100),
+        TransferAdvanced("a", 50),
+        failed,
+    )
+    assert (progress.have, progress.expected, progress.finished) == (0, 30, 1)
+    assert progress.running == {}
+
+
+def test_what_was_there_counts_as_had() -> None:
+    present = ProductFinished("a", "A", Status.PRESENT, "A", 100, 0, None)
+    progress = after(QUEUED, present, complete=True)
+    assert (progress.have, progress.expected, progress.arrived) == (100, 100, 0)
+
+
+def test_the_total_is_estimated_while_the_listing_goes_on() -> None:
+    progress = after(QUEUED, ProductQueued("b", "B", 300), matching=10)
+    assert (progress.expected, progress.certain, progress.complete) == (2000, True, False)
+    progress.complete = True
+    assert progress.expected == 400
+    assert not after(QUEUED).certain
+
+
+def test_the_first_token_is_no_renewal() -> None:
+    token = TokenObtained("password", 3.0)
+    assert after(token).renewals == 0
+    assert after(token, token, token).renewals == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "noa-async: Interrupted.\n"),
+        (Interrupted("Go on."), 130, "noa-async: Interrupted.\nGo on.\n"),
+        (OSError(28, "No space left", "/x"), 5, "noa-async: /x: No space left.\n"),
+        (
+            ExceptionGroup("", [ValueError("x"), ServiceUnreachable("Away.\nFar", hint="Wait.")]),
+            4,
+            "noa-async: Away. Far\nWait.\n",
+        ),
+        (
+            RuntimeError("\x1b[2J"),
+            70,
+            f"noa-async: This should not have happened: RuntimeError: ?[2J.\n{REPORT}\n",
+        ),
+    ],
+)
+def test_endings(
+    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ending(error, Manner()) == code
+    assert capsys.readouterr() == ("", told)
+    assert ending(error, Manner(json=True)) == code
+    assert json.loads(capsys.readouterr().err)["exit_code"] == code
+
+
+def test_a_traceback_only_where_it_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(error: Exception) -> None:
+        raise error
+
+    def traced(error: Exception, verbose: int) -> bool:
+        with pytest.raises(type(error)) as caught:
+            broken(error)
+        ending(caught.value, Manner(verbose=verbose))
+        return "Traceback" in capsys.readouterr().err
+
+    assert [traced(RuntimeError("x"), verbose) for verbose in (0, 1)] == [False, True]
+    assert [traced(ServiceUnreachable("x"), verbose) for verbose in (0, 1)] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("entry", "geometry"),
+    [
+        ({"GeoFootprint": {"type": "Point", "coordinates": [22, 38]}}, "Point"),
+        ({"Footprint": "geography'SRID=4326;Polygon((22 38,23 38,23 39,22 38))'"}, "Polygon"),
+        ({"GeoFootprint": {"type": "Point", "coordinates": ["x"]}}, None),
+        ({"Footprint": "POLYGON((22 38))"}, None),
+        ({}, None),
+    ],
+)
+def test_a_feature_has_the_footprint_there_is(entry: dict[str, object], geometry: str) -> None:
+    product = Product.from_entry({"Id": "a", "Name": "A", **entry})
+    made = feature(product)
+    assert (made["geometry"] and made["geometry"]["type"]) == geometry
+    assert made["properties"]["name"] == "A"
+
+
+def test_what_json_has_no_word_for_becomes_null() -> None:
+    product = Product.from_entry({"Id": "a", "Name": "A", "Odd": [float("nan")]})
+    stream = io.StringIO()
+    writer = make_writer("json", stream, attributes=False)
+    writer.write(product)
+    writer.end()
+    assert json.loads(stream.getvalue(), parse_constant=pytest.fail)[0]["Odd"] == [None]

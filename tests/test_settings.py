@@ -1,0 +1,267 @@
+"""Settings from values, variables and files: each key lands in its place, nonsense is named."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noa_async.errors import SettingsError
+from noa_async.settings import (
+    KEYS,
+    RetryPolicy,
+    Settings,
+    byte_rate,
+    environment_values,
+    file_values,
+)
+
+GOOD = {
+    "catalogue_url": ("https://a.example/odata/Products/", "https://a.example/odata/Products"),
+    "token_url": ("http://127.0.0.1:8080/token", "http://127.0.0.1:8080/token"),
+    "client_id": ("another", "another"),
+    "trusted_hosts": ("A.example b.example:8443", frozenset({"a.example", "b.example:8443"})),
+    "page_size": ("200", 200),
+    "workers": ("8", 8),
+    "bandwidth": ("20M", 20e6),
+    "retries": ("0", 0),
+    "connect_timeout": ("5", 5.0),
+    "answer_timeout": ("6.5", 6.5),
+    "stall_timeout": ("7", 7.0),
+    "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
+}
+PLACES = {
+    "catalogue_url": "service.catalogue_url",
+    "token_url": "service.token_url",
+    "client_id": "service.client_id",
+    "trusted_hosts": "service.trusted_hosts",
+    "page_size": "service.page_size",
+    "workers": "limits.workers",
+    "bandwidth": "limits.bandwidth",
+    "retries": "retry.retries",
+    "connect_timeout": "timeouts.connect",
+    "answer_timeout": "timeouts.answer",
+    "stall_timeout": "timeouts.stall",
+    "ca_file": "ca_file",
+}
+
+
+def flat(settings: Settings) -> dict[str, object]:
+    """Every value by its dotted place."""
+    values: dict[str, object] = {}
+    for name, value in dataclasses.asdict(settings).items():
+        if isinstance(value, dict):
+            values |= {f"{name}.{inner}": held for inner, held in value.items()}
+        else:
+            values[name] = value
+    return values
+
+
+def test_every_key_is_tried_here():
+    assert set(KEYS) == set(GOOD) == set(PLACES)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_value_lands_in_its_place_and_changes_nothing_else(key):
+    given_value, expected = GOOD[key]
+    changed = flat(Settings().with_values({key: given_value}))
+    assert changed == flat(Settings()) | {PLACES[key]: expected}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_variable_does_the_same(key):
+    given_value, expected = GOOD[key]
+    settings = Settings.from_env({f"NOA_{key.upper()}": given_value, "PATH": "/bin"})
+    assert flat(settings) == flat(Settings()) | {PLACES[key]: expected}
+
+
+def test_the_defaults_are_noas():
+    service = Settings().service
+    assert service.catalogue_url == "https://sentinels.space.noa.gr/catalogue/odata/v1/Products"
+    assert service.token_url == (
+        "https://sentinels.space.noa.gr/auth/realms/mirror/protocol/openid-connect/token"
+    )
+    assert service.client_id == "mirror-client"
+    assert service.trusted_hosts == frozenset()
+    assert Settings().limits.workers == 4
+    assert Settings().retry.retries == 8
+    assert Settings().timeouts.stall == 60
+
+
+def test_none_leaves_a_value_as_it_is():
+    assert Settings().with_values(dict.fromkeys(KEYS)) == Settings()
+
+
+def test_empty_variables_count_as_absent():
+    assert environment_values({"NOA_WORKERS": "", "NOA_RETRIES": "3"}) == {"retries": "3"}
+
+
+def test_the_environment_is_read_where_none_is_given(monkeypatch):
+    monkeypatch.setenv("NOA_WORKERS", "7")
+    assert Settings.from_env().limits.workers == 7
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().ca_file = "x"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("catalogue_url", "sentinels.space.noa.gr", "https://host/path"),
+        ("catalogue_url", "ftp://a.example/x", "https://host/path"),
+        ("catalogue_url", "https:///x", "https://host/path"),
+        ("catalogue_url", "https://[::1/x", "catalogue_url"),
+        ("catalogue_url", "https://a.example:99999/x", "catalogue_url"),
+        ("token_url", "file:///etc/passwd", "https://host/path"),
+        ("trusted_hosts", "https://a.example", "bare name"),
+        ("trusted_hosts", "a.example/x", "bare name"),
+        ("trusted_hosts", "*.example", "bare name"),
+        ("page_size", "0", "from 1 to 1000"),
+        ("page_size", "1001", "from 1 to 1000"),
+        ("workers", "0", "from 1 to 256"),
+        ("workers", "257", "from 1 to 256"),
+        ("workers", 2.5, "whole number"),
+        ("workers", "two", "workers is 'two'"),
+        ("retries", "-1", "from 0 to 1000"),
+        ("bandwidth", "0", "above zero"),
+        ("bandwidth", "fast", "20M or 500KiB"),
+        ("bandwidth", "1.2.3M", "bandwidth"),
+        ("bandwidth", math.nan, "above zero"),
+        ("stall_timeout", "0", "above zero"),
+        ("stall_timeout", "inf", "above zero"),
+        ("stall_timeout", "-1", "above zero"),
+        ("connect_timeout", "nan", "above zero"),
+    ],
+)
+def test_nonsense_is_named(key, value, said):
+    with pytest.raises(SettingsError) as caught:
+        Settings().with_values({key: value})
+    assert said in str(caught.value)
+    assert key in str(caught.value)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("value", [[5], {"a": 1}, 5.5, object()], ids=["list", "table", "5.5", "x"])
+def test_a_value_of_another_kind_is_never_a_traceback(key, value):
+    """A configuration file can hold anything."""
+    try:
+        Settings().with_values({key: value})
+    except SettingsError as error:
+        assert key in str(error)  # noqa: PT017 (some of these are good values)
+
+
+@pytest.mark.parametrize("key", ["workers", "page_size", "retries", "bandwidth", "stall_timeout"])
+def test_true_is_no_number(key):
+    with pytest.raises(SettingsError):
+        Settings().with_values({key: True})
+
+
+@pytest.mark.parametrize("key", ["catalogue_url", "token_url"])
+def test_a_password_in_an_address_is_refused_and_not_shown(key):
+    with pytest.raises(SettingsError) as caught:
+        Settings().with_values({key: "https://ada:hunter2@a.example/x"})
+    assert "credentials do not belong" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_typo_is_answered_with_the_nearest_key():
+    with pytest.raises(SettingsError) as caught:
+        Settings().with_values({"worker": 4})
+    assert "Did you mean workers?" in str(caught.value)
+
+
+def test_an_unlike_key_is_answered_with_all():
+    with pytest.raises(SettingsError) as caught:
+        Settings().with_values({"zzz": 4})
+    assert all(key in str(caught.value) for key in KEYS)
+
+
+def test_a_file_has_two_tables():
+    document = {
+        "roi": "POINT(1 2)",
+        "service": {"page_size": 20},
+        "transfer": {"workers": 6, "trusted_hosts": ["a.example"]},
+    }
+    values = file_values(document)
+    assert values == {"page_size": 20, "workers": 6, "trusted_hosts": ["a.example"]}
+    settings = Settings().with_values(values)
+    assert settings.service.trusted_hosts == frozenset({"a.example"})
+
+
+def test_a_file_with_nothing_of_ours_gives_nothing():
+    assert file_values({"rules": []}) == {}
+
+
+def test_a_files_typo_is_found_before_its_values():
+    with pytest.raises(SettingsError, match="Did you mean workers"):
+        file_values({"transfer": {"wrokers": 4}})
+
+
+def test_a_table_must_be_one():
+    with pytest.raises(SettingsError, match=r"\[service\]"):
+        file_values({"service": "https://a.example"})
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1000", 1e3),
+        ("1k", 1e3),
+        ("1K", 1e3),
+        ("1KiB", 1024.0),
+        ("1 kB/s", 1e3),
+        ("2.5M", 2.5e6),
+        ("1MiB/s", 2.0**20),
+        ("1Gbps", 1e9),
+        ("1Ti", 2.0**40),
+        ("500B", 500.0),
+        (12.5, 12.5),
+    ],
+)
+def test_rates(text, rate):
+    assert byte_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "M", "1x", "1 M M", "-5M", "1e6", "."])
+def test_no_rates(text):
+    with pytest.raises(ValueError, match=r".+"):
+        byte_rate(text)
+
+
+def test_waits_double_and_are_capped():
+    policy = RetryPolicy(base=1, cap=60)
+    waits = [policy.delay(failures, draw=lambda: 1.0) for failures in range(1, 9)]
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert policy.delay(10_000, draw=lambda: 1.0) == 60
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1), st.none() | st.floats(0, 1e6))
+def test_a_wait_is_never_less_than_asked_nor_more_than_the_cap(failures, drawn, asked):
+    policy = RetryPolicy()
+    delay = policy.delay(failures, asked=asked, draw=lambda: drawn)
+    assert delay >= (asked or 0.0)
+    assert delay <= max(policy.cap, asked or 0.0)
+    assert delay >= drawn * min(policy.cap, policy.base * 2.0 ** min(failures - 1, 6))
+
+
+def test_the_whole_range_of_a_wait_is_drawn_from():
+    policy = RetryPolicy(base=1, cap=60)
+    assert policy.delay(5, draw=lambda: 0.0) == 0
+    assert policy.delay(5, draw=lambda: 0.25) == 4
+
+
+def test_tries_are_counted():
+    policy = RetryPolicy(retries=2)
+    assert [policy.allows(failures) for failures in (1, 2, 3)] == [True, True, False]
+    assert not RetryPolicy(retries=0).allows(1)
+
+
+def test_a_wait_that_is_too_long_is_not_waited_for():
+    policy = RetryPolicy(longest_wait=10)
+    assert policy.allows(1, asked=10)
+    assert not policy.allows(1, asked=10.5)
