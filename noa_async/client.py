@@ -174,9 +174,10 @@ class NoaClient:
     async def _announced(
         self, products: AsyncIterable[Product] | Iterable[Product]
     ) -> AsyncGenerator[Product]:
-        async for product in each(products):
-            self._observer(ProductQueued(product.id, product.name, product.size))
-            yield product
+        async with aclosing(each(products)) as source:
+            async for product in source:
+                self._observer(ProductQueued(product.id, product.name, product.size))
+                yield product
 
     async def _archive(self, folder: str | os.PathLike[str], layout: str) -> Archive:
         """The archive in ``folder``, locked at its first use until the client is closed."""

@@ -74,10 +74,8 @@ async def _work_off(
     queue: asyncio.Queue[_Item | _End] = asyncio.Queue(depth)
 
     async def produce() -> None:
-        async with AsyncExitStack() as stack:
-            if isinstance(source, AsyncGenerator):
-                await stack.enter_async_context(aclosing(source))
-            async for item in each(source):
+        async with aclosing(each(source)) as items:
+            async for item in items:
                 await queue.put(item)
         for _ in range(workers):
             await queue.put(_END)
@@ -101,9 +99,13 @@ def foremost(error: BaseException) -> BaseException:
 
 
 async def each(source: AsyncIterable[_Item] | Iterable[_Item]) -> AsyncGenerator[_Item]:
+    """The items of any source; closing it closes a source that can be closed."""
     if isinstance(source, AsyncIterable):
-        async for item in source:
-            yield item
+        async with AsyncExitStack() as stack:
+            if isinstance(source, AsyncGenerator):
+                await stack.enter_async_context(aclosing(source))
+            async for item in source:
+                yield item
     else:
         for item in source:
             yield item

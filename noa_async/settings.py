@@ -124,7 +124,8 @@ class Settings:
             try:
                 good = read(value)
             except (TypeError, ValueError) as error:
-                raise SettingsError(f"{key} is {value!r}: {error}.") from None
+                shown = "" if "@" in str(value) else f" is {value!r}"  # may hold a password
+                raise SettingsError(f"The setting {key}{shown}: {error}.") from None
             if part is None:
                 settings = replace(settings, **{name: good})
             else:
@@ -174,7 +175,7 @@ def byte_rate(value: str | float) -> float:
 
 
 def _positive(value: str | float) -> float:
-    number = float(value)
+    number = float(_no_flag(value))
     if not (number > 0 and math.isfinite(number)):
         raise ValueError("it must be a number above zero")
     return number
@@ -182,7 +183,7 @@ def _positive(value: str | float) -> float:
 
 def _count(lowest: int, highest: int) -> Callable[[str | int], int]:
     def read(value: str | int) -> int:
-        number = int(value)
+        number = int(_no_flag(value))
         if isinstance(value, float) or not lowest <= number <= highest:
             raise ValueError(f"it must be a whole number from {lowest} to {highest}")
         return number
@@ -190,9 +191,21 @@ def _count(lowest: int, highest: int) -> Callable[[str | int], int]:
     return read
 
 
+def _no_flag(value: str | float) -> str | float:
+    if isinstance(value, bool):
+        raise TypeError("it must be a number")
+    return value
+
+
+def _text(value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError("it must be a text")
+    return value
+
+
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    parts = urlsplit(_text(value))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
         raise ValueError("it must be an address such as https://host/path")
     if parts.username or parts.password:
         raise ValueError("credentials do not belong in an address")
@@ -201,7 +214,7 @@ def _url(value: str) -> str:
 
 def _hosts(value: str | list[str] | tuple[str, ...]) -> frozenset[str]:
     names = re.split(r"[\s,]+", value) if isinstance(value, str) else value
-    hosts = frozenset(name.lower() for name in names if name)
+    hosts = frozenset(_text(name).lower() for name in names if name)
     for host in hosts:
         if not re.fullmatch(r"[a-z0-9._-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", host):
             raise ValueError("a trusted host is a bare name such as download.example.org")
@@ -211,7 +224,7 @@ def _hosts(value: str | list[str] | tuple[str, ...]) -> frozenset[str]:
 _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "catalogue_url": ("service", "catalogue_url", _url),
     "token_url": ("service", "token_url", _url),
-    "client_id": ("service", "client_id", str),
+    "client_id": ("service", "client_id", _text),
     "trusted_hosts": ("service", "trusted_hosts", _hosts),
     "page_size": ("service", "page_size", _count(1, 1000)),
     "workers": ("limits", "workers", _count(1, 256)),
@@ -220,7 +233,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "connect_timeout": ("timeouts", "connect", _positive),
     "answer_timeout": ("timeouts", "answer", _positive),
     "stall_timeout": ("timeouts", "stall", _positive),
-    "ca_file": (None, "ca_file", str),
+    "ca_file": (None, "ca_file", _text),
 }
 KEYS = tuple(_READERS)
 """Every setting that an argument, a variable or a file can give."""

@@ -57,30 +57,25 @@ class Response:
 
         Raises ServiceFault past ``limit`` bytes, ServiceUnreachable where it is cut or stalls.
         """
-        body, ended = await self._gather(limit)
-        if not ended:
-            raise ServiceFault(
-                f"The answer of {_host(self.url)} is larger than {limit} bytes.",
-                hint="No page or token is that large; the service may be in trouble.",
-            )
-        return body
+        body = bytearray()
+        async for piece in self._pieces():
+            body += piece
+            if len(body) > limit:
+                raise ServiceFault(
+                    f"The answer of {_host(self.url)} is larger than {limit} bytes.",
+                    hint="No page or token is that large; the service may be in trouble.",
+                )
+        return bytes(body)
 
     async def peek(self, limit: int) -> bytes:
         """The body's first ``limit`` bytes, or as many as can be had; never raises for a cut."""
-        try:
-            body, _ = await self._gather(limit)
-        except ServiceUnreachable:
-            return b""
-        return body[:limit]
-
-    async def _gather(self, limit: int) -> tuple[bytes, bool]:
         body = bytearray()
-        async for batch in self.batches(limit):
-            for piece in batch:
+        with contextlib.suppress(ServiceUnreachable):
+            async for piece in self._pieces():
                 body += piece
-            if len(body) > limit:
-                return bytes(body), False
-        return bytes(body), True
+                if len(body) >= limit:
+                    break
+        return bytes(body[:limit])
 
     async def batches(self, size: int) -> AsyncIterator[list[bytes]]:
         """The body as lists of pieces, each list about ``size`` bytes, the last one shorter.
@@ -89,32 +84,38 @@ class Response:
         byte comes for the stall time-out. What arrived before that is given first, but for its
         very end: servers are known to write an error text into a body before they cut it.
         """
-        content = self._raw.content
         pieces: list[bytes] = []
         held = 0
+        try:
+            async for piece in self._pieces():
+                if held >= size:  # the last piece stays here until another has come
+                    yield pieces
+                    pieces, held = [], 0
+                pieces.append(piece)
+                held += len(piece)
+        except ServiceUnreachable:
+            yield _without_suspects(pieces)
+            raise
+        if pieces:
+            yield pieces
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises ServiceUnreachable after all that came before the break."""
+        content = self._raw.content
         try:
             while True:
                 async with asyncio.timeout(self._stall):
                     piece = await content.readany()
                 if not piece:
-                    break
-                pieces.append(piece)
-                held += len(piece)
-                if held >= size:
-                    yield pieces
-                    pieces, held = [], 0
+                    return
+                yield piece
         except TimeoutError:
             failure = f"no byte came from {_host(self.url)} for {self._stall:g} s"
         except (aiohttp.ClientError, OSError) as error:
             failure = f"{_host(self.url)} closed the connection early ({type(error).__name__})"
-        else:
-            failure = ""
-        if failure:
-            pieces = _without_suspects(pieces + _unread(content))
-        if pieces:
-            yield pieces
-        if failure:
-            raise ServiceUnreachable(f"The answer broke off: {failure}.")
+        for piece in _unread(content):
+            yield piece
+        raise ServiceUnreachable(f"The answer broke off: {failure}.")
 
 
 class Transport:
@@ -184,9 +185,7 @@ class Transport:
             if form is not None or raw.status not in _REDIRECTS or not target:
                 return raw
             raw.close()
-            url = urljoin(url, target)
-            if urlsplit(url).scheme not in {"http", "https"}:
-                raise ServiceRefused(f"{_host(str(raw.url))} redirects to no web address.")
+            url = _redirect_target(url, target)
         raise ServiceRefused(f"{_host(url)} redirects more than {_MOST_REDIRECTS} times.")
 
     async def _exchange(
@@ -216,7 +215,7 @@ class Transport:
                 f"The host name {host} is not known here.",
                 hint="Check the network connection and the address of the service.",
             ) from error
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
+        except (ValueError, aiohttp.NonHttpUrlClientError) as error:
             raise ServiceRefused(f"{url!r} is no address that can be asked.") from error
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceUnreachable(
@@ -267,6 +266,14 @@ class Transport:
         if proxy is None or urllib.request.proxy_bypass(parts.netloc):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _redirect_target(url: str, location: str) -> str:
+    with contextlib.suppress(ValueError):
+        target = urljoin(url, location)
+        if urlsplit(target).scheme in {"http", "https"}:
+            return target
+    raise ServiceRefused(f"{_host(url)} redirects to no web address.")
 
 
 def _unread(content: aiohttp.StreamReader) -> list[bytes]:

@@ -72,6 +72,9 @@ def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
         entry = netrc.netrc(path).hosts.get(host)
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:
+        message = f"{path} cannot be understood: it is not UTF-8."
+        raise SettingsError(message, hint="Mend that file.") from None
     except netrc.NetrcParseError as error:
         # The parser's own message quotes the line it stumbled over, which may hold a password.
         where = f" (line {error.lineno})" if error.lineno else ""

@@ -16,6 +16,7 @@ from noa_async.errors import (
 )
 from noa_async.events import Observer, TokenObtained, ignore
 from noa_async.headers import retry_after
+from noa_async.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -103,13 +104,13 @@ class TokenManager:
             return
         if self._round != seen and self._last_error is not None:
             raise self._last_error
+        self._last_error = None
         try:
             self._token = await self._renew()
         except NoaError as error:
             self._last_error = error
             raise
         else:
-            self._last_error = None
             self._rejected = False
         finally:
             self._round += 1
@@ -127,7 +128,7 @@ class TokenManager:
         """A token for a refresh token; None where the service no longer takes that."""
         form = {"grant_type": "refresh_token", "refresh_token": refresh}
         asked_at, status, answer = await self._ask(form)
-        if status in {400, 401}:
+        if status in {400, 401, 403}:
             return None
         return self._accept(asked_at, status, answer, form["grant_type"])
 
@@ -143,7 +144,7 @@ class TokenManager:
 
     def _refuse(self, answer: Mapping[str, Any]) -> NoReturn:
         code = str(answer.get("error", ""))
-        said = str(answer.get("error_description") or code or "no reason given")
+        said = shown(str(answer.get("error_description") or code or "no reason given"))
         if "client" in code:
             hint = f"Check the client id {self._service.client_id!r} and the token address."
         else:
@@ -160,9 +161,11 @@ class TokenManager:
         url = self._service.token_url
         form = {"client_id": self._service.client_id, **form}
         async with self._transport.request("POST", url, form=form) as response:
-            body = await response.read(_ANSWER_LIMIT)
             status = response.status
             wait = retry_after(response.headers)
+            # A refusal counts whatever its text: its password must not be sent again.
+            read = response.read if status == 200 else response.peek
+            body = await read(_ANSWER_LIMIT)
         if status >= 500 or status == 429:
             raise ServiceFault(f"The log-in service answered {status}.", retry_after=wait)
         if status not in {200, 400, 401, 403}:
@@ -185,7 +188,7 @@ def read_token(answer: Mapping[str, Any], asked_at: float) -> Token:
     Raises ServiceFault where there is no access token.
     """
     access = answer.get("access_token")
-    if not isinstance(access, str) or not access.isascii() or not access.isprintable():
+    if not (isinstance(access, str) and access and access.isascii() and access.isprintable()):
         raise ServiceFault(
             "The log-in service answered without a token.",
             hint="It may be in trouble, or the token address leads to something else.",
@@ -205,7 +208,7 @@ def read_token(answer: Mapping[str, Any], asked_at: float) -> Token:
 def _seconds(value: object, default: float) -> float:
     try:
         number = float(value)  # type: ignore[arg-type] # whatever the service sent
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
     return number if 0 < number < float("inf") else default
 

@@ -15,6 +15,7 @@ from noa_async.catalogue.times import format_instant
 from noa_async.errors import CredentialsRefused, NoaError, ServiceFault, ServiceRefused
 from noa_async.events import Observer, PageListed, PageRetried, ignore
 from noa_async.headers import retry_after
+from noa_async.text import shown
 from noa_async.transport import same_origin
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        start = " ".join(body[:200].decode(errors="replace").split())
+        start = shown(body[:1000].decode(errors="replace"), 80)
         raise ServiceFault(f"The catalogue's answer is not JSON: {start!r}.")
     return document
 
@@ -248,8 +249,8 @@ def _message(body: bytes) -> str:
         text = str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError, RecursionError):
         text = "" if "<" in text else text
-    shown = "".join(sign for sign in " ".join(text.split())[:200] if sign.isprintable())
-    return f" ({shown.rstrip('.')})" if shown else ""
+    said = shown(text).rstrip(".")
+    return f" ({said})" if said else ""
 
 
 class _Recent:

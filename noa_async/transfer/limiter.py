@@ -61,7 +61,7 @@ class Window:
     8
     >>> window.refused(window.epoch, streaming=4)
     >>> window.limit
-    4
+    6
     """
 
     def __init__(self, most: int) -> None:

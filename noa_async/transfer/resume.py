@@ -15,7 +15,7 @@ What was asked for is the whole product where the part is empty, else ``Range: b
     206     starts elsewhere than the part ends                    Discard
     206     another ETag, Last-Modified or total than the part's   Discard
     206     starts where the part ends                             Append
-    416     the total is the part's length, the ETag no other      Complete
+    416     the total is the part's length, and no other state     Complete
     416     else                                                   Discard
     202     (the product is being brought on line)                 Refuse, to be tried again
     403     (its text tells a quota from a refusal for good)       Inspect
@@ -39,6 +39,7 @@ from noa_async.errors import (
     TransferInterrupted,
 )
 from noa_async.headers import retry_after
+from noa_async.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -187,7 +188,7 @@ def decide(part: PartState, head: Head, *, text_is_due: bool = False) -> Decisio
         case 206:
             return _on_partial(part, head)
         case 416:
-            if head.total == part.length > 0 and not part.validator.contradicts(head.validator):
+            if head.total == part.length > 0 and not _another_state(part, head):
                 return Complete()
             return Discard("the service knows no such range of it")
         case 403:
@@ -255,13 +256,13 @@ def refusal(head: Head, body: bytes) -> Refuse:
     A text about a quota is worth another try; so is a page with status 200, for the product may
     come next time. A 403 with no word of a quota is final.
     """
-    text = " ".join(re.sub(r"<[^>]*>", " ", body.decode(errors="replace")).split())
-    shown = "".join(sign for sign in text if sign.isprintable())[:200]
+    text = re.sub(r"<[^>]*>", " ", body.decode(errors="replace"))
+    said = shown(text).rstrip(".") or head.content_type or "nothing more"
     if _QUOTA_WORDS.search(text):
-        return Refuse(QuotaExceeded(f"The service said: {shown}", retry_after=head.retry_after))
+        return Refuse(QuotaExceeded(f"The service said: {said}.", retry_after=head.retry_after))
     if head.status == 403:
-        return Refuse(ProductUnavailable(f"The service answered 403: {shown or 'no reason given'}"))
-    message = f"Text came in place of the product: {shown or head.content_type}"
+        return Refuse(ProductUnavailable(f"The service answered 403: {said}."))
+    message = f"Text came in place of the product: {said}."
     return Refuse(TransferInterrupted(message, retry_after=head.retry_after))
 
 
@@ -273,8 +274,10 @@ def _content_range(value: str) -> tuple[int | None, int | None]:
     start = int(match[1]) if match[1] else None
     end = int(match[2]) if match[2] else None
     total = None if match[3] == "*" else int(match[3])
-    if start is not None and end is not None and not start <= end < (total or end + 1):
-        return None, None
+    if start is not None and end is not None:
+        behind = end + 1 if total is None else total
+        if not start <= end < behind:
+            return None, None
     return start, total
 
 

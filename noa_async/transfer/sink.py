@@ -71,7 +71,8 @@ class PartFile:
             self.state = PartState(0, validator, total)
             if checksum and total is not None and total > WORTH_RESUMING:
                 note = asdict(validator) | {"total": total, "checksum": checksum}
-                note_of(self.path).write_text(json.dumps(note))
+                with open(note_of(self.path), "w", opener=_private) as file:
+                    json.dump(note, file)
             else:
                 note_of(self.path).unlink(missing_ok=True)
 
@@ -88,7 +89,7 @@ class PartFile:
                 length += write_all(self._descriptor, some, length)
                 for piece in some:
                     self._hash.update(piece)
-        self.state = replace(self.state, length=length)
+                self.state = replace(self.state, length=length)
 
     def digest(self) -> str:
         """The hash of all bytes so far, hexadecimal."""
@@ -124,6 +125,10 @@ class PartFile:
 
     def _truncate(self) -> None:
         os.ftruncate(self._descriptor, 0)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 class Sink:
