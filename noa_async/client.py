@@ -137,14 +137,20 @@ class NoaClient:
                     yield product
 
     async def download(
-        self, product: Product, folder: str | os.PathLike[str], *, layout: str = "flat"
+        self,
+        product: Product,
+        folder: str | os.PathLike[str],
+        *,
+        layout: str = "flat",
+        retry_failed: bool = False,
     ) -> Outcome:
         """Bring one product into ``folder``, or find it there; its failure is in the outcome.
 
-        ``layout``: ``flat``, ``date``, or a template (see ``Layout``).
+        ``layout``: ``flat``, ``date``, or a template (see ``Layout``). ``retry_failed``: fetch it
+        even where an earlier run had to put its bytes in quarantine.
         """
-        archive = await self._archive(folder, layout)
-        return await Keeper(archive, self._fetcher, self._observer).bring(product)
+        keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
+        return await keeper.bring(product)
 
     async def download_all(
         self,
@@ -152,14 +158,14 @@ class NoaClient:
         folder: str | os.PathLike[str],
         *,
         layout: str = "flat",
+        retry_failed: bool = False,
     ) -> AsyncGenerator[Outcome]:
         """Bring products into ``folder``; outcomes come as they finish, in no order.
 
         Downloads begin while ``products`` still comes in. One failure ends nothing. Leaving early
-        cancels what runs and keeps its part files.
+        cancels what runs and keeps its part files. ``layout``, ``retry_failed``: see ``download``.
         """
-        archive = await self._archive(folder, layout)
-        keeper = Keeper(archive, self._fetcher, self._observer)
+        keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
         workers = self.settings.limits.workers
         outcomes = run_pipeline(
             self._announced(products),
@@ -178,6 +184,12 @@ class NoaClient:
             async for product in source:
                 self._observer(ProductQueued(product.id, product.name, product.size))
                 yield product
+
+    async def _keeper(
+        self, folder: str | os.PathLike[str], layout: str, *, retry_failed: bool
+    ) -> Keeper:
+        archive = await self._archive(folder, layout)
+        return Keeper(archive, self._fetcher, self._observer, retry_failed=retry_failed)
 
     async def _archive(self, folder: str | os.PathLike[str], layout: str) -> Archive:
         """The archive in ``folder``, locked at its first use until the client is closed."""

@@ -17,7 +17,9 @@ NoaError
 │   ├── QuotaExceeded                too many at once or too much             (retryable)
 │   ├── ProductOffline               not on line yet; asked for               (retryable)
 │   ├── ProductUnavailable           the service will not give it
-│   └── ChecksumMismatch             arrived whole, but is not what the catalogue says
+│   ├── ProductCorrupt               arrived whole, but cannot be right; in quarantine
+│   │   └── ChecksumMismatch         is not what the catalogue says
+│   └── ProductQuarantined           was corrupt in an earlier run; not fetched again unasked
 └── DestinationError        exit 5   the disk's or the folder's
     ├── DestinationFull
     └── DestinationInUse
@@ -161,8 +163,12 @@ class ProductUnavailable(ProductError):
     """The service will not give this product: gone, forbidden, or not what it says."""
 
 
-class ChecksumMismatch(ProductError):
-    """The bytes arrived whole, but are not what the catalogue says.
+class ProductCorrupt(ProductError):
+    """The bytes arrived whole, twice, but cannot be right."""
+
+
+class ChecksumMismatch(ProductCorrupt):
+    """The bytes are not what the catalogue says.
 
     ``expected`` and ``found`` are checksums as text, ``md5:...``.
     """
@@ -172,6 +178,10 @@ class ChecksumMismatch(ProductError):
         self.attempts = attempts
         self.expected = expected
         self.found = found
+
+
+class ProductQuarantined(ProductError):
+    """The product was corrupt in an earlier run, and nothing about it has changed since."""
 
 
 class DestinationError(NoaError):

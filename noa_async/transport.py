@@ -111,8 +111,8 @@ class Response:
                 yield piece
         except TimeoutError:
             failure = f"no byte came from {_host(self.url)} for {self._stall:g} s"
-        except (aiohttp.ClientError, OSError) as error:
-            failure = f"{_host(self.url)} closed the connection early ({type(error).__name__})"
+        except (aiohttp.ClientError, OSError):
+            failure = f"{_host(self.url)} closed the connection early"
         for piece in _unread(content):
             yield piece
         raise ServiceUnreachable(f"The answer broke off: {failure}.")

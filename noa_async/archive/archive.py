@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -14,21 +15,25 @@ from noa_async.archive.destination import FileFacts, LocalFolder
 from noa_async.archive.ledger import Ledger, Record, State
 from noa_async.archive.names import fold, safe_name, with_id, with_zip
 from noa_async.disk import blamed_on
+from noa_async.errors import DestinationFull, ProductQuarantined
 from noa_async.events import Status
 from noa_async.transfer.checksum import feed_file, hasher, strongest
 from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Generator
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from noa_async.archive.layout import Layout
     from noa_async.catalogue.product import Product
-    from noa_async.errors import NoaError
+    from noa_async.errors import NoaError, ProductCorrupt
     from noa_async.transfer.download import Fetched
 
 _T = TypeVar("_T")
+_RIGHT = frozenset({State.VERIFIED, State.UNVERIFIED})
+_SPARE = 16 << 20
+"""Bytes that are left free, for the ledger and what the catalogue's sizes do not tell."""
 
 
 class Archive:
@@ -43,6 +48,7 @@ class Archive:
         self.ledger = Ledger(self.folder.state / "ledger.sqlite3")
         self.layout = layout
         self._pool = pool
+        self._promised = 0
         self._claims: dict[str, str] = {}
         self._busy: dict[str, asyncio.Lock] = {}
 
@@ -83,7 +89,7 @@ class Archive:
             return None
         expected = str(wanted) if wanted else record.checksum
         untouched = (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns)
-        known = record.state is not State.FAILED and record.checksum == expected
+        known = record.state in _RIGHT and record.checksum == expected
         if untouched and known:
             return self._outcome(product, record)
         if expected is None or not await self._matches(record.path, expected):
@@ -124,16 +130,56 @@ class Archive:
         status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
         return replace(outcome, status=status, attempts=fetched.attempts)
 
-    def failed(self, product: Product, error: NoaError) -> Outcome:
+    @contextmanager
+    def room_for(self, product: Product) -> Generator[None]:
+        """Keep room for what is missing of a product, where its size is known.
+
+        Raises DestinationFull where the disk has less than all that is under way needs.
+        """
+        need = max(0, (product.size or 0) - self.folder.part_size(product.id))
+        free = self.folder.room()
+        if free < self._promised + need + _SPARE:
+            raise DestinationFull(
+                f"No room in {self.folder.root} for {product.name}: {need + self._promised} bytes "
+                f"are needed for what is under way, {free} are free.",
+                hint="Make room and start again: what has arrived is kept.",
+            )
+        self._promised += need
+        try:
+            yield
+        finally:
+            self._promised -= need
+
+    def failed(self, product: Product, error: NoaError, state: State = State.FAILED) -> Outcome:
         """Write down why a product is not there."""
-        record = self.ledger.get(product.id) or _record(product, State.FAILED, None)
-        record = replace(record, state=State.FAILED, attempts=error.attempts, error=str(error))
+        record = self.ledger.get(product.id) or _record(product, state, None)
+        record = replace(record, state=state, attempts=error.attempts, error=str(error))
         self.ledger.put(replace(record, updated=time.time()))
         return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
 
-    async def quarantine(self, part: Path) -> Path:
-        """Put a part with wrong bytes aside; where it lies now."""
-        return await self._in_thread(self.folder.quarantine, part, part.name)
+    async def quarantine(self, product: Product, part: Path, error: ProductCorrupt) -> Outcome:
+        """Put a part with wrong bytes aside; it is not fetched again before something changes."""
+        where = await self._in_thread(self.folder.quarantine, part, part.name)
+        error.hint = f"The bytes are kept at {where}."
+        outcome = self.failed(product, error, State.QUARANTINED)
+        wanted = strongest(product.checksums)
+        held = self.ledger.get(product.id)
+        assert held is not None
+        self.ledger.put(replace(held, checksum=str(wanted) if wanted else None))
+        return outcome
+
+    def condemned(self, product: Product) -> Outcome | None:
+        """The failed outcome of a product in quarantine of which the catalogue says nothing new."""
+        record = self.ledger.get(product.id)
+        wanted = strongest(product.checksums)
+        known = str(wanted) if wanted else None
+        if record is None or record.state is not State.QUARANTINED or record.checksum != known:
+            return None
+        error = ProductQuarantined(
+            f"Not fetched again, for an earlier run found: {record.error}",
+            hint="--retry-failed (retry_failed=True) fetches it again.",
+        )
+        return Outcome(product, Status.FAILED, error=error)
 
     def relative(self, path: Path) -> str:
         """A path from the output folder, with ``/``."""
@@ -164,7 +210,12 @@ class Archive:
         return self.folder.publish(part, path)
 
     async def _matches(self, path: PurePosixPath | str, expected: str) -> bool:
-        return await self._in_thread(_file_matches, self.folder.place(path), expected)
+        stopped = threading.Event()
+        try:
+            where = self.folder.place(path)
+            return await self._in_thread(_file_matches, where, expected, stopped.is_set)
+        finally:
+            stopped.set()
 
     def _keep(self, record: Record, product: Product, checksum: str) -> Outcome:
         record = replace(record, checksum=checksum, error=None, updated=time.time())
@@ -195,10 +246,11 @@ def _with_facts(record: Record, facts: FileFacts) -> Record:
     return replace(record, size=facts.size, mtime_ns=facts.mtime_ns)
 
 
-def _file_matches(path: Path, expected: str) -> bool:
+def _file_matches(path: Path, expected: str, stopped: Callable[[], bool]) -> bool:
     """In a thread: whether a file's bytes have the checksum ``algorithm:hex``."""
     algorithm, _, value = expected.partition(":")
     digest = hasher(algorithm)
     with blamed_on(path), path.open("rb") as file:
-        feed_file(file.fileno(), digest, os.fstat(file.fileno()).st_size)
+        length = os.fstat(file.fileno()).st_size
+        feed_file(file.fileno(), digest, length, stopped=stopped)
     return digest.hexdigest() == value

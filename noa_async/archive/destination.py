@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 from noa_async.disk import blamed_on, sync_folder
 from noa_async.errors import DestinationInUse
+from noa_async.transfer.checksum import ZIP_START
 from noa_async.transfer.sink import note_of
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
 STATE_FOLDER = ".noa-async"
-_ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,13 @@ class LocalFolder:
         """Where a product's bytes gather; an Id is safe as a name (``Product.id``)."""
         return self.state / "parts" / f"{product_id}.part"
 
+    def part_size(self, product_id: str) -> int:
+        """Bytes of a product that have gathered."""
+        try:
+            return self.part(product_id).stat().st_size
+        except OSError:
+            return 0
+
     def place(self, path: PurePosixPath | str) -> Path:
         """A path from the output folder, on this machine."""
         return self.root.joinpath(path)
@@ -99,7 +106,7 @@ class LocalFolder:
     def is_zip(self, part: Path) -> bool:
         """Whether a part begins as a zip does."""
         with blamed_on(part), part.open("rb") as file:
-            return file.read(len(_ZIP)) == _ZIP
+            return file.read(len(ZIP_START)) == ZIP_START
 
     def publish(self, part: Path, path: PurePosixPath) -> FileFacts:
         """Give a whole, checked, synced part its name, at once and for good."""

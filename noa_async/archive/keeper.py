@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from noa_async.errors import (
-    ChecksumMismatch,
     CredentialsError,
     DestinationError,
     NoaError,
+    ProductCorrupt,
     ServiceAway,
 )
 from noa_async.events import Observer, ProductFinished, ignore
@@ -27,15 +27,28 @@ class Keeper:
     DestinationError and ServiceAway concern all of them and are raised.
     """
 
-    def __init__(self, archive: Archive, fetcher: Fetcher, observer: Observer = ignore) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        fetcher: Fetcher,
+        observer: Observer = ignore,
+        *,
+        retry_failed: bool = False,
+    ) -> None:
+        """``retry_failed``: fetch again what an earlier run had to put in quarantine."""
         self._archive = archive
         self._fetcher = fetcher
         self._observer = observer
+        self._retry_failed = retry_failed
 
     async def bring(self, product: Product) -> Outcome:
         """The product's outcome, told to the observer."""
         async with self._archive.only_one(product.id):
-            outcome = await self._archive.present(product) or await self._fetch(product)
+            outcome = (
+                await self._archive.present(product)
+                or (None if self._retry_failed else self._archive.condemned(product))
+                or await self._fetch(product)
+            )
         self._observer(
             ProductFinished(
                 product.id,
@@ -52,13 +65,12 @@ class Keeper:
     async def _fetch(self, product: Product) -> Outcome:
         part = self._archive.folder.part(product.id)
         try:
-            fetched = await self._fetcher.fetch(product, part)
+            with self._archive.room_for(product):
+                fetched = await self._fetcher.fetch(product, part)
             return await self._archive.admit(fetched, part)
         except (CredentialsError, DestinationError, ServiceAway):
             raise
-        except ChecksumMismatch as error:
-            where = await self._archive.quarantine(part)
-            error.hint = f"The bytes are kept at {where}."
-            return self._archive.failed(product, error)
+        except ProductCorrupt as error:
+            return await self._archive.quarantine(product, part, error)
         except NoaError as error:
             return self._archive.failed(product, error)

@@ -51,6 +51,7 @@ class State(StrEnum):
     VERIFIED = "verified"
     UNVERIFIED = "unverified"
     FAILED = "failed"
+    QUARANTINED = "quarantined"
 
 
 @dataclass(frozen=True, slots=True)

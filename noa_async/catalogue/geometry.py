@@ -174,11 +174,13 @@ def _box(values: Sequence[object]) -> list[Shape]:
     w, s, e, n = texts
     check_range([Vertex(west, south, f"{w} {s}"), Vertex(east, north, f"{e} {n}")], "of the box")
     if south >= north:
-        raise QueryError(f"The box's south, {s}, is not below its north, {n}.", hint="W,S,E,N.")
+        raise QueryError(
+            f"The box's south, {s}, is not below its north, {n}.", hint="Write the box as W,S,E,N."
+        )
     if west == east or (west > east and east + 360 - west > 180):
         raise QueryError(
             f"The box's west, {w}, is not left of its east, {e}.",
-            hint="W,S,E,N. A box over the antimeridian may be 180 degrees wide.",
+            hint="Write the box as W,S,E,N; over the antimeridian it may be 180 degrees wide.",
         )
     spans = [(w, e)] if west < east else [(w, "180"), ("-180", e)]
     return [_box_shape(a, s, b, n) for a, b in spans if float(a) < float(b)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,7 @@ class Job:
     query: Query
     folder: Path
     layout: str = "flat"
+    retry_failed: bool = False
 
 
 @dataclass(slots=True)
@@ -76,9 +77,12 @@ async def bring(
         beside(_ask_count(noa, job.query, course.progress, wanted=screen.wants_total)),
         aclosing(noa.search(job.query, attributes=attributes)) as found,
         aclosing(_until_end(found, course.progress)) as listed,
-        aclosing(noa.download_all(listed, job.folder, layout=job.layout)) as outcomes,
+        AsyncExitStack() as stack,
     ):
-        async for outcome in outcomes:
+        outcomes = noa.download_all(
+            listed, job.folder, layout=job.layout, retry_failed=job.retry_failed
+        )
+        async for outcome in await stack.enter_async_context(aclosing(outcomes)):
             course.tally.add(outcome)
             if report is not None:
                 report.add(outcome)

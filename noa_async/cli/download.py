@@ -69,7 +69,7 @@ def _download(query: Query, settings: Settings, transfer: TransferOptions, scree
     if transfer.report is not None:
         report = Report(transfer.report, transfer.output, query.filter, course.tally)
     client = NoaClient(settings, observer=observers(course.progress, screen))
-    job = Job(query, transfer.output, transfer.layout)
+    job = Job(query, transfer.output, transfer.layout, transfer.retry_failed)
     try:
         run(_bring(client, job, course, screen, report), how_to_go_on=_GO_ON)
     finally:

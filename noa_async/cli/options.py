@@ -66,6 +66,7 @@ class TransferOptions:
     stall_timeout: str | None
     bandwidth: str | None
     layout: str
+    retry_failed: bool
     dry_run: bool
     report: Path | None
     no_progress: bool

@@ -124,6 +124,11 @@ with_transfer = _sectioned(
         metavar="LAYOUT",
         help="flat, date, or a template such as {platform}/{year}/{month}/{name} (flat).",
     ),
+    _option(
+        "--retry-failed",
+        is_flag=True,
+        help="Fetch again what an earlier run put in quarantine for its wrong bytes.",
+    ),
     _option("--dry-run", is_flag=True, help="List what would be fetched; write nothing."),
     _option(
         "--report",

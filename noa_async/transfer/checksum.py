@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
+import zlib
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
     from typing import Self
 
     from noa_async.catalogue.product import Checksum
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 OWN = "blake3"
 """What we record of a product for which the catalogue has no usable checksum: it is the fastest."""
 
+ZIP_START = b"PK\x03\x04"
 _BLOCK = 1 << 20
 
 
@@ -66,13 +70,31 @@ def hasher(algorithm: str) -> Hasher:
     return _HASHERS[algorithm]()
 
 
-def feed_file(descriptor: int, into: Hasher, length: int) -> int:
+def broken_zip(path: Path) -> str | None:
+    """What is wrong with a zip's own structure and sums; None where nothing is, or it is no zip.
+
+    Blocking, and reads all of it: for a worker thread.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != ZIP_START:
+            return None
+        try:
+            with zipfile.ZipFile(file) as archive:
+                wrong = archive.testzip()
+        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
+            return f"a zip that cannot be read ({error})"
+    return wrong and f"a zip whose {wrong!r} is damaged"
+
+
+def feed_file(
+    descriptor: int, into: Hasher, length: int, *, stopped: Callable[[], bool] = lambda: False
+) -> int:
     """Read up to ``length`` bytes of a file from its start into a hash; how many there were.
 
-    Blocking: for a worker thread.
+    Blocking: for a worker thread. It gives up early once ``stopped`` says so.
     """
     done = 0
-    while done < length:
+    while done < length and not stopped():
         block = os.pread(descriptor, min(_BLOCK, length - done), done)
         if not block:
             break

@@ -11,13 +11,14 @@ from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
     ChecksumMismatch,
     NoaError,
+    ProductCorrupt,
     ProductOffline,
     QuotaExceeded,
     ServiceUnreachable,
     TransferInterrupted,
 )
 from noa_async.events import Observer, TransferAdvanced, TransferRetried, TransferStarted, ignore
-from noa_async.transfer.checksum import OWN, strongest
+from noa_async.transfer.checksum import OWN, broken_zip, strongest
 from noa_async.transfer.resume import (
     Append,
     Complete,
@@ -102,13 +103,13 @@ class Fetcher:
     async def fetch(self, product: Product, path: Path) -> Fetched:
         """Bring ``product`` into the part file ``path``, going on with what is there.
 
-        A wrong checksum makes us read the entry again and fetch once more from byte 0; a second one
-        raises ChecksumMismatch and leaves the bytes at ``path``.
+        What arrived whole but is wrong makes us read the entry again and fetch once more from
+        byte 0; a second time raises ProductCorrupt and leaves the bytes at ``path``.
         """
         try:
             return await self._fetch_once(product, path)
-        except ChecksumMismatch as mismatch:
-            first = mismatch
+        except ProductCorrupt as corrupt:
+            first = corrupt
         again = TransferRetried(product.id, product.name, first.attempts, 0.0, first.message)
         self._observer(again)
         product = await self._catalogue.entry(product.id) or product
@@ -133,6 +134,8 @@ class Fetcher:
                     raise ChecksumMismatch(
                         product.name, expected=str(checksum), found=str(found), attempts=attempts
                     )
+            if checksum is None and (wrong := await sink.run(broken_zip, path)):
+                raise ProductCorrupt(f"{product.name} arrived whole, but is {wrong}.")
             await sink.run(part.seal)
         return Fetched(product, part.state.length, found, checksum is not None, attempts)
 

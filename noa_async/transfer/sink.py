@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -45,6 +46,11 @@ class PartFile:
         self._algorithm = algorithm
         self._hash = hasher(algorithm)
         self._descriptor = -1
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """From another thread: nobody waits for ``open`` any more; it need not read to the end."""
+        self._stopped.set()
 
     def open(self, checksum: str | None) -> None:
         """Open or make the part; what is there is gone on with where its note vouches for it.
@@ -60,7 +66,8 @@ class PartFile:
             if known is None:
                 self._truncate()
             else:
-                length = feed_file(self._descriptor, self._hash, length)
+                stopped = self._stopped.is_set
+                length = feed_file(self._descriptor, self._hash, length, stopped=stopped)
                 self.state = replace(known, length=length)
 
     def restart(self, validator: Validator, total: int | None, checksum: str | None) -> None:
@@ -150,7 +157,7 @@ class Sink:
         job, self._job = self._job, None
         try:
             if job is not None:
-                await _see_through(job)
+                await self._see_through(job)
                 job.exception()  # whoever leaves early has no use for it
         finally:
             self.part.close()
@@ -167,28 +174,28 @@ class Sink:
         """Wait until all that was handed over is written."""
         job, self._job = self._job, None
         if job is not None:
-            await _see_through(job)
+            await self._see_through(job)
             job.result()
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Do ``work`` in the thread, after all writes before it."""
         await self.drain()
         job = self._submit(work, *arguments)
-        await _see_through(job)
+        await self._see_through(job)
         return job.result()
 
     def _submit(self, work: Callable[..., _T], *arguments: Any) -> asyncio.Future[_T]:
         return asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
-
-async def _see_through(job: asyncio.Future[Any]) -> None:
-    """Wait for a thread's job to its end, however often we are cancelled: it uses our file."""
-    cancelled: asyncio.CancelledError | None = None
-    while not job.done():
-        try:
-            await asyncio.wait({job})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        job.exception()  # nobody else will ask for it
-        raise cancelled
+    async def _see_through(self, job: asyncio.Future[Any]) -> None:
+        """Wait for the thread's job to its end, however often we are cancelled: it uses our file."""
+        cancelled: asyncio.CancelledError | None = None
+        while not job.done():
+            try:
+                await asyncio.wait({job})
+            except asyncio.CancelledError as error:
+                self.part.stop()
+                cancelled = error
+        if cancelled is not None:
+            job.exception()  # nobody else will ask for it
+            raise cancelled

@@ -328,3 +328,59 @@ def test_from_env_is_noas_mirror() -> None:
     noa = NoaClient.from_env({"NOA_WORKERS": "7"})
     assert noa.settings == Settings().with_values({"workers": 7})
     assert noa.settings.service.catalogue_url.startswith("https://sentinels.space.noa.gr/")
+
+
+async def test_what_is_in_quarantine_is_not_fetched_again_unasked(
+    connect: Connect, tmp_path: Path
+) -> None:
+    faults = FaultPlan((Fault(FaultKind.WRONG_BYTES, index=1, times=None),))
+    async with Emulator(small(products=3, faults=faults)) as mirror:
+        for expected, asked in ((1, False), (0, False), (1, True)):
+            mirror.stats.reset()
+            async with connect(mirror) as noa:
+                run = noa.download_all(noa.search(ALL), tmp_path, retry_failed=asked)
+                [failed] = [each async for each in run if not each.ok]
+            spoiled = mirror.stats.downloads.get(failed.product.id, [])
+            assert len(spoiled) == 2 * expected
+            # Both sums are told.
+            assert str(failed.error).count("md5:") == 2
+        [aside] = (tmp_path / ".noa-async/quarantine").iterdir()
+        assert aside.stat().st_size == mirror.content(failed.product.id).size
+
+        mirror.faults = FaultPlan()
+        mirror.catalogue.replace(failed.product.id)  # the catalogue says something new of it
+        async with connect(mirror) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert sorted(each.status for each in outcomes) == ["downloaded", "present", "present"]
+        assert_right(mirror, tmp_path, 3)
+
+
+async def test_a_broken_zip_without_a_checksum_is_no_product(
+    connect: Connect, tmp_path: Path
+) -> None:
+    async with Emulator(small(products=0)) as mirror, connect(mirror) as noa:
+        mirror.catalogue.add(make_product(id="good-one", name="A.SAFE.zip", omit=("Checksum",)))
+        mirror.catalogue.add(
+            make_product(id="bad-one", name="B.SAFE.zip", omit=("Checksum",), broken_zip=True)
+        )
+        outcomes = {
+            each.product.id: each async for each in noa.download_all(noa.search(ALL), tmp_path)
+        }
+        assert outcomes["good-one"].status is Status.UNVERIFIED
+        assert outcomes["bad-one"].status is Status.FAILED
+        assert "arrived whole, but is a zip" in str(outcomes["bad-one"].error)
+        assert len(mirror.stats.downloads["bad-one"]) == 2
+
+
+async def test_a_replaced_product_takes_the_place_of_the_old(
+    connect: Connect, tmp_path: Path
+) -> None:
+    async with Emulator(small(products=3)) as mirror:
+        async with connect(mirror) as noa:
+            before = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        mirror.catalogue.replace(before[0].product.id)
+        async with connect(mirror) as noa:
+            after = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert sorted(each.status for each in after) == ["downloaded", "present", "present"]
+        assert {each.path for each in after} == {each.path for each in before}
+        assert_right(mirror, tmp_path, 3)
