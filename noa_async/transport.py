@@ -28,6 +28,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _READ_BUFFER = 1 << 20
 _SUSPECT = 16 << 10
+_LONGEST_HELD = 0.2
 
 
 class Response:
@@ -78,7 +79,7 @@ class Response:
         return bytes(body[:limit])
 
     async def batches(self, size: int) -> AsyncIterator[list[bytes]]:
-        """The body as lists of pieces, each list about ``size`` bytes, the last one shorter.
+        """The body as lists of pieces, each of about ``size`` bytes or a fifth of a second.
 
         Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
         byte comes for the stall time-out. What arrived before that is given first, but for its
@@ -86,11 +87,14 @@ class Response:
         """
         pieces: list[bytes] = []
         held = 0
+        clock = asyncio.get_running_loop().time
+        due = clock() + _LONGEST_HELD
         try:
             async for piece in self._pieces():
-                if held >= size:  # the last piece stays here until another has come
+                # The last piece stays here until another has come.
+                if held >= size or (pieces and clock() > due):
                     yield pieces
-                    pieces, held = [], 0
+                    pieces, held, due = [], 0, clock() + _LONGEST_HELD
                 pieces.append(piece)
                 held += len(piece)
         except ServiceUnreachable:

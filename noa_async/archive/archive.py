@@ -48,7 +48,7 @@ class Archive:
         self.ledger = Ledger(self.folder.state / "ledger.sqlite3")
         self.layout = layout
         self._pool = pool
-        self._promised = 0
+        self._under_way: dict[str, int] = {}
         self._claims: dict[str, str] = {}
         self._busy: dict[str, asyncio.Lock] = {}
 
@@ -136,19 +136,25 @@ class Archive:
 
         Raises DestinationFull where the disk has less than all that is under way needs.
         """
-        need = max(0, (product.size or 0) - self.folder.part_size(product.id))
-        free = self.folder.room()
-        if free < self._promised + need + _SPARE:
-            raise DestinationFull(
-                f"No room in {self.folder.root} for {product.name}: {need + self._promised} bytes "
-                f"are needed for what is under way, {free} are free.",
-                hint="Make room and start again: what has arrived is kept.",
-            )
-        self._promised += need
+        self._under_way[product.id] = product.size or 0
         try:
+            self._check_room(product)
             yield
         finally:
-            self._promised -= need
+            del self._under_way[product.id]
+
+    def _check_room(self, product: Product) -> None:
+        if product.size is None:
+            return
+        gathered = self.folder.part_size
+        need = sum(max(0, size - gathered(key)) for key, size in self._under_way.items())
+        free = self.folder.room()
+        if free < need + _SPARE:
+            raise DestinationFull(
+                f"No room in {self.folder.root} for {product.name}: what is under way needs "
+                f"{need} bytes more, {free} are free.",
+                hint="Make room and start again: what has arrived is kept.",
+            )
 
     def failed(self, product: Product, error: NoaError, state: State = State.FAILED) -> Outcome:
         """Write down why a product is not there."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-WORTH_RESUMING = 4 << 20
+WORTH_RESUMING = 1 << 20
 """Bytes: below it, what a later run could save does not pay for a note beside the part."""
 
 _MOST_PIECES = 512
@@ -188,7 +188,7 @@ class Sink:
         return asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
     async def _see_through(self, job: asyncio.Future[Any]) -> None:
-        """Wait for the thread's job to its end, however often we are cancelled: it uses our file."""
+        """Wait for the thread's job to its end, even when cancelled: it uses our file."""
         cancelled: asyncio.CancelledError | None = None
         while not job.done():
             try:

@@ -1,12 +1,15 @@
-"""SIGKILL half-way: the next run goes on, and little is sent twice."""
+"""SIGKILL at any moment: never a wrong file under a product's name, and little is sent twice."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sys
 from pathlib import Path
+
+import pytest
 
 from noa_async.emulator import Emulator, EmulatorSettings
 
@@ -37,24 +40,64 @@ async def start(mirror: Emulator, folder: Path) -> asyncio.subprocess.Process:
     )
 
 
+def published(folder: Path) -> int:
+    return len([file for file in folder.iterdir() if file.is_file()])
+
+
+def needed(mirror: Emulator) -> int:
+    return sum(mirror.content(product.id).size for product in mirror.catalogue.products)
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.005)
+
+
+async def kill_after(mirror: Emulator, folder: Path, more_bytes: float) -> bool:
+    """Start a run, kill it after so many bytes; whether it was still running."""
+    enough = mirror.stats.bytes_sent + more_bytes
+    process = await start(mirror, folder)
+    await until(lambda: mirror.stats.bytes_sent >= enough or process.returncode is not None)
+    alive = process.returncode is None
+    if alive:
+        process.send_signal(signal.SIGKILL)
+    await process.wait()
+    # What has its name now is whole and right already.
+    assert_right(mirror, folder, published(folder))
+    return alive
+
+
 async def test_killed_half_way_and_started_again(tmp_path: Path) -> None:
     settings = EmulatorSettings(products=24, mean_bytes=12_000_000, rate=25_000_000)
     async with Emulator(settings) as mirror:
-        sizes = {
-            product.id: mirror.content(product.id).size for product in mirror.catalogue.products
-        }
-        whole = sum(sizes.values())
-        process = await start(mirror, tmp_path)
-        async with asyncio.timeout(60):
-            while mirror.stats.bytes_sent < whole / 2:
-                await asyncio.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        await process.wait()
-        # What has its name now is whole and right already.
-        assert_right(mirror, tmp_path, len([file for file in tmp_path.iterdir() if file.is_file()]))
-
+        assert await kill_after(mirror, tmp_path, needed(mirror) / 2)
         process = await start(mirror, tmp_path)
         assert await process.wait() == 0
         assert_right(mirror, tmp_path, 24)
-        assert mirror.stats.bytes_sent < 1.05 * whole
+        assert mirror.stats.bytes_sent < 1.05 * needed(mirror)
         assert not list(tmp_path.glob(".noa-async/parts/*"))
+
+
+async def kill_often(folder: Path, products: int, kills: int) -> float:
+    """Kill one download again and again; bytes sent as a share of what was needed."""
+    draw = random.Random(kills)
+    settings = EmulatorSettings(products=products, mean_bytes=12_000_000, rate=25_000_000)
+    async with Emulator(settings) as mirror:
+        step = needed(mirror) / (kills + 1)
+        for _ in range(kills):
+            assert await kill_after(mirror, folder, draw.uniform(0.1, 1.9) * step)
+        process = await start(mirror, folder)
+        assert await process.wait() == 0
+        assert_right(mirror, folder, products)
+        return mirror.stats.bytes_sent / needed(mirror)
+
+
+async def test_killed_at_six_random_moments(tmp_path: Path) -> None:
+    assert await kill_often(tmp_path, products=30, kills=6) < 1.3
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1200)
+async def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
+    assert await kill_often(tmp_path, products=250, kills=50) < 1.3
