@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def needed(program: str, package: str, also_in: str = "") -> str:
@@ -15,8 +20,21 @@ def needed(program: str, package: str, also_in: str = "") -> str:
     """
     found = shutil.which(program) or shutil.which(program, path=also_in)
     if found is None:
-        reason = f"{program} is not installed ({package})"
-        if os.environ.get("NOA_REQUIRE_PARTS"):
-            raise RuntimeError(reason)
-        pytest.skip(reason, allow_module_level=True)
+        _missing(f"{program} is not installed ({package})")
     return found
+
+
+def needed_keycloak() -> Path:
+    """The folder into which scripts/keycloak brought Keycloak; where it is missing, as above."""
+    needed("java", "Debian's default-jre-headless")
+    asked = [ROOT / "scripts/keycloak", "--folder"]
+    folder = Path(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout[:-1])
+    if not (folder / "bin/kc.sh").exists():
+        _missing(f"Keycloak is not in {folder} (scripts/keycloak brings it)")
+    return folder
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("NOA_REQUIRE_PARTS"):
+        raise RuntimeError(reason)
+    pytest.skip(reason, allow_module_level=True)
