@@ -85,7 +85,7 @@ async def bring(
         async for outcome in await stack.enter_async_context(aclosing(outcomes)):
             course.tally.add(outcome)
             if report is not None:
-                report.add(outcome)
+                await report.add(outcome)
 
 
 async def _until_end(found: AsyncGenerator[Product], progress: Progress) -> AsyncGenerator[Product]:

@@ -80,9 +80,8 @@ def _download(query: Query, settings: Settings, transfer: TransferOptions, scree
 async def _bring(
     client: NoaClient, job: Job, course: Course, screen: Lines, report: Report | None
 ) -> None:
-    with report or nullcontext():
-        async with client as noa:
-            await bring(noa, job, course, screen, report)
+    async with report or nullcontext(), client as noa:
+        await bring(noa, job, course, screen, report)
 
 
 def _close(course: Course, screen: Lines, transfer: TransferOptions) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self
+
+import aiofiles
+import aiofiles.os
+import aiofiles.tempfile
 
 from noa_async.catalogue.times import format_instant
 from noa_async.disk import destination_error
@@ -17,6 +19,8 @@ from noa_async.events import Status
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from aiofiles.threadpool.text import AsyncTextIOWrapper
 
     from noa_async.cli.tally import Tally
     from noa_async.transfer.outcome import Outcome
@@ -30,7 +34,8 @@ class Report:
     ``path`` ``-`` is standard output. Products are written as they end, and not held.
 
     Error handling: DestinationError where the report cannot be written.
-    Resources: a context manager; leaving it completes the report with the ``tally`` as it is then.
+    Resources: an async context manager; leaving it completes the report with the ``tally`` as it
+    is then.
     """
 
     def __init__(self, path: Path, folder: Path, filter_: str, tally: Tally) -> None:
@@ -40,48 +45,49 @@ class Report:
         self._tally = tally
         self._first = True
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         with self._blamed():
-            self._file, self._draft = _open_draft(self.path)
+            self._file, self._draft = await _open_draft(self.path)
             head = {"version": VERSION, "filter": self._filter, "started": _now()}
-            self._file.write(json.dumps(head)[:-1] + ', "products": [')
+            await self._file.write(json.dumps(head)[:-1] + ', "products": [')
         return self
 
-    def add(self, outcome: Outcome) -> None:
+    async def add(self, outcome: Outcome) -> None:
         """Write one more product."""
         line = json.dumps(product_entry(outcome, self._folder))
         with self._blamed():
-            self._file.write(("\n" if self._first else ",\n") + line)
+            await self._file.write(("\n" if self._first else ",\n") + line)
         self._first = False
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             with self._blamed():
-                self._finish()
+                await self._finish()
         except Exception:
-            self._drop()
+            await self._drop()
             if kind is None:
                 raise
 
-    def _finish(self) -> None:
+    async def _finish(self) -> None:
         counts = {str(status): self._tally.counts[status] for status in Status}
         tail = {"finished": _now(), "bytes": self._tally.bytes, "counts": counts}
-        self._file.write("\n], " + json.dumps(tail)[1:] + "\n")
-        self._file.flush()
+        await self._file.write("\n], " + json.dumps(tail)[1:] + "\n")
+        await self._file.flush()
         if self._draft is None:
-            self._file.seek(0)
-            shutil.copyfileobj(self._file, sys.stdout)
+            await self._file.seek(0)
+            async for line in self._file:
+                sys.stdout.write(line)
         else:
             os.fsync(self._file.fileno())
-            self._draft.replace(self.path)
-        self._file.close()
+            await aiofiles.os.replace(self._draft, self.path)
+        await self._file.close()
 
-    def _drop(self) -> None:
+    async def _drop(self) -> None:
         with suppress(OSError):
-            self._file.close()
+            await self._file.close()
         if self._draft is not None:
             with suppress(OSError):
-                self._draft.unlink()
+                await aiofiles.os.unlink(self._draft)
 
     def _blamed(self) -> _Blamed:
         return _Blamed(self.path)
@@ -116,14 +122,13 @@ def product_entry(outcome: Outcome, folder: Path) -> dict[str, Any]:
     }
 
 
-def _open_draft(path: Path) -> tuple[TextIO, Path | None]:
+async def _open_draft(path: Path) -> tuple[AsyncTextIOWrapper, Path | None]:
     if str(path) == "-":
-        return tempfile.TemporaryFile("w+", encoding="utf-8"), None
-    if path.is_dir():
+        return await aiofiles.tempfile.TemporaryFile("w+", encoding="utf-8"), None
+    if await aiofiles.os.path.isdir(path):
         raise IsADirectoryError(21, "It is a folder", str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.unlink(missing_ok=True)  # of a run that was killed
-    return draft.open("x", encoding="utf-8"), draft
+    return await aiofiles.open(draft, "w", encoding="utf-8"), draft
 
 
 def _now() -> str:
