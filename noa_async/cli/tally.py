@@ -49,7 +49,7 @@ def closing(tally: Tally, progress: Progress, seconds: float) -> list[str]:
 
     >>> from noa_async.cli.progress import Progress
     >>> tally = Tally(Counter({Status.DOWNLOADED: 2}), Counter({Status.DOWNLOADED: 24_000_000}))
-    >>> closing(tally, Progress(arrived=24_000_000, retries=1), 2.0)
+    >>> closing(tally, Progress(arrived=24_000_000, retries=1, complete=True), 2.0)
     ['  downloaded  2  24.0 MB', '2 products in 2.0 s, 12.0 MB/s, 1 retry']
     """
     rows = [
@@ -63,7 +63,18 @@ def closing(tally: Tally, progress: Progress, seconds: float) -> list[str]:
     took = (
         f"{products} in {seconds_text(seconds)}, {rate_text(progress.arrived / max(seconds, 1e-9))}"
     )
-    return [*(table(rows) if rows else []), f"{took}, {retries}"]
+    return [*(table(rows) if rows else []), f"{took}, {retries}", *_left_to_do(progress)]
+
+
+def _left_to_do(progress: Progress) -> list[str]:
+    """What a run that ended early had still before it, as far as that is known."""
+    left = progress.listed - progress.finished
+    if progress.complete:
+        return [f"Left to do: {number_of(left, 'product')}."] if left else []
+    if progress.matching:
+        most = max(progress.matching, progress.listed) - progress.finished
+        return [f"Left to do: about {number_of(most, 'product')}."]
+    return [f"Left to do: {number_of(left, 'product')}, and what was not listed yet."]
 
 
 def summary(tally: Tally, progress: Progress, seconds: float) -> dict[str, object]:
@@ -75,6 +86,8 @@ def summary(tally: Tally, progress: Progress, seconds: float) -> dict[str, objec
         "seconds": round(seconds, 3),
         "retries": progress.retries,
         "renewals": progress.renewals,
+        "left": progress.listed - progress.finished,
+        "listing_complete": progress.complete,
     }
 
 

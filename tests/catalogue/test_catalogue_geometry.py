@@ -265,7 +265,10 @@ def test_the_filter() -> None:
         ("1,2,,4", "is not four numbers."),
         ((1, 2, 3, True), "is not four numbers."),
         ((1, 2, 3, None), "is not four numbers."),
-        ("23,38,22,39", "The box's west, 23, is not left of its east, 22. Write the box as W,S,E,N"),
+        (
+            "23,38,22,39",
+            "The box's west, 23, is not left of its east, 22. Write the box as W,S,E,N",
+        ),
         ("22,38,22,39", "The box's west, 22, is not left of its east, 22."),
         ("22,39,23,38", "The box's south, 39, is not below its north, 38."),
         ("22,38,23,38", "The box's south, 38, is not below its north, 38."),

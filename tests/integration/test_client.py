@@ -384,3 +384,38 @@ async def test_a_replaced_product_takes_the_place_of_the_old(
         assert sorted(each.status for each in after) == ["downloaded", "present", "present"]
         assert {each.path for each in after} == {each.path for each in before}
         assert_right(mirror, tmp_path, 3)
+
+
+async def test_a_damaged_part_is_not_built_upon(connect: Connect, tmp_path: Path) -> None:
+    settings = small(products=1, mean_bytes=12_000_000, rate=8_000_000)
+    async with Emulator(settings) as mirror:
+        async with connect(mirror) as noa:
+            [product] = [each async for each in noa.search(ALL)]
+            fetching = asyncio.create_task(noa.download(product, tmp_path))
+            part = tmp_path / f".noa-async/parts/{product.id}.part"
+            async with asyncio.timeout(30):
+                while not (part.exists() and part.stat().st_size > 2_000_000):
+                    await asyncio.sleep(0.01)
+            fetching.cancel()
+            await asyncio.wait({fetching})
+        assert part.with_suffix(".json").exists()
+        with part.open("r+b") as file:
+            file.write(b"damaged!")
+        async with connect(mirror) as noa:
+            outcome = await noa.download(product, tmp_path)
+        assert outcome.status is Status.DOWNLOADED
+        assert [each.status for each in mirror.stats.downloads[product.id]] == [200, 206, 200]
+        assert_right(mirror, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    "kind", [FaultKind.TOKEN_ERROR, FaultKind.TOKEN_HTML, FaultKind.TOKEN_SLOW]
+)
+async def test_a_log_in_that_stumbles_is_tried_again(
+    connect: Connect, tmp_path: Path, kind: FaultKind
+) -> None:
+    faults = FaultPlan((Fault(kind, times=2, seconds=0.1),))
+    async with Emulator(small(faults=faults)) as mirror, connect(mirror) as noa:
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+        assert (mirror.stats.token_logins, mirror.stats.tokens_in_flight_peak) == (1, 1)

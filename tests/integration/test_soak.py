@@ -89,6 +89,6 @@ async def test_five_minutes_of_every_fault(tmp_path: Path) -> None:
     peak = max(each["rss"] for each in rounds) / 2**20
     files = [max(each["files"] for each in part) for part in (early, late)]
     print(f"{len(rounds)} rounds, {totals}; growth {growth / 2**20:.2f} MiB, peak {peak:.1f} MiB, "
-          f"open files {files}, {mirror.stats.faults} faults in the last round")  # fmt: skip
+          f"open files {files}, {mirror.stats.faults} faults in all")  # fmt: skip
     assert growth < 4 << 20
     assert files[1] <= files[0] + 2

@@ -25,7 +25,7 @@ from .site import free_port
 
 ADMIN = {"username": "admin", "password": "admin"}
 PASSWORD = "correct horse & báttery"
-LIFE = 3
+LIFE = 4
 """Seconds that an access token of ``short-lived`` holds."""
 START_UP = 120
 EVENTS = ("LOGIN", "LOGIN_ERROR", "REFRESH_TOKEN", "REFRESH_TOKEN_ERROR", "LOGOUT")
@@ -89,6 +89,10 @@ class Keycloak:
         await self.administer("POST", "users", json=entry)
         [found] = await self.administer("GET", f"users?exact=true&username={name}")
         return User(self, found["id"], Credentials(name, PASSWORD, source="test"))
+
+    async def refused_refreshes(self) -> int:
+        """How many refresh tokens Keycloak has refused, whoever sent them."""
+        return len(await self.administer("GET", "events?type=REFRESH_TOKEN_ERROR&max=1000"))
 
     async def administer(self, method: str, path: str, **options: Any) -> Any:
         """The answer of the realm's REST API to its administrator."""

@@ -1,0 +1,1 @@
+"""Measurements of noa-async beside other tools: ``python -m benchmarks SUITE``."""

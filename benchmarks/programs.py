@@ -1,0 +1,85 @@
+"""Running other programs: side by side, with nothing of this machine's own configuration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+_KEPT = ("PATH", "LANG", "LC_ALL", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A program, its arguments, and the variables it needs beside the common ones."""
+
+    words: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one or more programs ended."""
+
+    code: int | None
+    """The first exit code that is not 0, or 0; None where one hung and was killed."""
+    said: str
+    """Standard output and error of them all."""
+
+
+def run(
+    commands: Sequence[Command],
+    home: Path,
+    *,
+    seconds: float,
+    stop: Callable[[], bool] = lambda: False,
+) -> Ended:
+    """Run ``commands`` side by side, with ``home`` as their home and working folder.
+
+    After ``seconds``, or as soon as ``stop()``, what still runs is killed.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "said.txt"
+    with log.open("wb") as output:
+        running = [_start(command, home, output) for command in commands]
+        deadline = time.monotonic() + seconds
+        while any(each.poll() is None for each in running):
+            if time.monotonic() > deadline or stop():
+                break
+            time.sleep(_POLL_SECONDS)
+        hung = [each for each in running if each.poll() is None]
+        for each in hung:
+            each.kill()
+        codes = [each.wait() for each in running]
+    failures = [code for code in codes if code]
+    code = None if hung else next(iter(failures), 0)
+    return Ended(code, log.read_text(errors="replace"))
+
+
+def first_line(words: Sequence[str]) -> str | None:
+    """The first line that a program prints; None where it is not there."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    except FileNotFoundError:
+        return None
+    return next(iter((done.stdout or done.stderr).splitlines()), "")
+
+
+def _start(command: Command, home: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment |= {"HOME": str(home), **command.environment}
+    return subprocess.Popen(
+        command.words,
+        cwd=home,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+    )
