@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -26,6 +25,7 @@ from noa_async.transfer.limiter import Bandwidth, Slots
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 
     from noa_async.catalogue.product import Product
@@ -71,37 +71,41 @@ class NoaClient:
         self.settings = settings or Settings()
         self._credentials = credentials
         self._observer = observer
+        self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
         self._archives: dict[Path, Archive] = {}
         self._opening = asyncio.Lock()
 
     @classmethod
     def from_env(
-        cls, environ: Mapping[str, str] = os.environ, *, observer: Observer = ignore
+        cls, environ: Mapping[str, str] | None = None, *, observer: Observer = ignore
     ) -> Self:
-        """A client with ``NOA_*`` settings, NOA's mirror by default.
+        """A client with ``NOA_*`` settings (of ``os.environ``), NOA's mirror by default.
 
-        Raises SettingsError for a variable that makes no sense.
+        Credentials are looked for there, too, when the client is entered. Raises SettingsError for
+        a variable that makes no sense.
         """
-        return cls(Settings.from_env(environ), observer=observer)
+        client = cls(Settings.from_env(environ), observer=observer)
+        client._environ = environ
+        return client
 
     async def __aenter__(self) -> Self:
         service, retry = self.settings.service, self.settings.retry
         workers = self.settings.limits.workers
-        who = self._credentials or find_credentials(service.token_url)
+        who = self._credentials or find_credentials(service.token_url, self._environ)
         transport = await self._stack.enter_async_context(Transport(self.settings))
         self._tokens = TokenManager(transport, service, who, observer=self._observer)
         session = AuthSession(transport, self._tokens)
         self._catalogue = Catalogue(session, service, retry, observer=self._observer)
         self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
-        self._stack.callback(self._pool.shutdown)
+        self._stack.push_async_callback(asyncio.to_thread, self._pool.shutdown)
         self._fetcher = Fetcher(
             session,
             self._catalogue,
             retry,
             self._pool,
             Traffic(
-                Slots(workers, longest_pause=2 * retry.base),
+                Slots(workers, longest_pause=2 * retry.base, longest_asked=retry.longest_wait),
                 Bandwidth(self.settings.limits.bandwidth),
                 Health(self._catalogue.probe, suspicious=max(3, workers)),
             ),
@@ -193,14 +197,14 @@ class NoaClient:
 
     async def _archive(self, folder: str | os.PathLike[str], layout: str) -> Archive:
         """The archive in ``folder``, locked at its first use until the client is closed."""
-        root = Path(folder).absolute()  # noqa: ASYNC240 (asks the disk for nothing)
+        root = Path(folder).resolve()  # noqa: ASYNC240 (a few calls, once a folder)
         wanted = Layout.parse(layout)
         async with self._opening:
             archive = self._archives.get(root)
             if archive is None:
-                archive = Archive(root, wanted, self._pool)
+                archive = Archive(root, wanted, self._pool, self._observer)
                 await self._stack.enter_async_context(archive)
                 self._archives[root] = archive
         if archive.layout != wanted:
-            raise SettingsError(f"{root} is in use with another layout, {archive.layout}.")
+            raise SettingsError(f"{root} is in use with another layout, {archive.layout.template}.")
         return archive

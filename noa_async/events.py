@@ -101,6 +101,14 @@ class ProductFinished:
     error: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class FilePutAside:
+    """A file that is no product lay where a product goes; it is in ``quarantine/`` now."""
+
+    path: str
+    kept_at: str
+
+
 Event = (
     TokenObtained
     | PageListed
@@ -110,6 +118,7 @@ Event = (
     | TransferAdvanced
     | TransferRetried
     | ProductFinished
+    | FilePutAside
 )
 
 

@@ -104,12 +104,12 @@ class Settings:
     """A file of certificate authorities (PEM) to trust beside the system's."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """NOA's mirror, changed by ``NOA_*`` variables (``NOA_CATALOGUE_URL``, ...).
 
         Raises SettingsError where a variable makes no sense.
         """
-        return cls().with_values(environment_values(environ))
+        return cls().with_values(environment_values(os.environ if environ is None else environ))
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """A copy changed by named values, the keys of ``KEYS``; None leaves a value as it is.
@@ -183,6 +183,8 @@ def _positive(value: str | float) -> float:
 
 def _count(lowest: int, highest: int) -> Callable[[str | int], int]:
     def read(value: str | int) -> int:
+        if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value.strip()):
+            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
         number = int(_no_flag(value))
         if isinstance(value, float) or not lowest <= number <= highest:
             raise ValueError(f"it must be a whole number from {lowest} to {highest}")
@@ -200,6 +202,8 @@ def _no_flag(value: str | float) -> str | float:
 def _text(value: str) -> str:
     if not isinstance(value, str):
         raise TypeError("it must be a text")
+    if not value.strip():
+        raise ValueError("it must not be empty")
     return value
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 
-def shown(text: str, most: int = 200) -> str:
-    """The text in one line, without control characters, at most ``most`` characters long.
+_SECRET = re.compile(r"(?i:bearer)\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
+"""A token, as services are known to repeat it in an error."""
+
+
+def shown(text: str, most: int = 200, *, hidden: str = "") -> str:
+    """The text in one line, without control characters and tokens, at most ``most`` long.
+
+    ``hidden`` is a secret that must not be in it either.
 
     >>> shown("Too\\nmany \\x1b[31msessions")
     'Too many [31msessions'
     """
-    line = " ".join(text[: 8 * most].split())
+    if hidden:
+        text = text.replace(hidden, "***")
+    line = _SECRET.sub("***", " ".join(text[: 8 * most].split()))
     return "".join(sign for sign in line if sign.isprintable())[:most].strip()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
-_READ_BUFFER = 1 << 20
+_READ_BUFFER = 256 << 10
 _SUSPECT = 16 << 10
 _LONGEST_HELD = 0.2
 
@@ -220,13 +220,18 @@ class Transport:
                 hint="Check the network connection and the address of the service.",
             ) from error
         except (ValueError, aiohttp.NonHttpUrlClientError) as error:
-            raise ServiceRefused(f"{url!r} is no address that can be asked.") from error
+            raise ServiceRefused(f"{host} was named by an address that cannot be asked.") from error
         except aiohttp.ConnectionTimeoutError as error:
             raise ServiceUnreachable(
                 f"No connection to {host} within {timeouts.connect:g} s."
             ) from error
         except TimeoutError as error:
             raise ServiceUnreachable(f"{host} gave no answer for {timeouts.answer:g} s.") from error
+        except aiohttp.ClientResponseError as error:  # its text holds the proxy's password
+            raise ServiceUnreachable(
+                f"No way to {host}: the proxy answered {error.status}.",
+                hint="Check the proxy that the environment names.",
+            ) from None
         except (aiohttp.ClientError, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) else None
             raise ServiceUnreachable(

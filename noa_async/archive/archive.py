@@ -7,17 +7,17 @@ import os
 import threading
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.destination import FileFacts, LocalFolder
 from noa_async.archive.ledger import Ledger, Record, State
-from noa_async.archive.names import fold, safe_name, with_id, with_zip
+from noa_async.archive.names import fold, safe_name, with_ids, with_zip
 from noa_async.disk import blamed_on
 from noa_async.errors import DestinationFull, ProductQuarantined
-from noa_async.events import Status
-from noa_async.transfer.checksum import feed_file, hasher, strongest
+from noa_async.events import FilePutAside, Observer, Status, ignore
+from noa_async.transfer.checksum import OWN, broken_zip, feed_file, hasher, strongest
 from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ _SPARE = 16 << 20
 """Bytes that are left free, for the ledger and what the catalogue's sizes do not tell."""
 
 
+@dataclass(slots=True)
+class _Queue:
+    """Who works on a product, and who waits for that."""
+
+    users: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Archive:
     """What one output folder holds. The caller keeps two tasks off one product (``only_one``).
 
@@ -43,14 +51,21 @@ class Archive:
     Error handling: DestinationError where the folder cannot be read or written.
     """
 
-    def __init__(self, root: Path, layout: Layout, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        root: Path,
+        layout: Layout,
+        pool: ThreadPoolExecutor,
+        observer: Observer = ignore,
+    ) -> None:
         self.folder = LocalFolder(root)
         self.ledger = Ledger(self.folder.state / "ledger.sqlite3")
         self.layout = layout
         self._pool = pool
+        self._observer = observer
         self._under_way: dict[str, int] = {}
         self._claims: dict[str, str] = {}
-        self._busy: dict[str, asyncio.Lock] = {}
+        self._busy: dict[str, _Queue] = {}
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -66,12 +81,14 @@ class Archive:
     @asynccontextmanager
     async def only_one(self, product_id: str) -> AsyncGenerator[None]:
         """Hold the part and the name of a product; who comes second waits."""
-        lock = self._busy.setdefault(product_id, asyncio.Lock())
+        queue = self._busy.setdefault(product_id, _Queue())
+        queue.users += 1
         try:
-            async with lock:
+            async with queue.lock:
                 yield
         finally:
-            if not lock.locked() and self._busy.get(product_id) is lock:
+            queue.users -= 1
+            if not queue.users:
                 del self._busy[product_id]
 
     async def present(self, product: Product) -> Outcome | None:
@@ -99,34 +116,51 @@ class Archive:
 
     async def _adopt(self, product: Product) -> Outcome | None:
         """A file that has the product's name and checksum, though no ledger knows of it."""
-        wanted = strongest(product.checksums)
-        if wanted is None:
-            return None
         name = safe_name(product.name, product.id)
-        for plain in (name, with_id(name, product.id)):
+        for plain in (name, *with_ids(name, product.id)):
             for candidate in dict.fromkeys((plain, with_zip(plain, is_zip=True))):
                 path = self.layout.path(product, candidate)
-                facts = self.folder.facts(path)
-                if facts is None or self._owner(path) not in {None, product.id}:
+                if self.folder.facts(path) is None or self._owner(path) not in {None, product.id}:
                     continue
-                if await self._matches(path, str(wanted)):
-                    record = _with_facts(_record(product, State.VERIFIED, path), facts)
-                    return self._keep(record, product, str(wanted))
+                with self._claimed(path, product.id):
+                    outcome = await self._adopt_file(product, path)
+                if outcome is not None:
+                    return outcome
         return None
+
+    async def _adopt_file(self, product: Product, path: PurePosixPath) -> Outcome | None:
+        """The file as the product's. Where no checksum can tell, size and zip must be right."""
+        facts = self.folder.facts(path)
+        wanted = strongest(product.checksums)
+        if facts is None:
+            return None
+        if wanted is not None:
+            if not await self._matches(path, str(wanted)):
+                return None
+            record = _with_facts(_record(product, State.VERIFIED, path), facts)
+            return self._keep(record, product, str(wanted))
+        if facts.size != product.size:
+            return None
+        where = self.folder.place(path)
+        if await self._in_thread(broken_zip, where) is not None:
+            return None
+        digest = await self._in_thread(_file_digest, where, OWN, lambda: False)
+        record = _with_facts(_record(product, State.UNVERIFIED, path), facts)
+        return self._keep(record, product, f"{OWN}:{digest}")
 
     async def admit(self, fetched: Fetched, part: Path) -> Outcome:
         """Publish a whole, checked part under the product's name and write it down."""
         product = fetched.product
         is_zip = await self._in_thread(self.folder.is_zip, part)
-        path, owned = self._claim(product, is_zip=is_zip)
-        try:
-            facts = await self._in_thread(self._publish, part, path, None if owned else product.id)
+        path, owned = self._choose(product, is_zip=is_zip)
+        with self._claimed(path, product.id):
+            if not owned:
+                await self._make_way(path, product)
+            facts = await self._in_thread(self.folder.publish, part, path)
             state = State.VERIFIED if fetched.verified else State.UNVERIFIED
             record = _with_facts(_record(product, state, path), facts)
             record = replace(record, attempts=fetched.attempts)
             outcome = self._keep(record, product, str(fetched.checksum))
-        finally:
-            self._claims.pop(fold(str(path)), None)
         status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
         return replace(outcome, status=status, attempts=fetched.attempts)
 
@@ -141,7 +175,7 @@ class Archive:
             self._check_room(product)
             yield
         finally:
-            del self._under_way[product.id]
+            self._under_way.pop(product.id, None)
 
     def _check_room(self, product: Product) -> None:
         if product.size is None:
@@ -165,7 +199,7 @@ class Archive:
 
     async def quarantine(self, product: Product, part: Path, error: ProductCorrupt) -> Outcome:
         """Put a part with wrong bytes aside; it is not fetched again before something changes."""
-        where = await self._in_thread(self.folder.quarantine, part, part.name)
+        where = await self._in_thread(self.folder.quarantine, part)
         error.hint = f"The bytes are kept at {where}."
         outcome = self.failed(product, error, State.QUARANTINED)
         wanted = strongest(product.checksums)
@@ -191,29 +225,36 @@ class Archive:
         """A path from the output folder, with ``/``."""
         return path.relative_to(self.folder.root).as_posix()
 
-    def _claim(self, product: Product, *, is_zip: bool) -> tuple[PurePosixPath, bool]:
-        """The path that is this product's, and whether it was before; nobody else gets it now."""
+    def _choose(self, product: Product, *, is_zip: bool) -> tuple[PurePosixPath, bool]:
+        """The path for this product, and whether it was its own before."""
         record = self.ledger.get(product.id)
         if record is not None and record.path is not None:
-            path, owned = PurePosixPath(record.path), True
-        else:
-            name = with_zip(safe_name(product.name, product.id), is_zip=is_zip)
-            path, owned = self.layout.path(product, name), False
-            if self._owner(path) not in {None, product.id}:
-                path = self.layout.path(product, with_id(name, product.id))
-        self._claims[fold(str(path))] = product.id
-        return path, owned
+            return PurePosixPath(record.path), True
+        name = with_zip(safe_name(product.name, product.id), is_zip=is_zip)
+        paths = [self.layout.path(product, each) for each in (name, *with_ids(name, product.id))]
+        free = (path for path in paths if self._owner(path) in {None, product.id})
+        return next(free, paths[-1]), False
+
+    @contextmanager
+    def _claimed(self, path: PurePosixPath, product_id: str) -> Generator[None]:
+        """Keep a path for one product until the ledger knows of it."""
+        key = fold(str(path))
+        self._claims[key] = product_id
+        try:
+            yield
+        finally:
+            del self._claims[key]
 
     def _owner(self, path: PurePosixPath) -> str | None:
         key = fold(str(path))
         return self._claims.get(key) or self.ledger.owner(key)
 
-    def _publish(self, part: Path, path: PurePosixPath, newcomer: str | None) -> FileFacts:
-        """In a thread. What lies where a newcomer goes is foreign: put aside, not overwritten."""
+    async def _make_way(self, path: PurePosixPath, product: Product) -> None:
+        """What lies where a newcomer goes is foreign: put aside, not overwritten."""
         target = self.folder.place(path)
-        if newcomer is not None and os.path.lexists(target):
-            self.folder.quarantine(target, f"{newcomer[:40]}_{path.name}")
-        return self.folder.publish(part, path)
+        if os.path.lexists(target):  # noqa: ASYNC240 (one call a product)
+            kept_at = await self._in_thread(self.folder.put_aside, target, product.id)
+            self._observer(FilePutAside(str(path), str(kept_at)))
 
     async def _matches(self, path: PurePosixPath | str, expected: str) -> bool:
         stopped = threading.Event()
@@ -255,8 +296,15 @@ def _with_facts(record: Record, facts: FileFacts) -> Record:
 def _file_matches(path: Path, expected: str, stopped: Callable[[], bool]) -> bool:
     """In a thread: whether a file's bytes have the checksum ``algorithm:hex``."""
     algorithm, _, value = expected.partition(":")
+    try:
+        return _file_digest(path, algorithm, stopped) == value
+    except KeyError:  # a ledger of another making
+        return False
+
+
+def _file_digest(path: Path, algorithm: str, stopped: Callable[[], bool]) -> str:
     digest = hasher(algorithm)
     with blamed_on(path), path.open("rb") as file:
         length = os.fstat(file.fileno()).st_size
         feed_file(file.fileno(), digest, length, stopped=stopped)
-    return digest.hexdigest() == value
+    return digest.hexdigest()

@@ -119,9 +119,21 @@ class LocalFolder:
             found = target.stat()
         return FileFacts(found.st_size, found.st_mtime_ns)
 
-    def quarantine(self, file: Path, name: str) -> Path:
-        """Put a file out of the way, under ``quarantine/``, and say where."""
+    def quarantine(self, part: Path) -> Path:
+        """Put wrong bytes out of the way, over those of an earlier try; where they lie now."""
+        return self._move(part, self.state / "quarantine" / part.name)
+
+    def put_aside(self, file: Path, product_id: str) -> Path:
+        """Put what is in a product's way under ``quarantine/``, over nothing; where it lies now."""
+        name = f"{product_id[:40]}_{file.name}"
         target = self.state / "quarantine" / name
+        number = 1
+        while os.path.lexists(target):
+            number += 1
+            target = target.with_name(f"{name}.{number}")
+        return self._move(file, target)
+
+    def _move(self, file: Path, target: Path) -> Path:
         with blamed_on(target):
             file.replace(target)
         return target

@@ -54,6 +54,9 @@ class State(StrEnum):
     QUARANTINED = "quarantined"
 
 
+_STATES = frozenset(State)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One product's line; the fields are the table's columns."""
@@ -175,9 +178,18 @@ class Ledger:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
 
+def _row(record: Record) -> tuple[Any, ...]:
+    """The columns; half a surrogate in a server's text, which no file can hold, is replaced."""
+    return tuple(
+        value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for value in astuple(record)
+    )
+
+
 def _record_of(row: tuple[Any, ...]) -> Record:
     key, name, state, *rest = row
-    return Record(key, name, State(state), *rest)
+    known = State(state) if state in _STATES else State.FAILED
+    return Record(key, name, known, *rest)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -232,7 +244,7 @@ def _write(connection: sqlite3.Connection, batch: Sequence[Record], path: Path) 
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.executemany(_UPSERT, map(astuple, batch))
+            connection.executemany(_UPSERT, map(_row, batch))
         except BaseException:
             connection.execute("ROLLBACK")
             raise

@@ -59,6 +59,16 @@ def with_id(name: str, product_id: str) -> str:
     return _fit(stem, f"_{_ID_SIGNS.sub('', product_id)[:8]}{endings}")
 
 
+def with_ids(name: str, product_id: str) -> tuple[str, str]:
+    """The names to try in turn where ``name`` is another's: with 8 characters of the Id, with all.
+
+    >>> with_ids("X.zip", "0a5c8f2e-6b1d")
+    ('X_0a5c8f2e.zip', 'X_0a5c8f2e-6b1d.zip')
+    """
+    stem, endings = _split(name)
+    return with_id(name, product_id), _fit(stem, f"_{product_id}{endings}")
+
+
 def fold(path: str) -> str:
     """The key under which paths are equal that some file system takes for the same.
 

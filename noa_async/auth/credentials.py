@@ -33,7 +33,7 @@ class Credentials:
 
 
 def find_credentials(
-    token_url: str, environ: Mapping[str, str] = os.environ, *, keyring: bool = True
+    token_url: str, environ: Mapping[str, str] | None = None, *, keyring: bool = True
 ) -> Credentials:
     """The first pair found: ``NOA_*``, ``ESA_*``, netrc (the token host's entry), the keyring.
 
@@ -41,6 +41,7 @@ def find_credentials(
     netrc file cannot be read.
     """
     host = urlsplit(token_url).hostname or ""
+    environ = os.environ if environ is None else environ
     found = (
         _from_environment(environ)
         or _from_netrc(host, environ)
@@ -67,7 +68,10 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials | None:
 
 
 def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
-    path = Path(environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        path = Path(environ.get("NETRC") or "~/.netrc").expanduser()
+    except RuntimeError:  # a user with no home
+        return None
     try:
         entry = netrc.netrc(path).hosts.get(host)
     except FileNotFoundError:

@@ -144,7 +144,8 @@ class TokenManager:
 
     def _refuse(self, answer: Mapping[str, Any]) -> NoReturn:
         code = str(answer.get("error", ""))
-        said = shown(str(answer.get("error_description") or code or "no reason given"))
+        reason = str(answer.get("error_description") or code or "no reason given")
+        said = shown(reason, hidden=self._credentials.password)
         if "client" in code:
             hint = f"Check the client id {self._service.client_id!r} and the token address."
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
@@ -12,7 +13,13 @@ from noa_async.budget import Budget
 from noa_async.catalogue.odata import encode_query
 from noa_async.catalogue.product import Product
 from noa_async.catalogue.times import format_instant
-from noa_async.errors import CredentialsRefused, NoaError, ServiceFault, ServiceRefused
+from noa_async.errors import (
+    CredentialsRefused,
+    NoaError,
+    ServiceFault,
+    ServiceRefused,
+    ServiceUnreachable,
+)
 from noa_async.events import Observer, PageListed, PageRetried, ignore
 from noa_async.headers import retry_after
 from noa_async.text import shown
@@ -29,6 +36,8 @@ _T = TypeVar("_T")
 
 _PAGE_LIMIT = 64 << 20
 _REMEMBERED = 20_000
+_FIRST_CONTACT_RETRIES = 2
+"""A service that never answered is more likely a wrong address than away."""
 _ORDER = "ContentDate/Start asc"
 
 
@@ -63,6 +72,7 @@ class Catalogue:
         self._retry = retry
         self._observer = observer
         self._sleep = sleep
+        self._answered = False
 
     def value_url(self, product_id: str) -> str:
         """Where a product's bytes are."""
@@ -98,10 +108,11 @@ class Catalogue:
 
         ``attributes`` asks for ``$expand=Attributes`` too: larger answers.
         """
-        seen = _Recent(_REMEMBERED)
+        seen, links = _Recent(_REMEMBERED), _Recent(_REMEMBERED)
         listed = read = 0
         url: str | None = self._first_url(query.filter, attributes)
         last: Product | None = None
+        least = 0
         while url is not None:
             page = await self._page(url)
             read += 1
@@ -115,11 +126,25 @@ class Catalogue:
                 last = fresh[-1]
             if listed == query.limit:
                 return
-            full = len(page.products) >= self._service.page_size
-            if full and not fresh and page.next_link is None:
-                await self._check_complete(query, listed)
-                return
-            url = self._next_url(url, page, query.filter, last, attributes)
+            url = self._next_url(url, page, query.filter, last if fresh else None, attributes)
+            if url is not None and not links.add(url):
+                raise ServiceFault(
+                    "The catalogue's pages lead in a circle.", hint="Ask for a shorter time."
+                )
+            if read == 1 and url is not None:
+                least = await self._count_or_nothing(query)
+        if listed < least and listed < await self._count_or_nothing(query):
+            raise ServiceFault(
+                f"The catalogue listed {listed} products of the {least} it counts.",
+                hint="What was listed is whole; start again, or ask for a shorter time.",
+            )
+
+    async def _count_or_nothing(self, query: Query) -> int:
+        """The service's count; 0 where it does not count."""
+        try:
+            return await self.count(query)
+        except ServiceFault:
+            return 0
 
     def _next_url(
         self, url: str, page: Page, filter_: str, last: Product | None, attributes: bool
@@ -129,8 +154,8 @@ class Catalogue:
         The instant of that date is taken whole again, for many products can share it.
         """
         if page.next_link is not None:
-            link = urljoin(url, page.next_link)
-            if not same_origin(link, self._service.catalogue_url):
+            link = _joined(url, page.next_link)
+            if link is None or not same_origin(link, self._service.catalogue_url):
                 raise ServiceFault(
                     "The catalogue's next page is on another host, which is not followed.",
                     hint="A wrong catalogue address, such as http for https, can be the reason.",
@@ -141,15 +166,6 @@ class Catalogue:
             return None
         onwards = f"ContentDate/Start ge {format_instant(last.sensing_start)}"
         return self._first_url(f"({filter_}) and {onwards}" if filter_ else onwards, attributes)
-
-    async def _check_complete(self, query: Query, listed: int) -> None:
-        """Raise where the service counts more products than it has listed."""
-        count = await self.count(query)
-        if listed < count:
-            raise ServiceFault(
-                f"The catalogue lists {listed} products of the {count} it counts.",
-                hint="It ends its lists early; ask for a shorter time.",
-            )
 
     def _first_url(self, filter_: str, attributes: bool) -> str:
         options = {
@@ -176,13 +192,15 @@ class Catalogue:
                 return read(await self._ask(url))
             except NoaError as error:
                 delay = budget.after(error)
-                if delay is None:
+                strange = isinstance(error, ServiceUnreachable) and not self._answered
+                if delay is None or (strange and attempt > _FIRST_CONTACT_RETRIES):
                     raise
                 self._observer(PageRetried(attempt, delay, error.message))
             await self._sleep(delay)
 
     async def _ask(self, url: str) -> bytes:
         async with self._session.get(url) as response:
+            self._answered = True
             status = response.status
             wait = retry_after(response.headers)
             body = await (response.read(_PAGE_LIMIT) if status == 200 else response.peek(4096))
@@ -203,11 +221,11 @@ def read_page(body: bytes) -> Page:
     if not isinstance(entries, list):
         raise ServiceFault("The catalogue's answer has no list of products.")
     link = document.get("@odata.nextLink")
-    count = document.get("@odata.count")
+    count = str(document.get("@odata.count"))
     return Page(
         products=tuple(map(Product.from_entry, entries)),
         next_link=link if isinstance(link, str) and link else None,
-        count=int(count) if isinstance(count, int | str) and str(count).isdigit() else None,
+        count=int(count) if re.fullmatch("[0-9]{1,18}", count) else None,
     )
 
 
@@ -220,6 +238,13 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
         start = shown(body[:1000].decode(errors="replace"), 80)
         raise ServiceFault(f"The catalogue's answer is not JSON: {start!r}.")
     return document
+
+
+def _joined(base: str, link: str) -> str | None:
+    try:
+        return urljoin(base, link)
+    except ValueError:
+        return None
 
 
 def catalogue_error(status: int, body: bytes, retry_after: float | None = None) -> NoaError:

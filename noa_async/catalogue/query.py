@@ -209,7 +209,7 @@ def _load(path: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415 (for files only)
 
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise QueryError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -40,14 +41,17 @@ class Report:
 
     def __init__(self, path: Path, folder: Path, filter_: str, tally: Tally) -> None:
         self.path = path
-        self._folder = folder.absolute()
+        self._folder = folder.resolve()
         self._filter = filter_
         self._tally = tally
         self._first = True
+        self._file: AsyncTextIOWrapper
+        self._draft: Path | None = None
+        self._target: Path
 
     async def __aenter__(self) -> Self:
         with self._blamed():
-            self._file, self._draft = await _open_draft(self.path)
+            await self._open()
             head = {"version": VERSION, "filter": self._filter, "started": _now()}
             await self._file.write(json.dumps(head)[:-1] + ', "products": [')
         return self
@@ -73,13 +77,13 @@ class Report:
         tail = {"finished": _now(), "bytes": self._tally.bytes, "counts": counts}
         await self._file.write("\n], " + json.dumps(tail)[1:] + "\n")
         await self._file.flush()
-        if self._draft is None:
+        if str(self.path) == "-":
             await self._file.seek(0)
             async for line in self._file:
                 sys.stdout.write(line)
-        else:
+        elif self._draft is not None:
             os.fsync(self._file.fileno())
-            await aiofiles.os.replace(self._draft, self.path)
+            await aiofiles.os.replace(self._draft, self._target)
         await self._file.close()
 
     async def _drop(self) -> None:
@@ -88,6 +92,17 @@ class Report:
         if self._draft is not None:
             with suppress(OSError):
                 await aiofiles.os.unlink(self._draft)
+
+    async def _open(self) -> None:
+        """Open what is written to: a draft beside the report, a pipe or device itself, a spool."""
+        self._draft = None
+        if str(self.path) == "-":
+            self._file = await aiofiles.tempfile.TemporaryFile("w+", encoding="utf-8")
+            return
+        self._target = await asyncio.to_thread(self.path.resolve)  # a link stays a link
+        if await aiofiles.os.path.isfile(self._target) or not self._target.exists():
+            self._draft = self._target.with_name(f".{self._target.name}.draft")
+        self._file = await aiofiles.open(self._draft or self._target, "w", encoding="utf-8")
 
     def _blamed(self) -> _Blamed:
         return _Blamed(self.path)
@@ -120,15 +135,6 @@ def product_entry(outcome: Outcome, folder: Path) -> dict[str, Any]:
         "attempts": outcome.attempts,
         "error": None if outcome.error is None else str(outcome.error),
     }
-
-
-async def _open_draft(path: Path) -> tuple[AsyncTextIOWrapper, Path | None]:
-    if str(path) == "-":
-        return await aiofiles.tempfile.TemporaryFile("w+", encoding="utf-8"), None
-    if await aiofiles.os.path.isdir(path):
-        raise IsADirectoryError(21, "It is a folder", str(path))
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    return await aiofiles.open(draft, "w", encoding="utf-8"), draft
 
 
 def _now() -> str:

@@ -11,6 +11,7 @@ from noa_async.catalogue.times import format_instant
 from noa_async.cli.text import bytes_text, number_of, seconds_text, shown
 from noa_async.events import (
     Event,
+    FilePutAside,
     PageListed,
     PageRetried,
     ProductFinished,
@@ -34,7 +35,7 @@ def level_of(event: Event) -> int:
     match event:
         case ProductFinished():
             return -1 if event.status is Status.FAILED else 0
-        case PageRetried() | TransferRetried():
+        case PageRetried() | TransferRetried() | FilePutAside():
             return 0
         case TransferAdvanced() | ProductQueued():
             return 2
@@ -66,6 +67,8 @@ def sentence(event: Event) -> str:
             text = f"again in {seconds_text(event.delay)}  {event.name}: {event.reason}"
         case ProductFinished():
             text = _finished(event)
+        case FilePutAside():
+            text = f"in the way, and no product: {event.path} is now {event.kept_at}"
     return shown(text)
 
 

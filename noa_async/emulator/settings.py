@@ -96,5 +96,5 @@ class EmulatorSettings:
             raise ValueError("the catalogue's start and end need a time zone")
         if self.start >= self.end:
             raise ValueError("the catalogue's start must lie before its end")
-        if self.products < 0 or self.mean_bytes < 1:
-            raise ValueError("products and mean_bytes cannot be negative")
+        if self.products < 0 or not 1 <= self.mean_bytes <= 500_000_000:
+            raise ValueError("products cannot be negative, nor mean_bytes beyond 500 MB")

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from noa_async.transfer.limiter import Bandwidth, Slots
     from noa_async.transport import Response
 
-_BATCH = 2 << 20
+_BATCH = 1 << 20
 _REFUSAL_BYTES = 4096
 
 
@@ -160,7 +160,7 @@ class Fetcher:
                     budget.renew()  # the quota was somebody's of ours
                 delay = budget.after(error, part.state.length)
                 if delay is None:
-                    if error.retryable:
+                    if error.retryable and not isinstance(error, ProductOffline):
                         health.gave_up(error)
                     raise
                 reason = error.message
@@ -180,11 +180,14 @@ class Fetcher:
             self._session.get(url, headers=range_headers(part.state)) as response,
         ):
             head = Head.read(response.status, response.headers)
-            decision = decide(part.state, head, text_is_due=_is_text(product))
+            decision = decide(part.state, head, size=product.size, text_is_due=_is_text(product))
             if isinstance(decision, Inspect):
                 decision = refusal(head, await response.peek(_REFUSAL_BYTES))
             match decision:
                 case Refuse(error):
+                    if head.status == 503 and self._traffic.slots.streaming:
+                        text = "The service answered 503 while it serves others: too many at once."
+                        error = QuotaExceeded(text, retry_after=head.retry_after)
                     if isinstance(error, QuotaExceeded):
                         lease.refused(error.retry_after)
                     raise error
@@ -212,6 +215,7 @@ class Fetcher:
                 received = sum(map(len, pieces))
                 await self._traffic.bandwidth.take(received)
                 await sink.write(pieces)
+                self._traffic.health.succeeded()
                 self._observer(TransferAdvanced(product.id, received))
         except ServiceUnreachable as error:
             raise TransferInterrupted(error.message) from error

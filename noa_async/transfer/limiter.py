@@ -97,7 +97,7 @@ class Slots:
     """The right to ask for a product, dealt out as the window allows; first come, first served.
 
     ``longest_pause``: seconds without new requests after refusals in a row that name no time of
-    their own; the first pause is a fortieth of it.
+    their own; the first pause is a fortieth of it. ``longest_asked``: a Retry-After that is obeyed.
     """
 
     def __init__(
@@ -105,15 +105,18 @@ class Slots:
         most: int,
         *,
         longest_pause: float = 2.0,
+        longest_asked: float = 3600.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.window = Window(most)
         self._longest_pause = longest_pause
+        self._longest_asked = longest_asked
         self._clock = clock
         self._sleep = sleep
         self._asking = 0
-        self._streaming = 0
+        self.streaming = 0
+        """Products that the service gives at the moment."""
         self._not_before = 0.0
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -129,7 +132,7 @@ class Slots:
             yield lease
         finally:
             self._asking -= 1
-            self._streaming -= lease.streaming
+            self.streaming -= lease.streaming
             self._changed.set()
 
     async def _until_free(self) -> None:
@@ -143,13 +146,15 @@ class Slots:
                 return
 
     def _granted(self) -> None:
-        self._streaming += 1
+        self.streaming += 1
         self.window.granted()
         self._changed.set()
 
     def _refused(self, epoch: int, retry_after: float | None) -> None:
-        self.window.refused(epoch, self._streaming)
-        pause = retry_after or self._longest_pause * min(1.0, 2**self.window.strikes / 40)
+        self.window.refused(epoch, self.streaming)
+        pause = self._longest_pause * min(1.0, 2**self.window.strikes / 40)
+        if retry_after and retry_after <= self._longest_asked:
+            pause = retry_after  # whoever asks for more fails that product, and holds nobody
         self._not_before = max(self._not_before, self._clock() + pause)
 
 

@@ -5,7 +5,8 @@ What was asked for is the whole product where the part is empty, else ``Range: b
     status  what the head says                                     decision
     ------  -----------------------------------------------------  --------------------------------
     200     a Content-Encoding                                     Refuse, to be tried again
-    200     HTML, XML, JSON or plain text, not what is due         Inspect: its text says why
+    200     HTML, XML, JSON, plain text or next to nothing, where  Inspect: its text says why
+            that is not what is due
     200     a Content-Range that is the range asked for, and a     Append
             Content-Length that fits it and not the whole
     200     any other Content-Range with no Content-Length         Discard
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.IGNORECASE)
 _NO_PRODUCT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|problem)", re.IGNORECASE)
+_TINY = 1024
+"""Bytes: what is shorter, and less than half of what is due, is taken for a message."""
 _QUOTA_WORDS = re.compile(
     r"quota|concurrent (?:flow|connection|download)|max(?:imum)? (?:session|number)|"
     r"too many|rate limit|(?:limit|threshold) (?:is |was |has been )?(?:reached|exceeded)",
@@ -177,14 +180,17 @@ def range_headers(part: PartState) -> dict[str, str]:
     return headers
 
 
-def decide(part: PartState, head: Head, *, text_is_due: bool = False) -> Decision:
+def decide(
+    part: PartState, head: Head, *, size: int | None = None, text_is_due: bool = False
+) -> Decision:
     """What to do with the answer to ``range_headers(part)``: the table above.
 
-    ``text_is_due`` where the product itself is HTML, XML, JSON or text.
+    ``size`` of the product by the catalogue, in bytes; ``text_is_due`` where the product itself is
+    HTML, XML, JSON or text.
     """
     match head.status:
         case 200:
-            return _on_whole(part, head, text_is_due)
+            return _on_whole(part, head, size or 0, text_is_due)
         case 206:
             return _on_partial(part, head)
         case 416:
@@ -197,10 +203,10 @@ def decide(part: PartState, head: Head, *, text_is_due: bool = False) -> Decisio
             return _on_refusal(head)
 
 
-def _on_whole(part: PartState, head: Head, text_is_due: bool) -> Decision:
+def _on_whole(part: PartState, head: Head, size: int, text_is_due: bool) -> Decision:
     if head.encoded:
         return Refuse(TransferInterrupted("The bytes came compressed, though asked for as is."))
-    if _NO_PRODUCT.match(head.content_type) and not text_is_due:
+    if _is_a_message(head, size, text_is_due):
         return Inspect()
     if not head.has_range:
         return Restart(head.content_length)
@@ -211,6 +217,13 @@ def _on_whole(part: PartState, head: Head, text_is_due: bool) -> Decision:
     if asked and rest and not _another_state(part, head):
         return Append(head.total)
     return Restart(head.content_length)
+
+
+def _is_a_message(head: Head, size: int, text_is_due: bool) -> bool:
+    if _NO_PRODUCT.match(head.content_type) and not text_is_due:
+        return True
+    length = head.content_length
+    return length is not None and not head.has_range and length < min(_TINY, size // 2 + 1)
 
 
 def _on_partial(part: PartState, head: Head) -> Decision:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,9 +20,11 @@ from noa_async import (
     Product,
     Query,
     QueryError,
+    RetryPolicy,
     Settings,
     Status,
 )
+from noa_async.auth.credentials import find_credentials
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan, make_product
 from noa_async.events import PageListed, TokenObtained, TransferRetried, TransferStarted
 
@@ -419,3 +423,79 @@ async def test_a_log_in_that_stumbles_is_tried_again(
         outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
         assert {each.status for each in outcomes} == {Status.DOWNLOADED}
         assert (mirror.stats.token_logins, mirror.stats.tokens_in_flight_peak) == (1, 1)
+
+
+async def test_a_product_that_fails_is_never_in_two_hands(
+    connect: Connect, recorder: Recorder, tmp_path: Path
+) -> None:
+    faults = FaultPlan((Fault(FaultKind.FORBIDDEN, times=2), Fault(FaultKind.CUT, first=3)))
+    async with Emulator(small(products=1, faults=faults, latency=0.02)) as mirror:
+        async with connect(mirror, workers=5) as noa:
+            [product] = [each async for each in noa.search(ALL)]
+            outcomes = [each async for each in noa.download_all([product] * 6, tmp_path)]
+        assert mirror.stats.downloads_peak == 1
+        assert sorted(each.status for each in outcomes) == (
+            ["downloaded"] + ["failed"] * 2 + ["present"] * 3
+        )
+        assert_right(mirror, tmp_path, 1)
+
+
+async def test_off_line_products_do_not_end_the_run(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small(products=0, retrieval_time=3600)) as mirror:
+        for number in range(15):
+            mirror.catalogue.add(make_product(id=f"tape-{number}", online=False))
+        mirror.catalogue.add(make_product(id="disk", start=datetime(2026, 2, 1, tzinfo=UTC)))
+        quick = RetryPolicy(base=0.001, cap=0.001, retries=2)
+        async with connect(mirror, retry=quick) as noa:
+            outcomes = {
+                each.product.id: each async for each in noa.download_all(noa.search(ALL), tmp_path)
+            }
+        assert outcomes.pop("disk").status is Status.DOWNLOADED
+        assert all("not on line yet" in str(each.error) for each in outcomes.values())
+
+
+async def test_a_retry_after_of_days_holds_nobody_else(connect: Connect, tmp_path: Path) -> None:
+    faults = FaultPlan((Fault(FaultKind.TOO_MANY, index=0, times=None, retry_after="100000"),))
+    async with Emulator(small(products=12, faults=faults)) as mirror, connect(mirror) as noa:
+        async with asyncio.timeout(20):
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert sorted(each.status for each in outcomes) == ["downloaded"] * 11 + ["failed"]
+
+
+async def test_three_products_of_one_name_and_like_ids(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(small(products=0)) as mirror, connect(mirror) as noa:
+        for number in range(3):
+            mirror.catalogue.add(make_product(id=f"aaaaaaaa-{number}", name="S2A_X.SAFE.zip"))
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+        assert_right(mirror, tmp_path, 3)
+
+
+async def test_text_in_place_of_an_unchecked_product_is_no_product(
+    connect: Connect, tmp_path: Path
+) -> None:
+    faults = FaultPlan((Fault(FaultKind.QUOTA_TEXT, times=None, text="maintenance"),))
+    async with Emulator(small(products=3, checksums=(), faults=faults)) as mirror:
+        async with connect(mirror, retry=RetryPolicy(base=0.001, retries=2)) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {Status.FAILED}
+        assert_right(mirror, tmp_path, 0)
+
+
+async def test_an_unchecked_product_without_a_ledger_is_known_by_its_size(
+    connect: Connect, tmp_path: Path
+) -> None:
+    async with Emulator(small(products=3, checksums=())) as mirror:
+        for fetched in (3, 0):
+            mirror.stats.reset()
+            async with connect(mirror) as noa:
+                outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+            assert {each.status for each in outcomes} == {Status.UNVERIFIED}
+            assert len(mirror.stats.downloads) == fetched
+            for file in (tmp_path / ".noa-async").glob("ledger*"):
+                file.unlink()
+
+
+def test_nothing_of_the_environment_is_in_a_signature() -> None:
+    for what in (NoaClient.from_env, Settings.from_env, find_credentials):
+        assert "PATH" not in str(inspect.signature(what))

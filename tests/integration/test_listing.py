@@ -9,11 +9,23 @@ import sys
 from itertools import pairwise
 
 import pytest
+from aiohttp import web
 
-from noa_async import Query, ServiceError, ServiceFault
+from noa_async import (
+    Credentials,
+    NoaClient,
+    Query,
+    RetryPolicy,
+    Service,
+    ServiceError,
+    ServiceFault,
+    ServiceUnreachable,
+    Settings,
+)
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import PageRetried
 
+from ..conftest import Serve
 from .conftest import Connect, Recorder
 
 ALL = Query(everything=True)
@@ -68,7 +80,7 @@ async def test_links_are_followed_as_they_come(
     async with Emulator(settings) as mirror, connect(mirror) as noa:
         found = [product async for product in noa.search(ALL)]
         assert len({product.id for product in found}) == len(found) == 170
-        assert mirror.stats.pages == 4
+        assert mirror.stats.pages == 4 + 1  # and one count, as there is more than a page
 
 
 @pytest.mark.parametrize(
@@ -142,4 +154,35 @@ async def test_the_limit_ends_the_listing(connect: Connect) -> None:
             query = Query(everything=True, limit=60)
             assert await noa.count(query) == 60
             assert len([product async for product in noa.search(query)]) == 60
-        assert mirror.stats.pages == 3  # the count, and two pages
+        assert mirror.stats.pages == 1 + 2 + 1  # our count, two pages, and the listing's own count
+
+
+async def test_products_missing_from_a_page_are_noticed(connect: Connect) -> None:
+    plan = FaultPlan((Fault(FaultKind.PAGE_MISSING, page=1, times=None),))
+    async with Emulator(EmulatorSettings(products=170, mean_bytes=1000, faults=plan)) as mirror:
+        async with connect(mirror) as noa:
+            with pytest.raises(ServiceFault, match=r"listed 1\d\d products of the 170 it counts"):
+                _ = [product async for product in noa.search(ALL)]
+
+
+async def test_pages_that_lead_in_a_circle_end(connect: Connect, serve: Serve) -> None:
+    async def circle(request: web.BaseRequest) -> web.Response:
+        if request.path == "/token":
+            return web.json_response({"access_token": "t", "expires_in": 300})
+        return web.json_response({"value": [], "@odata.nextLink": "?$skip=50"})
+
+    base = await serve(circle)
+    service = Service(catalogue_url=f"{base}/Products", token_url=f"{base}/token")
+    async with NoaClient(Settings(service=service), Credentials("a", "b")) as noa:
+        with pytest.raises(ServiceFault, match="lead in a circle"):
+            _ = [product async for product in noa.search(ALL)]
+
+
+async def test_an_address_that_never_answered_is_told_soon() -> None:
+    service = Service(catalogue_url="http://127.0.0.1:1/P", token_url="http://127.0.0.1:1/t")
+    settings = Settings(service=service, retry=RetryPolicy(base=0.01))
+    seen = []
+    async with NoaClient(settings, Credentials("a", "b"), observer=seen.append) as noa:
+        with pytest.raises(ServiceUnreachable, match=r"No answer from 127\.0\.0\.1:1"):
+            await noa.count(ALL)
+    assert len(seen) == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -28,6 +27,8 @@ PASSWORD = "correct horse & báttery"
 LIFE = 4
 """Seconds that an access token of ``short-lived`` holds."""
 START_UP = 120
+GUARD = '{ "$@" </dev/null; kill -KILL 0; } & read -r _; kill -KILL 0'
+"""Ends Keycloak with us, even where we are killed: the pipe that it reads from ends then."""
 EVENTS = ("LOGIN", "LOGIN_ERROR", "REFRESH_TOKEN", "REFRESH_TOKEN_ERROR", "LOGOUT")
 
 
@@ -145,7 +146,8 @@ def running(folder: Path, home: Path) -> Iterator[Keycloak]:
         (home / name).symlink_to(folder / name)
     keycloak = Keycloak(f"http://127.0.0.1:{(port := free_port())}")
     command = [
-        *_tied_to_us(), folder / "bin/kc.sh", f"-Dkc.home.dir={home}", f"-Djava.io.tmpdir={home}",
+        "/bin/sh", "-c", GUARD, "guard", folder / "bin/kc.sh",
+        f"-Dkc.home.dir={home}", f"-Djava.io.tmpdir={home}",
         "start", "--optimized", "--import-realm", "--cache=local",
         "--http-enabled=true", "--http-host=127.0.0.1", f"--http-port={port}",
         "--hostname-strict=false",
@@ -162,7 +164,7 @@ def running(folder: Path, home: Path) -> Iterator[Keycloak]:
         process = subprocess.Popen(
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -172,18 +174,8 @@ def running(folder: Path, home: Path) -> Iterator[Keycloak]:
         yield keycloak
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _tied_to_us() -> list[str]:
-    """What has the kernel end Keycloak with us, even where we are killed."""
-    setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+        process.communicate()
 
 
 def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
