@@ -17,7 +17,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable
+from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -262,7 +262,7 @@ class Transport:
             try:
                 context.load_verify_locations(self._settings.ca_file)
             except (OSError, ssl.SSLError) as error:
-                raise ServiceRefused(
+                raise SettingsError(
                     f"The certificate authorities in {self._settings.ca_file} cannot be read: "
                     f"{error.strerror or error}.",
                     hint="NOA_CA_FILE must name a PEM file.",

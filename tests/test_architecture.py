@@ -17,7 +17,7 @@ PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
     {"errors"},
-    {"events", "headers", "disk", "settings", "text"},
+    {"events", "headers", "disk", "settings", "excerpts"},
     {"budget"},
     {"transport"},
     {"auth"},

@@ -19,7 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from noa_async.errors import NoaError, ServiceFault, ServiceRefused, ServiceUnreachable
+from noa_async.errors import (
+    NoaError,
+    ServiceFault,
+    ServiceRefused,
+    ServiceUnreachable,
+    SettingsError,
+)
 from noa_async.settings import Settings
 from noa_async.transport import Transport, same_origin
 
@@ -729,5 +735,5 @@ async def test_an_unusable_file_of_authorities_is_said(tmp_path, home_url, conte
     if content is not None:
         path.write_bytes(content)
     async with Transport(settings(home_url, ca_file=str(path))) as one:
-        with pytest.raises(ServiceRefused, match=r"other\.pem"):
+        with pytest.raises(SettingsError, match=r"other\.pem"):
             await ask(one, f"{home_url}/x")

@@ -15,8 +15,8 @@ from noa_async.errors import (
     ServiceRefused,
 )
 from noa_async.events import Observer, TokenObtained, ignore
+from noa_async.excerpts import excerpt
 from noa_async.headers import retry_after
-from noa_async.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -145,7 +145,7 @@ class TokenManager:
     def _refuse(self, answer: Mapping[str, Any]) -> NoReturn:
         code = str(answer.get("error", ""))
         reason = str(answer.get("error_description") or code or "no reason given")
-        said = shown(reason, hidden=self._credentials.password)
+        said = excerpt(reason, hidden=self._credentials.password)
         if "client" in code:
             hint = f"Check the client id {self._service.client_id!r} and the token address."
         else:

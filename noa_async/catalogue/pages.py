@@ -21,8 +21,8 @@ from noa_async.errors import (
     ServiceUnreachable,
 )
 from noa_async.events import Observer, PageListed, PageRetried, ignore
+from noa_async.excerpts import excerpt
 from noa_async.headers import retry_after
-from noa_async.text import shown
 from noa_async.transport import same_origin
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        start = shown(body[:1000].decode(errors="replace"), 80)
+        start = excerpt(body[:1000].decode(errors="replace"), 80)
         raise ServiceFault(f"The catalogue's answer is not JSON: {start!r}.")
     return document
 
@@ -274,7 +274,7 @@ def _message(body: bytes) -> str:
         text = str(error["message"] if isinstance(error, dict) else error)
     except (ValueError, KeyError, TypeError, RecursionError):
         text = "" if "<" in text else text
-    said = shown(text).rstrip(".")
+    said = excerpt(text).rstrip(".")
     return f" ({said})" if said else ""
 
 

@@ -90,7 +90,7 @@ class Query:
     @classmethod
     def from_reference(
         cls,
-        mission_rules: Sequence[Mapping[str, object]] | None,
+        mission_rules: Sequence[object] | None,
         roi: str | None,
         time_config: Mapping[str, str | None] | None,
         *,
@@ -101,7 +101,8 @@ class Query:
         As there, what is empty or `None` is no condition. Raises `QueryError` as the class does.
         """
         times = {key: moment or None for key, moment in (time_config or {}).items()}
-        return cls(rules=mission_rules or (), roi=roi or None, limit=limit, **_times(times))
+        rules = tuple(map(_without_empties, mission_rules or ()))
+        return cls(rules=rules, roi=roi or None, limit=limit, **_times(times))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], *, folder: Path | None = None) -> Self:
@@ -174,6 +175,12 @@ class Query:
             for label, compared, at in limits
             if at is not None
         )
+
+
+def _without_empties(rule: object) -> Any:
+    if not isinstance(rule, Mapping):
+        return rule
+    return {key: value for key, value in rule.items() if value not in (None, "", [], ())}
 
 
 def _times(config: object) -> dict[str, Any]:

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _BATCH = 1 << 20
 _REFUSAL_BYTES = 4096
+_SLACK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +217,7 @@ class Fetcher:
                 await self._traffic.bandwidth.take(received)
                 await sink.write(pieces)
                 self._traffic.health.succeeded()
+                _check_bounds(sink.part, product)
                 self._observer(TransferAdvanced(product.id, received))
         except ServiceUnreachable as error:
             raise TransferInterrupted(error.message) from error
@@ -235,6 +237,13 @@ class Fetcher:
             await sink.run(part.restart, Validator(), None, None)
             raise TransferInterrupted(f"{length} bytes came where {total} were announced.")
         raise TransferInterrupted(f"The body ended after {length} of {total} bytes.")
+
+
+def _check_bounds(part: PartFile, product: Product) -> None:
+    """Raise TransferInterrupted where a body of unknown length goes on far past the catalogue's."""
+    most = 2 * (product.size or 1 << 50) + _SLACK
+    if part.state.total is None and part.state.length > most:
+        raise TransferInterrupted(f"The body is longer than {most} bytes and has no end.")
 
 
 def _is_text(product: Product) -> bool:

@@ -39,8 +39,8 @@ from noa_async.errors import (
     QuotaExceeded,
     TransferInterrupted,
 )
+from noa_async.excerpts import excerpt
 from noa_async.headers import retry_after
-from noa_async.text import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -159,7 +159,7 @@ class Inspect:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """No bytes this time; ``once_more`` where a final error deserves a second try."""
+    """No bytes this time; the error says whether to try again."""
 
     error: ProductError
 
@@ -270,7 +270,7 @@ def refusal(head: Head, body: bytes) -> Refuse:
     come next time. A 403 with no word of a quota is final.
     """
     text = re.sub(r"<[^>]*>", " ", body.decode(errors="replace"))
-    said = shown(text).rstrip(".") or head.content_type or "nothing more"
+    said = excerpt(text).rstrip(".") or head.content_type or "nothing more"
     if _QUOTA_WORDS.search(text):
         return Refuse(QuotaExceeded(f"The service said: {said}.", retry_after=head.retry_after))
     if head.status == 403:

@@ -115,7 +115,7 @@ class PartFile:
             self._descriptor = -1
 
     def forget_note(self) -> None:
-        """The part is on its way to its place: no later run goes on with it."""
+        """These bytes are wrong: no later attempt or run goes on with them."""
         with blamed_on(self.path):
             note_of(self.path).unlink(missing_ok=True)
 

@@ -22,6 +22,7 @@ from noa_async import (
     ServiceUnreachable,
     Settings,
 )
+from noa_async.catalogue.pages import read_page
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import PageRetried
 
@@ -186,3 +187,9 @@ async def test_an_address_that_never_answered_is_told_soon() -> None:
         with pytest.raises(ServiceUnreachable, match=r"No answer from 127\.0\.0\.1:1"):
             await noa.count(ALL)
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"value":' * 100_000, b"{}", b"\xff", b""])
+def test_json_of_absurd_depth_or_none_is_a_fault(body: bytes) -> None:
+    with pytest.raises(ServiceFault):
+        read_page(body)

@@ -8,12 +8,12 @@ _SECRET = re.compile(r"(?i:bearer)\s+\S+|\beyJ[\w-]+\.[\w-]+\.[\w-]*")
 """A token, as services are known to repeat it in an error."""
 
 
-def shown(text: str, most: int = 200, *, hidden: str = "") -> str:
+def excerpt(text: str, most: int = 200, *, hidden: str = "") -> str:
     """The text in one line, without control characters and tokens, at most ``most`` long.
 
     ``hidden`` is a secret that must not be in it either.
 
-    >>> shown("Too\\nmany \\x1b[31msessions")
+    >>> excerpt("Too\\nmany \\x1b[31msessions")
     'Too many [31msessions'
     """
     if hidden:
