@@ -100,4 +100,6 @@ async def test_killed_at_six_random_moments(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 async def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
-    assert await kill_often(tmp_path, products=250, kills=50) < 1.3
+    share = await kill_often(tmp_path, products=250, kills=50)
+    print(f"{share:.3f} times the bytes")
+    assert share < 1.3
