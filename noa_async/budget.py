@@ -45,7 +45,7 @@ class Budget:
             self._furthest = length
             self.renew()
         self._failures += 1
-        asked = getattr(error, "retry_after", None)
+        asked = error.retry_after
         if self._passed < error.more_tries:
             self._passed += 1
             return min(_PASSING_WAIT, self._policy.cap)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -15,7 +16,7 @@ from noa_async.auth.credentials import Credentials, find_credentials
 from noa_async.auth.session import AuthSession
 from noa_async.auth.tokens import TokenManager
 from noa_async.catalogue.pages import Catalogue
-from noa_async.errors import SettingsError
+from noa_async.errors import SettingsError, UsageError
 from noa_async.events import Observer, ProductQueued, ignore
 from noa_async.pipeline import each, run_pipeline
 from noa_async.settings import Settings
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
     from noa_async.transfer.outcome import Outcome
 
 _QUEUED_PER_WORKER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What an open client is made of."""
+
+    tokens: TokenManager
+    catalogue: Catalogue
+    pool: ThreadPoolExecutor
+    fetcher: Fetcher
 
 
 class NoaClient:
@@ -73,6 +84,7 @@ class NoaClient:
         self._observer = observer
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
+        self._parts: _Parts | None = None
         self._archives: dict[Path, Archive] = {}
         self._opening = asyncio.Lock()
 
@@ -94,40 +106,45 @@ class NoaClient:
         workers = self.settings.limits.workers
         who = self._credentials or find_credentials(service.token_url, self._environ)
         transport = await self._stack.enter_async_context(Transport(self.settings))
-        self._tokens = TokenManager(transport, service, who, observer=self._observer)
-        session = AuthSession(transport, self._tokens)
-        self._catalogue = Catalogue(session, service, retry, observer=self._observer)
-        self._pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
-        self._stack.push_async_callback(asyncio.to_thread, self._pool.shutdown)
-        self._fetcher = Fetcher(
-            session,
-            self._catalogue,
-            retry,
-            self._pool,
-            Traffic(
-                Slots(workers, longest_pause=2 * retry.base, longest_asked=retry.longest_wait),
-                Bandwidth(self.settings.limits.bandwidth),
-                Health(self._catalogue.probe, suspicious=max(3, workers)),
-            ),
-            observer=self._observer,
+        tokens = TokenManager(transport, service, who, observer=self._observer)
+        session = AuthSession(transport, tokens)
+        catalogue = Catalogue(session, service, retry, observer=self._observer)
+        pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
+        self._stack.push_async_callback(asyncio.to_thread, pool.shutdown)
+        traffic = Traffic(
+            Slots(workers, longest_pause=2 * retry.base, longest_asked=retry.longest_wait),
+            Bandwidth(self.settings.limits.bandwidth),
+            Health(catalogue.probe, suspicious=max(3, workers)),
         )
+        fetcher = Fetcher(session, catalogue, retry, pool, traffic, observer=self._observer)
+        self._parts = _Parts(tokens, catalogue, pool, fetcher)
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._parts = None
         await self._stack.aclose()
         self._archives.clear()
+
+    @property
+    def _open(self) -> _Parts:
+        if self._parts is None:
+            raise UsageError(
+                "This client is not open.", hint="Use it inside 'async with NoaClient() as noa:'."
+            )
+        return self._parts
 
     async def log_in(self) -> float:
         """Try the credentials; seconds that the token they gave holds.
 
         Raises CredentialsRefused, or ServiceError where the service cannot be asked.
         """
-        await self._tokens.token()
-        return self._tokens.expires_in
+        tokens = self._open.tokens
+        await tokens.token()
+        return tokens.expires_in
 
     async def count(self, query: Query) -> int:
         """How many products match, by the service's own count; ``query.limit`` caps it."""
-        return await self._catalogue.count(query)
+        return await self._open.catalogue.count(query)
 
     async def search(self, query: Query, *, attributes: bool = False) -> AsyncGenerator[Product]:
         """The products that match, by sensing time, each Id once; memory stays flat.
@@ -135,7 +152,7 @@ class NoaClient:
         ``attributes`` asks the service for each product's attributes too (larger answers).
         Raises ServiceError where a page cannot be had: a list never just ends early.
         """
-        async with aclosing(self._catalogue.pages(query, attributes=attributes)) as pages:
+        async with aclosing(self._open.catalogue.pages(query, attributes=attributes)) as pages:
             async for page in pages:
                 for product in page:
                     yield product
@@ -193,7 +210,8 @@ class NoaClient:
         self, folder: str | os.PathLike[str], layout: str, *, retry_failed: bool
     ) -> Keeper:
         archive = await self._archive(folder, layout)
-        return Keeper(archive, self._fetcher, self._observer, retry_failed=retry_failed)
+        fetcher = self._open.fetcher
+        return Keeper(archive, fetcher, self._observer, retry_failed=retry_failed)
 
     async def _archive(self, folder: str | os.PathLike[str], layout: str) -> Archive:
         """The archive in ``folder``, locked at its first use until the client is closed."""
@@ -202,7 +220,7 @@ class NoaClient:
         async with self._opening:
             archive = self._archives.get(root)
             if archive is None:
-                archive = Archive(root, wanted, self._pool, self._observer)
+                archive = Archive(root, wanted, self._open.pool, self._observer)
                 await self._stack.enter_async_context(archive)
                 self._archives[root] = archive
         if archive.layout != wanted:

@@ -43,13 +43,22 @@ class NoaError(Exception):
     attempts: int = 0
     """Requests for a product's bytes that were made before this was final."""
 
-    def __init__(self, message: str, *, hint: str = "", more_tries: int = 0) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        more_tries: int = 0,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.more_tries = more_tries
         """How many it deserves though it is final, for some of this passes: a product just
         published can be missing at first, a fresh token be revoked by another's log-out."""
+        self.retry_after = retry_after
+        """Seconds to wait that the service asked for, where it did."""
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -84,23 +93,9 @@ class CredentialsRefused(CredentialsError):
 
 
 class ServiceError(NoaError):
-    """The service, or the way to it.
-
-    ``retry_after`` is what the service asked for in seconds, where it did.
-    """
+    """The service, or the way to it."""
 
     exit_code = 4
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str = "",
-        more_tries: int = 0,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint, more_tries=more_tries)
-        self.retry_after = retry_after
 
 
 class ServiceUnreachable(ServiceError):
@@ -124,21 +119,7 @@ class ServiceAway(ServiceError):
 
 
 class ProductError(NoaError):
-    """One product failed; the others go on.
-
-    ``retry_after`` is what the service asked for in seconds, where it did.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str = "",
-        more_tries: int = 0,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message, hint=hint, more_tries=more_tries)
-        self.retry_after = retry_after
+    """One product failed; the others go on."""
 
 
 class TransferInterrupted(ProductError):

@@ -11,13 +11,14 @@ import contextlib
 import ssl
 import urllib.request
 from typing import TYPE_CHECKING, Self
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
 from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable, SettingsError
+from noa_async.origins import host_of, origin_of, redirect_target, token_may_go
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -63,7 +64,7 @@ class Response:
             body += piece
             if len(body) > limit:
                 raise ServiceFault(
-                    f"The answer of {_host(self.url)} is larger than {limit} bytes.",
+                    f"The answer of {host_of(self.url)} is larger than {limit} bytes.",
                     hint="No page or token is that large; the service may be in trouble.",
                 )
         return bytes(body)
@@ -114,9 +115,9 @@ class Response:
                     return
                 yield piece
         except TimeoutError:
-            failure = f"no byte came from {_host(self.url)} for {self._stall:g} s"
+            failure = f"no byte came from {host_of(self.url)} for {self._stall:g} s"
         except (aiohttp.ClientError, OSError):
-            failure = f"{_host(self.url)} closed the connection early"
+            failure = f"{host_of(self.url)} closed the connection early"
         for piece in _unread(content):
             yield piece
         raise ServiceUnreachable(f"The answer broke off: {failure}.")
@@ -130,7 +131,7 @@ class Transport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._home = _origin(settings.service.catalogue_url)
+        self._home = origin_of(settings.service.catalogue_url)
         self._session: aiohttp.ClientSession | None = None
         self._proxies = urllib.request.getproxies()
 
@@ -189,14 +190,14 @@ class Transport:
             if form is not None or raw.status not in _REDIRECTS or not target:
                 return raw
             raw.close()
-            url = _redirect_target(url, target)
-        raise ServiceRefused(f"{_host(url)} redirects more than {_MOST_REDIRECTS} times.")
+            url = redirect_target(url, target)
+        raise ServiceRefused(f"{host_of(url)} redirects more than {_MOST_REDIRECTS} times.")
 
     async def _exchange(
         self, method: str, url: str, headers: CIMultiDict[str], form: Mapping[str, str] | None
     ) -> aiohttp.ClientResponse:
         timeouts = self._settings.timeouts
-        host = _host(url)
+        host = host_of(url)
         try:
             async with asyncio.timeout(timeouts.answer):
                 return await self._open().request(
@@ -277,14 +278,6 @@ class Transport:
         return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _redirect_target(url: str, location: str) -> str:
-    with contextlib.suppress(ValueError):
-        target = urljoin(url, location)
-        if urlsplit(target).scheme in {"http", "https"}:
-            return target
-    raise ServiceRefused(f"{_host(url)} redirects to no web address.")
-
-
 def _unread(content: aiohttp.StreamReader) -> list[bytes]:
     """What had arrived before a cut: aiohttp raises the error ahead of giving it out."""
     buffer = list(getattr(content, "_buffer", ()))
@@ -297,48 +290,6 @@ def _without_suspects(pieces: list[bytes]) -> list[bytes]:
     """The pieces less the last 16 KiB, or less their last half where they are few."""
     body = b"".join(pieces)
     return [body[: len(body) - min(_SUSPECT, (len(body) + 1) // 2)]]
-
-
-def token_may_go(url: str, home: tuple[str, str, int], trusted: frozenset[str]) -> bool:
-    """Whether a token that belongs to origin ``home`` may be sent to ``url``.
-
-    >>> home = ("https", "mirror.example", 443)
-    >>> token_may_go("https://mirror.example:443/x", home, frozenset())
-    True
-    >>> token_may_go("https://store.example/x", home, frozenset({"store.example"}))
-    True
-    >>> token_may_go("http://store.example/x", home, frozenset({"store.example"}))
-    False
-    """
-    scheme, host, port = _origin(url)
-    if (scheme, host, port) == home:
-        return True
-    if home[0] == "https" and scheme != "https":
-        return False
-    default = 443 if scheme == "https" else 80
-    return f"{host}:{port}" in trusted or (host in trusted and port == default)
-
-
-def same_origin(one: str, other: str) -> bool:
-    """Whether two absolute addresses share scheme, host and port."""
-    return _origin(one) == _origin(other)
-
-
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), _port(parts)
-
-
-def _port(parts: SplitResult) -> int:
-    try:
-        port = parts.port
-    except ValueError:
-        return -1
-    return port or (443 if parts.scheme == "https" else 80)
-
-
-def _host(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _certificate_reason(error: aiohttp.ClientConnectorCertificateError) -> str:

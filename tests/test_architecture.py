@@ -17,7 +17,7 @@ PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
     {"errors"},
-    {"events", "headers", "disk", "settings", "excerpts"},
+    {"events", "headers", "disk", "settings", "excerpts", "origins"},
     {"budget"},
     {"transport"},
     {"auth"},

@@ -26,8 +26,9 @@ from noa_async.errors import (
     ServiceUnreachable,
     SettingsError,
 )
+from noa_async.origins import same_origin
 from noa_async.settings import Settings
-from noa_async.transport import Transport, same_origin
+from noa_async.transport import Transport
 
 TOKEN = "token-of-ada"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -23,7 +23,7 @@ from noa_async.errors import (
 from noa_async.events import Observer, PageListed, PageRetried, ignore
 from noa_async.excerpts import excerpt
 from noa_async.headers import retry_after
-from noa_async.transport import same_origin
+from noa_async.origins import same_origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence

@@ -23,6 +23,7 @@ from noa_async import (
     RetryPolicy,
     Settings,
     Status,
+    UsageError,
 )
 from noa_async.auth.credentials import find_credentials
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan, make_product
@@ -499,3 +500,14 @@ async def test_an_unchecked_product_without_a_ledger_is_known_by_its_size(
 def test_nothing_of_the_environment_is_in_a_signature() -> None:
     for what in (NoaClient.from_env, Settings.from_env, find_credentials):
         assert "PATH" not in str(inspect.signature(what))
+
+
+async def test_a_client_that_is_not_open_says_so(connect: Connect) -> None:
+    async with Emulator(small(products=1)) as mirror:
+        noa = connect(mirror)
+        with pytest.raises(UsageError, match="not open"):
+            await noa.count(ALL)  # type: ignore[attr-defined]
+        async with noa:
+            assert await noa.count(ALL) == 1  # type: ignore[attr-defined]
+        with pytest.raises(UsageError, match="not open"):
+            await noa.log_in()  # type: ignore[attr-defined]

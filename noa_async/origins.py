@@ -1,0 +1,62 @@
+"""Addresses: which belong together, and where a token may go. Pure."""
+
+from __future__ import annotations
+
+import contextlib
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from noa_async.errors import ServiceRefused
+
+
+def token_may_go(url: str, home: tuple[str, str, int], trusted: frozenset[str]) -> bool:
+    """Whether a token that belongs to origin ``home`` may be sent to ``url``.
+
+    >>> home = ("https", "mirror.example", 443)
+    >>> token_may_go("https://mirror.example:443/x", home, frozenset())
+    True
+    >>> token_may_go("https://store.example/x", home, frozenset({"store.example"}))
+    True
+    >>> token_may_go("http://store.example/x", home, frozenset({"store.example"}))
+    False
+    """
+    scheme, host, port = origin_of(url)
+    if (scheme, host, port) == home:
+        return True
+    if home[0] == "https" and scheme != "https":
+        return False
+    name = f"[{host}]" if ":" in host else host
+    default = 443 if scheme == "https" else 80
+    return f"{name}:{port}" in trusted or (name in trusted and port == default)
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two absolute addresses share scheme, host and port."""
+    return origin_of(one) == origin_of(other)
+
+
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port; -1 where the port is none."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), _port(parts)
+
+
+def _port(parts: SplitResult) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        return -1
+    return port or (443 if parts.scheme == "https" else 80)
+
+
+def host_of(url: str) -> str:
+    """Host and port as they stand, for messages."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def redirect_target(url: str, location: str) -> str:
+    """The address that a redirect of ``url`` leads to. Raises ServiceRefused where that is none."""
+    with contextlib.suppress(ValueError):
+        target = urljoin(url, location)
+        if urlsplit(target).scheme in {"http", "https"}:
+            return target
+    raise ServiceRefused(f"{host_of(url)} redirects to no web address.")
