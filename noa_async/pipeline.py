@@ -35,7 +35,8 @@ async def run_pipeline(
     At most ``depth`` items wait for a worker and as many results for the caller: a slow worker
     holds the source back, a slow caller the workers.
 
-    Error handling: what ``source`` or ``work`` raises ends the rest and is raised here.
+    Error handling: what ``work`` raises ends the rest and is raised here. So is what ``source``
+    raises; where that is a NoaError, the items before it are worked off first.
     Resources: closing the generator, or cancelling its caller, cancels every task and waits for it.
     """
     results: asyncio.Queue[_Result | _End] = asyncio.Queue()
@@ -59,7 +60,7 @@ async def run_pipeline(
             yield result
         await asyncio.wait({conductor})
         if (error := conductor.exception()) is not None:
-            raise foremost(error) from error
+            raise foremost(error)
     finally:
         conductor.cancel()
         await asyncio.wait({conductor})
@@ -72,11 +73,15 @@ async def _work_off(
     depth: int,
 ) -> None:
     queue: asyncio.Queue[_Item | _End] = asyncio.Queue(depth)
+    broken: list[NoaError] = []
 
     async def produce() -> None:
-        async with aclosing(each(source)) as items:
-            async for item in items:
-                await queue.put(item)
+        try:
+            async with aclosing(each(source)) as items:
+                async for item in items:
+                    await queue.put(item)
+        except NoaError as error:
+            broken.append(error)  # what is listed is still worked off
         for _ in range(workers):
             await queue.put(_END)
 
@@ -88,6 +93,8 @@ async def _work_off(
         group.create_task(produce())
         for _ in range(workers):
             group.create_task(consume())
+    if broken:
+        raise broken[0]
 
 
 def foremost(error: BaseException) -> BaseException:

@@ -21,6 +21,7 @@ from noa_async import (
     Query,
     QueryError,
     RetryPolicy,
+    ServiceFault,
     Settings,
     Status,
     UsageError,
@@ -511,3 +512,14 @@ async def test_a_client_that_is_not_open_says_so(connect: Connect) -> None:
             assert await noa.count(ALL) == 1  # type: ignore[attr-defined]
         with pytest.raises(UsageError, match="not open"):
             await noa.log_in()  # type: ignore[attr-defined]
+
+
+async def test_what_was_listed_before_an_error_comes_home(connect: Connect, tmp_path: Path) -> None:
+    faults = FaultPlan((Fault(FaultKind.PAGE_ERROR, page=1, times=None),))
+    async with Emulator(small(products=170, faults=faults)) as mirror, connect(mirror) as noa:
+        outcomes = []
+        with pytest.raises(ServiceFault, match="answered 503"):
+            async for outcome in noa.download_all(noa.search(ALL), tmp_path):
+                outcomes.append(outcome)
+        assert [each.status for each in outcomes] == [Status.DOWNLOADED] * 50
+        assert_right(mirror, tmp_path, 50)
