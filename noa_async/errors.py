@@ -154,9 +154,8 @@ class ChecksumMismatch(ProductCorrupt):
     ``expected`` and ``found`` are checksums as text, ``md5:...``.
     """
 
-    def __init__(self, name: str, *, expected: str, found: str, attempts: int = 0) -> None:
+    def __init__(self, name: str, *, expected: str, found: str) -> None:
         super().__init__(f"{name} arrived whole, but is {found}; the catalogue says {expected}.")
-        self.attempts = attempts
         self.expected = expected
         self.found = found
 

@@ -98,13 +98,13 @@ class Archive:
         is read and compared with the catalogue's checksum.
         """
         record = self.ledger.get(product.id)
-        wanted = strongest(product.checksums)
+        wanted = _catalogued(product)
         if record is None or record.path is None:
             return await self._adopt(product)
         facts = self.folder.facts(record.path)
         if facts is None:
             return None
-        expected = str(wanted) if wanted else record.checksum
+        expected = wanted or record.checksum
         untouched = (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns)
         known = record.state in _RIGHT and record.checksum == expected
         if untouched and known:
@@ -131,22 +131,21 @@ class Archive:
     async def _adopt_file(self, product: Product, path: PurePosixPath) -> Outcome | None:
         """The file as the product's. Where no checksum can tell, size and zip must be right."""
         facts = self.folder.facts(path)
-        wanted = strongest(product.checksums)
+        wanted = _catalogued(product)
         if facts is None:
             return None
         if wanted is not None:
-            if not await self._matches(path, str(wanted)):
+            if not await self._matches(path, wanted):
                 return None
             record = _with_facts(_record(product, State.VERIFIED, path), facts)
-            return self._keep(record, product, str(wanted))
+            return self._keep(record, product, wanted)
         if facts.size != product.size:
             return None
         where = self.folder.place(path)
         if await self._in_thread(broken_zip, where) is not None:
             return None
-        digest = await self._in_thread(_file_digest, where, OWN, lambda: False)
         record = _with_facts(_record(product, State.UNVERIFIED, path), facts)
-        return self._keep(record, product, f"{OWN}:{digest}")
+        return self._keep(record, product, f"{OWN}:{await self._digest(path, OWN)}")
 
     async def admit(self, fetched: Fetched, part: Path) -> Outcome:
         """Publish a whole, checked part under the product's name and write it down."""
@@ -175,7 +174,7 @@ class Archive:
             self._check_room(product)
             yield
         finally:
-            self._under_way.pop(product.id, None)
+            del self._under_way[product.id]
 
     def _check_room(self, product: Product) -> None:
         if product.size is None:
@@ -190,30 +189,32 @@ class Archive:
                 hint="Make room and start again: what has arrived is kept.",
             )
 
-    def failed(self, product: Product, error: NoaError, state: State = State.FAILED) -> Outcome:
+    def failed(self, product: Product, error: NoaError) -> Outcome:
         """Write down why a product is not there."""
-        record = self.ledger.get(product.id) or _record(product, state, None)
-        record = replace(record, state=state, attempts=error.attempts, error=str(error))
-        self.ledger.put(replace(record, updated=time.time()))
-        return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
+        record = self.ledger.get(product.id) or _record(product, State.FAILED, None)
+        return self._give_up(replace(record, state=State.FAILED), product, error)
 
     async def quarantine(self, product: Product, part: Path, error: ProductCorrupt) -> Outcome:
         """Put a part with wrong bytes aside; it is not fetched again before something changes."""
         where = await self._in_thread(self.folder.quarantine, part)
         error.hint = f"The bytes are kept at {where}."
-        outcome = self.failed(product, error, State.QUARANTINED)
-        wanted = strongest(product.checksums)
-        held = self.ledger.get(product.id)
-        assert held is not None
-        self.ledger.put(replace(held, checksum=str(wanted) if wanted else None))
-        return outcome
+        state = State.QUARANTINED
+        record = self.ledger.get(product.id) or _record(product, state, None)
+        return self._give_up(
+            replace(record, state=state, checksum=_catalogued(product)), product, error
+        )
+
+    def _give_up(self, record: Record, product: Product, error: NoaError) -> Outcome:
+        told = replace(record, attempts=error.attempts, error=str(error), updated=time.time())
+        self.ledger.put(told)
+        return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
 
     def condemned(self, product: Product) -> Outcome | None:
         """The failed outcome of a product in quarantine of which the catalogue says nothing new."""
         record = self.ledger.get(product.id)
-        wanted = strongest(product.checksums)
-        known = str(wanted) if wanted else None
-        if record is None or record.state is not State.QUARANTINED or record.checksum != known:
+        if record is None or record.state is not State.QUARANTINED:
+            return None
+        if record.checksum != _catalogued(product):
             return None
         error = ProductQuarantined(
             f"Not fetched again, for an earlier run found: {record.error}",
@@ -257,10 +258,19 @@ class Archive:
             self._observer(FilePutAside(str(path), str(kept_at)))
 
     async def _matches(self, path: PurePosixPath | str, expected: str) -> bool:
+        """Whether a file's bytes have the checksum ``algorithm:hex``."""
+        algorithm, _, value = expected.partition(":")
+        try:
+            return await self._digest(path, algorithm) == value
+        except KeyError:  # a ledger of another making
+            return False
+
+    async def _digest(self, path: PurePosixPath | str, algorithm: str) -> str:
+        """A file's hash; the thread that takes it stops where nobody waits for it any more."""
         stopped = threading.Event()
         try:
             where = self.folder.place(path)
-            return await self._in_thread(_file_matches, where, expected, stopped.is_set)
+            return await self._in_thread(_file_digest, where, algorithm, stopped.is_set)
         finally:
             stopped.set()
 
@@ -289,17 +299,14 @@ def _record(product: Product, state: State, path: PurePosixPath | None) -> Recor
     return Record(product.id, product.name, state, where, where and fold(where))
 
 
+def _catalogued(product: Product) -> str | None:
+    """The checksum that decides, as a record has it."""
+    checksum = strongest(product.checksums)
+    return str(checksum) if checksum else None
+
+
 def _with_facts(record: Record, facts: FileFacts) -> Record:
     return replace(record, size=facts.size, mtime_ns=facts.mtime_ns)
-
-
-def _file_matches(path: Path, expected: str, stopped: Callable[[], bool]) -> bool:
-    """In a thread: whether a file's bytes have the checksum ``algorithm:hex``."""
-    algorithm, _, value = expected.partition(":")
-    try:
-        return _file_digest(path, algorithm, stopped) == value
-    except KeyError:  # a ledger of another making
-        return False
 
 
 def _file_digest(path: Path, algorithm: str, stopped: Callable[[], bool]) -> str:

@@ -135,7 +135,7 @@ class Query:
         """
         changes = changes or {}
         path = Path(path)
-        held = _load(path)
+        held = load_document(path)
         merged = {**held, **changes}
         if isinstance(held.get("time"), dict):
             merged["time"] = {**held["time"], **changes.get("time", {})}
@@ -212,7 +212,8 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_document(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises QueryError where it cannot be read."""
     import tomllib  # noqa: PLC0415 (for files only)
 
     try:

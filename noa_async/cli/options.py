@@ -6,9 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from noa_async.catalogue.query import Query
+from noa_async.catalogue.query import Query, load_document
 from noa_async.catalogue.rules import MissionRule
-from noa_async.errors import SettingsError
 from noa_async.settings import Settings, environment_values, file_values
 
 if TYPE_CHECKING:
@@ -89,10 +88,10 @@ def read_query(options: QueryOptions, config: Path | None) -> Query:
 def read_settings(service: ServiceOptions, transfer: TransferOptions | None = None) -> Settings:
     """The settings: the file's, over them the environment's, over them the arguments.
 
-    Raises SettingsError saying what cannot be right.
+    Raises UsageError saying what cannot be right.
     """
 
-    held = file_values(_document(service.config)) if service.config is not None else {}
+    held = file_values(load_document(service.config)) if service.config is not None else {}
     settings = Settings().with_values(held | environment_values(os.environ))
     given = {
         key: getattr(options, key)
@@ -101,14 +100,3 @@ def read_settings(service: ServiceOptions, transfer: TransferOptions | None = No
         if getattr(options, key, None)
     }
     return settings.with_values(given)
-
-
-def _document(path: Path) -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415 (for files only)
-
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise SettingsError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
-        raise SettingsError(f"{path} is not TOML: {error}.") from error

@@ -128,17 +128,32 @@ class Fetcher:
             await sink.run(part.open, checksum and str(checksum))
             attempts = await self._until_whole(product, checksum, sink)
             found = Checksum(checksum.algorithm if checksum else OWN, part.digest())
-            if checksum is not None and found != checksum:
-                product = await self._catalogue.entry(product.id) or product
-                if found not in product.checksums:
-                    await sink.run(part.forget_note)  # no run goes on with these bytes
-                    raise ChecksumMismatch(
-                        product.name, expected=str(checksum), found=str(found), attempts=attempts
-                    )
-            if checksum is None and (wrong := await sink.run(broken_zip, path)):
-                raise ProductCorrupt(f"{product.name} arrived whole, but is {wrong}.")
+            try:
+                product = await self._check_whole(product, checksum, found, sink)
+            except ProductCorrupt as error:
+                error.attempts = attempts
+                raise
             await sink.run(part.seal)
         return Fetched(product, part.state.length, found, checksum is not None, attempts)
+
+    async def _check_whole(
+        self, product: Product, checksum: Checksum | None, found: Checksum, sink: Sink
+    ) -> Product:
+        """The product, perhaps as the catalogue has it now, where the bytes are right.
+
+        Raises ProductCorrupt where they are not.
+        """
+        if checksum is None:
+            if wrong := await sink.run(broken_zip, sink.part.path):
+                raise ProductCorrupt(f"{product.name} arrived whole, but is {wrong}.")
+            return product
+        if found == checksum:
+            return product
+        product = await self._catalogue.entry(product.id) or product
+        if found in product.checksums:
+            return product
+        await sink.run(sink.part.forget_note)  # no run goes on with these bytes
+        raise ChecksumMismatch(product.name, expected=str(checksum), found=str(found))
 
     async def _until_whole(self, product: Product, checksum: Checksum | None, sink: Sink) -> int:
         """Attempt after attempt until all bytes are there; how many it took."""
@@ -153,9 +168,8 @@ class Fetcher:
                 await self._attempt(product, checksum, sink, attempt)
             except NoaError as error:
                 error.attempts = attempt
-                if part.state.length > before:
-                    health.succeeded()
-                elif error.retryable and not isinstance(error, QuotaExceeded | ProductOffline):
+                waited_for = isinstance(error, QuotaExceeded | ProductOffline)
+                if part.state.length <= before and error.retryable and not waited_for:
                     health.failed()
                 if isinstance(error, QuotaExceeded) and health.successes > others:
                     budget.renew()  # the quota was somebody's of ours

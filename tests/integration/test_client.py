@@ -375,6 +375,7 @@ async def test_a_broken_zip_without_a_checksum_is_no_product(
         assert outcomes["good-one"].status is Status.UNVERIFIED
         assert outcomes["bad-one"].status is Status.FAILED
         assert "arrived whole, but is a zip" in str(outcomes["bad-one"].error)
+        assert outcomes["bad-one"].attempts == 2
         assert len(mirror.stats.downloads["bad-one"]) == 2
 
 
