@@ -195,14 +195,17 @@ class Fetcher:
             self._session.get(url, headers=range_headers(part.state)) as response,
         ):
             head = Head.read(response.status, response.headers)
-            decision = decide(part.state, head, size=product.size, text_is_due=_is_text(product))
+            decision = decide(
+                part.state,
+                head,
+                size=product.size,
+                text_is_due=_is_text(product),
+                others_served=self._traffic.slots.streaming > 0,
+            )
             if isinstance(decision, Inspect):
                 decision = refusal(head, await response.peek(_REFUSAL_BYTES))
             match decision:
                 case Refuse(error):
-                    if head.status == 503 and self._traffic.slots.streaming:
-                        text = "The service answered 503 while it serves others: too many at once."
-                        error = QuotaExceeded(text, retry_after=head.retry_after)
                     if isinstance(error, QuotaExceeded):
                         lease.refused(error.retry_after)
                     raise error

@@ -23,6 +23,7 @@ What was asked for is the whole product where the part is empty, else ``Range: b
     401     (with a fresh token; may have been revoked again)      Refuse, three more tries
     404     (may be passing right after publication)               Refuse, one more try
     408 425 429 5xx                                                Refuse, to be tried again
+            (503 while it serves others of ours: as a quota)
     else                                                           Refuse for good
 """
 
@@ -181,12 +182,17 @@ def range_headers(part: PartState) -> dict[str, str]:
 
 
 def decide(
-    part: PartState, head: Head, *, size: int | None = None, text_is_due: bool = False
+    part: PartState,
+    head: Head,
+    *,
+    size: int | None = None,
+    text_is_due: bool = False,
+    others_served: bool = False,
 ) -> Decision:
     """What to do with the answer to ``range_headers(part)``: the table above.
 
     ``size`` of the product by the catalogue, in bytes; ``text_is_due`` where the product itself is
-    HTML, XML, JSON or text.
+    HTML, XML, JSON or text; ``others_served`` while other products of ours arrive.
     """
     match head.status:
         case 200:
@@ -200,7 +206,7 @@ def decide(
         case 403:
             return Inspect()
         case _:
-            return _on_refusal(head)
+            return _on_refusal(head, others_served)
 
 
 def _on_whole(part: PartState, head: Head, size: int, text_is_due: bool) -> Decision:
@@ -244,13 +250,13 @@ def _another_state(part: PartState, head: Head) -> bool:
     return part.validator.contradicts(head.validator)
 
 
-def _on_refusal(head: Head) -> Refuse:
+def _on_refusal(head: Head, others_served: bool) -> Refuse:
     status, wait = head.status, head.retry_after
     if status == 202:
         text = "The product is not on line yet; the service brings it from its long-term store."
         return Refuse(ProductOffline(text, retry_after=wait))
-    if status == 429:
-        text = "The service answered 429: too many requests or downloads at once."
+    if status == 429 or (status == 503 and others_served):
+        text = f"The service answered {status}: too many requests or downloads at once."
         return Refuse(QuotaExceeded(text, retry_after=wait))
     if status in {408, 425} or status >= 500:
         return Refuse(TransferInterrupted(f"The service answered {status}.", retry_after=wait))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from noa_async import Product
 from noa_async.cli.endings import Interrupted, ending
 from noa_async.cli.formats import feature, make_writer
 from noa_async.cli.manner import Manner
+from noa_async.cli.options import ServiceOptions, read_settings
 from noa_async.cli.progress import Progress
 from noa_async.errors import ServiceUnreachable
 from noa_async.events import (
@@ -156,3 +158,10 @@ def test_what_json_has_no_word_for_becomes_null() -> None:
     writer.write(product)
     writer.end()
     assert json.loads(stream.getvalue(), parse_constant=pytest.fail)[0]["Odd"] == [None]
+
+
+def test_a_query_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    config = tmp_path / "query.toml"
+    config.write_bytes(b"\xef\xbb\xbfeverything = true\n[transfer]\nworkers = 9\n")
+    service = ServiceOptions(config, None, None, None, ())
+    assert read_settings(service).limits.workers == 9

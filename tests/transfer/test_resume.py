@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -548,3 +549,16 @@ def test_no_answer_raises(part, status, fields, body):
         decision = refusal(answer, body)
         assert str(decision.error)
     assert range_headers(part)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_503_beside_products_that_come_is_a_quota(status: int) -> None:
+    answer = replace(head(status), retry_after=7.0)
+    for served, kind in (
+        (True, QuotaExceeded if status == 503 else TransferInterrupted),
+        (False, TransferInterrupted),
+    ):
+        decision = decide(PART, answer, others_served=served)
+        assert isinstance(decision, Refuse)
+        assert type(decision.error) is kind
+        assert decision.error.retry_after == 7.0
