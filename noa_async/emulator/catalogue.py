@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from noa_async.emulator.content import Content, fitting_size
-from noa_async.emulator.filters import PROPERTIES, compile_filter
+from noa_async.emulator.filters import PROPERTIES, compile_tree
+from noa_async.emulator.lexing import parse_filter
 from noa_async.emulator.product import Product
+from noa_async.emulator.timeline import Timeline, time_bounds
 
 _CACHED_LISTS = 32
 _CACHED_CONTENTS = 1024
@@ -20,6 +22,7 @@ class Catalogue:
         self._seed = seed
         self._products: dict[str, Product] = {}
         self._lists: OrderedDict[tuple[object, ...], list[Product]] = OrderedDict()
+        self._timelines: dict[str, Timeline] = {}
         self._contents: OrderedDict[tuple[str, int], Content] = OrderedDict()
         self._checksums: dict[tuple[str, int], dict[str, str]] = {}
         self._arrived = 0
@@ -50,6 +53,7 @@ class Catalogue:
         self._arrived += 1
         self._products[placed.id] = placed
         self._lists.clear()
+        self._timelines.clear()
         return placed
 
     def remove(self, product_id: str) -> None:
@@ -101,12 +105,12 @@ class Catalogue:
         key = (text, tuple(order), names)
         found = self._lists.get(key)
         if found is None:
-            matches = compile_filter(text, names=names) if text.strip() else None
-            found = [one for one in self._products.values() if matches is None or matches(one)]
-            found.sort(key=lambda one: one.id)
-            # Sorting is stable: from the last key to the first gives the whole order.
-            for name, descending in reversed(order):
-                found.sort(key=PROPERTIES[name][1], reverse=descending)
+            found, sorted_by = self._matching(text, names=names)
+            if list(order) != [(sorted_by, False)]:
+                found.sort(key=lambda one: one.id)
+                # Sorting is stable: from the last key to the first gives the whole order.
+                for name, descending in reversed(order):
+                    found.sort(key=PROPERTIES[name][1], reverse=descending)
             self._lists[key] = found
             if len(self._lists) > _CACHED_LISTS:
                 self._lists.popitem(last=False)
@@ -114,8 +118,29 @@ class Catalogue:
             self._lists.move_to_end(key)
         return found
 
+    def _matching(self, text: str, *, names: bool) -> tuple[list[Product], str | None]:
+        """The products a filter matches, and by which of `TIMES` they are sorted, if by any."""
+        if not text.strip():
+            return list(self._products.values()), None
+        tree = parse_filter(text)
+        matches = compile_tree(tree, names=names)
+        places = {
+            name: self._timeline(name).within(bounds) for name, bounds in time_bounds(tree).items()
+        }
+        if not places:
+            return [one for one in self._products.values() if matches(one)], None
+        shortest = min(places, key=lambda name: places[name][1] - places[name][0])
+        few = self._timelines[shortest].part(places[shortest])
+        return [one for one in few if matches(one)], shortest
+
+    def _timeline(self, name: str) -> Timeline:
+        if name not in self._timelines:
+            self._timelines[name] = Timeline(name, self._products.values())
+        return self._timelines[name]
+
     def _forget(self, product: Product) -> None:
         """Drop what was computed from a product that has changed."""
         self._lists.clear()
+        self._timelines.clear()
         for known in (self._contents, self._checksums):
             known.pop((product.id, product.revision), None)

@@ -58,7 +58,12 @@ def compile_filter(text: str, *, names: bool = False) -> Predicate:
 
     `names` lets filters on Name through, which NOA refuses.
     """
-    return _Compiler(names=names).build(parse_filter(text))
+    return compile_tree(parse_filter(text), names=names)
+
+
+def compile_tree(tree: Any, *, names: bool = False) -> Predicate:
+    """The predicate of a syntax tree; a 400 as `compile_filter`."""
+    return _Compiler(names=names).build(tree)
 
 
 class _Compiler:
@@ -85,23 +90,13 @@ class _Compiler:
         raise bad_request(f"Invalid filter: {type(node).__name__} is not a condition.")
 
     def _joined(self, node: Any, op: type) -> Predicate:
-        # A chain of a thousand conditions is a thousand levels deep: walked, not recursed.
-        parts: list[Predicate] = []
-        waiting = [node]
-        while waiting:
-            one = waiting.pop()
-            if isinstance(one, ast.BoolOp) and isinstance(one.op, op):
-                waiting += [one.right, one.left]
-            else:
-                parts.append(self.build(one))
+        parts = [self.build(one) for one in joined(node, op)]
         if op is ast.And:
             return lambda product: all(part(product) for part in parts)
         return lambda product: any(part(product) for part in parts)
 
     def _comparison(self, node: ast.Compare) -> Predicate:
-        left, right, comparator = node.left, node.right, type(node.comparator)
-        if isinstance(right, ast.Identifier | ast.Attribute) and comparator in _MIRRORED:
-            left, right, comparator = right, left, _MIRRORED[comparator]
+        left, right, comparator = sides(node)
         kind, get = self._property(left)
         value = literal(right)
         same_kind(kind, value, comparator)
@@ -109,7 +104,7 @@ class _Compiler:
         return lambda product: bool(test(get(product), value))
 
     def _property(self, node: Any) -> tuple[type, Callable[[Product], Any]]:
-        path = _path(node)
+        path = path_of(node)
         if path == "Name" and not self._names:
             raise bad_request("Invalid filter: Name cannot be filtered.")
         if path not in PROPERTIES:
@@ -134,10 +129,31 @@ class _Compiler:
         return lambda product: test(get(product), value)
 
 
-def _path(node: Any) -> str:
+def joined(node: Any, op: type) -> list[Any]:
+    """The conditions that a chain of `op` (`ast.And`, `ast.Or`) joins; of another node itself."""
+    # A chain of a thousand conditions is a thousand levels deep: walked, not recursed.
+    parts, waiting = [], [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, ast.BoolOp) and isinstance(one.op, op):
+            waiting += [one.right, one.left]
+        else:
+            parts.append(one)
+    return parts
+
+
+def sides(node: ast.Compare) -> tuple[Any, Any, type]:
+    """A comparison with the property on the left: property, value, comparator."""
+    left, right, comparator = node.left, node.right, type(node.comparator)
+    if isinstance(right, ast.Identifier | ast.Attribute) and comparator in _MIRRORED:
+        return right, left, _MIRRORED[comparator]
+    return left, right, comparator
+
+
+def path_of(node: Any) -> str:
     match node:
         case ast.Identifier():
             return dotted(node)
         case ast.Attribute(owner=owner, attr=attr):
-            return f"{_path(owner)}/{attr}"
+            return f"{path_of(owner)}/{attr}"
     raise bad_request("Invalid filter: a property and a value are compared.")

@@ -56,11 +56,12 @@ async def _page(mirror: Mirror, options: Options, faults: dict[FaultKind, Fault]
     if FaultKind.PAGE_MISSING in faults:
         shown = shown[: len(shown) * 3 // 4]
     data: dict[str, Any] = {"@odata.context": "$metadata#Products"}
-    if options.count:
+    if options.count and mirror.settings.counts:
         data["@odata.count"] = len(found)
     data["value"] = await entries(mirror, shown, attributes=options.attributes)
     after = options.skip + options.top
-    past = mirror.settings.max_skip is not None and after > mirror.settings.max_skip
+    limit = None if mirror.settings.refused_links else mirror.settings.max_skip
+    past = limit is not None and after > limit
     if options.top and after < len(found) and not past and FaultKind.PAGE_NO_LINK not in faults:
         data["@odata.nextLink"] = _next_link(mirror, options, faults)
     return data

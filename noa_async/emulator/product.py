@@ -57,7 +57,7 @@ class Product:
 
 def instant(moment: datetime) -> str:
     """An instant as the catalogue writes it: UTC, milliseconds, Z."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def make_entry(

@@ -35,19 +35,29 @@ _METADATA = """<?xml version="1.0" encoding="UTF-8"?>
 
 async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamResponse:
     """The mirror's own host: tokens, catalogue, bytes, and the control endpoint."""
-    mirror.busy.add(request.protocol)
-    try:
-        return await _answered(mirror, request)
-    finally:
-        mirror.busy.discard(request.protocol)
-
-
-async def _answered(mirror: Mirror, request: web.BaseRequest) -> web.StreamResponse:
     path = unquote(request.raw_path.partition("?")[0])
     if path.startswith("/_emulator/"):
         return _control(mirror, request.method, path)
+    is_list = path == f"{BASE_PATH}/Products"
     mirror.stats.requests += 1
-    await asyncio.sleep(mirror.settings.latency)
+    mirror.busy.add(request.protocol)
+    if is_list:
+        mirror.stats.list_begins()
+    loop = asyncio.get_running_loop()
+    due = loop.time() + mirror.settings.latency
+    try:
+        if not is_list:
+            await asyncio.sleep(mirror.settings.latency)
+        response = await _answered(mirror, request, path)
+        if is_list:  # made within the latency: else lists asked for at once would wait in a row
+            await asyncio.sleep(max(0.0, due - loop.time()))
+        return response
+    finally:
+        mirror.busy.discard(request.protocol)
+        mirror.stats.lists_in_flight -= is_list
+
+
+async def _answered(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
     if mirror.outage:
         return refusal(RefusedError(503, "Service Unavailable"))
     try:
@@ -93,6 +103,9 @@ async def _product(
     if rest == "/OData.CSC.Order":
         _only(request, "POST")
         mirror.user(request)
+        mirror.stats.orders += 1
+        if not mirror.settings.orders:
+            raise RefusedError(404, "Not Found")
         return order_product(mirror, product_id)
     _only(request, "GET")
     if mirror.settings.catalogue_auth:

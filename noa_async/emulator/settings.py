@@ -69,6 +69,10 @@ class EmulatorSettings:
     max_top: int = 1000
     max_skip: int | None = None
     """Past it nextLink silently is not there, and an explicit `$skip` is a 400."""
+    refused_links: bool = False
+    """Past `max_skip` nextLink is there, and following it is the 400."""
+    counts: bool = True
+    """False leaves `@odata.count` out, whoever asks for it."""
     relative_links: bool = False
     plus_links: bool = True
     """Spaces in a nextLink stand as `+`, not as `%20`."""
@@ -88,6 +92,8 @@ class EmulatorSettings:
     """If-Range that does not match is answered by 206 from byte 0 (seen in the predecessor)."""
     retrieval_time: float = 0.0
     """How long an offline product takes from the first request until its bytes are there."""
+    orders: bool = True
+    """False answers an order of a product with 404: the site has no such action."""
 
     faults: FaultPlan = NO_FAULTS
 

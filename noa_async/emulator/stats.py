@@ -27,8 +27,13 @@ class Stats:
     tokens_in_flight: int = 0
     tokens_in_flight_peak: int = 0
     pages: int = 0
+    lists_in_flight: int = 0
+    lists_peak: int = 0
+    """Most requests for pages of lists at once."""
     entries: int = 0
     """Single entries asked for by Id."""
+    orders: int = 0
+    """Orders of products that were sent, whatever the answer."""
     downloads_in_flight: int = 0
     downloads_peak: int = 0
     bytes_sent: int = 0
@@ -43,17 +48,23 @@ class Stats:
 
     def reset(self) -> None:
         """Back to zero; what is in flight stays counted, its peaks start from there."""
-        kept = {"tokens_in_flight", "downloads_in_flight"}
+        kept = {"tokens_in_flight", "downloads_in_flight", "lists_in_flight"}
         for one in fields(self):
             if one.name not in kept:
                 setattr(self, one.name, {} if one.name == "downloads" else 0)
         self.tokens_in_flight_peak = self.tokens_in_flight
         self.downloads_peak = self.downloads_in_flight
+        self.lists_peak = self.lists_in_flight
 
     def token_begins(self) -> None:
         """A token request came in."""
         self.tokens_in_flight += 1
         self.tokens_in_flight_peak = max(self.tokens_in_flight_peak, self.tokens_in_flight)
+
+    def list_begins(self) -> None:
+        """A request for a page of a list came in."""
+        self.lists_in_flight += 1
+        self.lists_peak = max(self.lists_peak, self.lists_in_flight)
 
     def download_begins(self) -> None:
         """A download took its slot."""

@@ -279,6 +279,15 @@ async def test_an_order_brings_a_product_back(open_site: OpenSite) -> None:
             site.clock.now += 61
     assert states == ["queued", "in_progress", "completed"]
     assert (await site.get(only(site).id)).status == 200
+    assert site.emulator.stats.orders == 3
+
+
+async def test_a_site_without_orders(open_site: OpenSite) -> None:
+    site = await open_site(make_product(online=False), orders=False)
+    url = site.url(f"({only(site).id})/OData.CSC.Order")
+    async with site.session.post(url, headers=site.headers) as answer:
+        assert answer.status == 404
+    assert site.emulator.stats.orders == 1
 
 
 @pytest.mark.parametrize(
