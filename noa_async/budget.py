@@ -5,14 +5,15 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from noa_async.errors import NoaError, ProductOffline
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from noa_async.errors import NoaError
     from noa_async.settings import RetryPolicy
 
 _PASSING_WAIT = 5.0
+_RAREST = 15
+"""What is off line is asked for again after at most so many of the longest waits."""
 
 
 class Budget:
@@ -51,6 +52,33 @@ class Budget:
             return min(_PASSING_WAIT, self._policy.cap)
         if not error.retryable or not self._policy.allows(self._failures, asked=asked):
             return None
-        if isinstance(error, ProductOffline) and asked is None:
-            return self._policy.cap  # tapes take minutes
         return self._policy.delay(self._failures, asked=asked, draw=self._draw)
+
+
+class Patience:
+    """How long a product that is off line is waited for, and how often it is asked for.
+
+    >>> from noa_async.settings import RetryPolicy
+    >>> patience = Patience(RetryPolicy(cap=60, offline_wait=500))
+    >>> [patience.after(waited) for waited in (0, 60, 180)]
+    [60.0, 120.0, 240.0]
+    >>> patience.after(420), patience.after(500)
+    (80, None)
+    """
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        self._asks = 0
+
+    def after(self, waited: float, asked: float | None = None) -> float | None:
+        """Seconds until the next ask, ``waited`` seconds after the first; None: no longer.
+
+        ``asked`` is the service's Retry-After in seconds: never less than that. The last ask comes
+        when the time is up.
+        """
+        cap, left = self._policy.cap, self._policy.offline_wait - waited
+        ours = min(cap * 2.0 ** min(self._asks, 32), _RAREST * cap)
+        self._asks += 1
+        if left <= 0 or (asked or 0.0) > left:
+            return None
+        return max(asked or 0.0, min(ours, left))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 import urllib.request
 from typing import TYPE_CHECKING, Self
@@ -18,17 +19,19 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable, SettingsError
+from noa_async.lending import lent, unread
 from noa_async.origins import host_of, origin_of, redirect_target, token_may_go
+from noa_async.takeover import BLOCK, SUSPECT, Body, BodyCutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 
     from noa_async.settings import Settings
+    from noa_async.takeover import Line
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _READ_BUFFER = 256 << 10
-_SUSPECT = 16 << 10
 _LONGEST_HELD = 0.2
 
 
@@ -38,11 +41,14 @@ class Response:
     Resources: valid inside the ``async with`` that gave it; leaving early drops the connection.
     """
 
-    __slots__ = ("_raw", "_stall", "url")
+    __slots__ = ("_may_take_over", "_raw", "_stall", "url")
 
-    def __init__(self, raw: aiohttp.ClientResponse, stall: float) -> None:
+    def __init__(
+        self, raw: aiohttp.ClientResponse, stall: float, *, may_take_over: bool = True
+    ) -> None:
         self._raw = raw
         self._stall = stall
+        self._may_take_over = may_take_over
         self.url = str(raw.url)
 
     @property
@@ -79,15 +85,34 @@ class Response:
                     break
         return bytes(body[:limit])
 
-    async def batches(self, size: int) -> AsyncIterator[list[bytes]]:
+    async def batches(self, size: int) -> AsyncGenerator[Sequence[bytes | memoryview]]:
         """The body as lists of pieces, each of about ``size`` bytes or a fifth of a second.
 
+        A piece is good until the list after the next one is asked for.
         Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
         byte comes for the stall time-out. What arrived before that is given first, but for its
         very end: servers are known to write an error text into a body before they cut it.
         """
-        pieces: list[bytes] = []
-        held = 0
+        fast = self._may_take_over and size >= BLOCK
+        begun, line = lent(self._raw) if fast else ([], None)
+        source = self._streamed(size, begun) if line is None else self._taken_over(line)
+        async with contextlib.aclosing(source) as lists:
+            async for pieces in lists:
+                yield pieces
+
+    async def _taken_over(self, line: Line) -> AsyncGenerator[Sequence[memoryview]]:
+        """The fast path: from the socket into large blocks, past aiohttp."""
+        body = Body(line, stall=self._stall, hold=_LONGEST_HELD)
+        try:
+            async with contextlib.aclosing(body.pieces()) as lists:
+                async for pieces in lists:
+                    yield pieces
+        except BodyCutError as cut:
+            raise self._broke_off(stalled=cut.stalled) from None
+
+    async def _streamed(self, size: int, pieces: list[bytes]) -> AsyncGenerator[Sequence[bytes]]:
+        """Through aiohttp: for chunks, unknown lengths, slow rates and small bodies."""
+        held = sum(map(len, pieces))
         clock = asyncio.get_running_loop().time
         due = clock() + _LONGEST_HELD
         try:
@@ -115,12 +140,20 @@ class Response:
                     return
                 yield piece
         except TimeoutError:
-            failure = f"no byte came from {host_of(self.url)} for {self._stall:g} s"
+            failure = self._broke_off(stalled=True)
         except (aiohttp.ClientError, OSError):
-            failure = f"{host_of(self.url)} closed the connection early"
-        for piece in _unread(content):
+            failure = self._broke_off(stalled=False)
+        for piece in unread(content):
             yield piece
-        raise ServiceUnreachable(f"The answer broke off: {failure}.")
+        raise failure
+
+    def _broke_off(self, *, stalled: bool) -> ServiceUnreachable:
+        host = host_of(self.url)
+        if stalled:
+            failure = f"no byte came from {host} for {self._stall:g} s"
+        else:
+            failure = f"{host} closed the connection early"
+        return ServiceUnreachable(f"The answer broke off: {failure}.")
 
 
 class Transport:
@@ -134,6 +167,7 @@ class Transport:
         self._home = origin_of(settings.service.catalogue_url)
         self._session: aiohttp.ClientSession | None = None
         self._proxies = urllib.request.getproxies()
+        self._may_take_over = os.environ.get("NOA_FASTPATH") != "0"
 
     async def __aenter__(self) -> Self:
         return self
@@ -159,16 +193,19 @@ class Transport:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> AsyncGenerator[Response]:
         """Send a request and give the head of its answer; redirects of a GET are followed.
 
+        ``form`` or ``body`` goes with a POST; a redirect of that is an answer like any other.
         ``headers`` that set ``Accept-Encoding`` get the body as it was sent, undecoded.
         Raises ServiceUnreachable, ServiceRefused (TLS, redirects) and, later, what ``Response``
         raises. A status of 400 and above is an answer like any other.
         """
-        raw = await self._send(method, url, token, headers or {}, form)
+        raw = await self._send(method, url, token, headers or {}, form if body is None else body)
         try:
-            yield Response(raw, self._settings.timeouts.stall)
+            stall = self._settings.timeouts.stall
+            yield Response(raw, stall, may_take_over=self._may_take_over)
         finally:
             # A body left unread costs the connection: reading a gigabyte to save it does not pay.
             raw.close()
@@ -179,22 +216,26 @@ class Transport:
         url: str,
         token: str | None,
         headers: Mapping[str, str],
-        form: Mapping[str, str] | None,
+        body: Mapping[str, str] | bytes | None,
     ) -> aiohttp.ClientResponse:
         for _ in range(_MOST_REDIRECTS + 1):
             sent = CIMultiDict(headers)
             if token is not None and self.may_carry_token(url):
                 sent["Authorization"] = f"Bearer {token}"
-            raw = await self._exchange(method, url, sent, form)
+            raw = await self._exchange(method, url, sent, body)
             target = raw.headers.get("Location")
-            if form is not None or raw.status not in _REDIRECTS or not target:
+            if method == "POST" or raw.status not in _REDIRECTS or not target:
                 return raw
             raw.close()
             url = redirect_target(url, target)
         raise ServiceRefused(f"{host_of(url)} redirects more than {_MOST_REDIRECTS} times.")
 
     async def _exchange(
-        self, method: str, url: str, headers: CIMultiDict[str], form: Mapping[str, str] | None
+        self,
+        method: str,
+        url: str,
+        headers: CIMultiDict[str],
+        body: Mapping[str, str] | bytes | None,
     ) -> aiohttp.ClientResponse:
         timeouts = self._settings.timeouts
         host = host_of(url)
@@ -204,7 +245,7 @@ class Transport:
                     method,
                     URL(url, encoded=True),
                     headers=headers,
-                    data=form,
+                    data=body,
                     allow_redirects=False,
                     proxy=self._proxy(url),
                     auto_decompress="Accept-Encoding" not in headers,
@@ -278,18 +319,10 @@ class Transport:
         return proxy if "://" in proxy else f"http://{proxy}"
 
 
-def _unread(content: aiohttp.StreamReader) -> list[bytes]:
-    """What had arrived before a cut: aiohttp raises the error ahead of giving it out."""
-    buffer = list(getattr(content, "_buffer", ()))
-    if buffer:
-        buffer[0] = buffer[0][getattr(content, "_buffer_offset", 0) :]
-    return buffer
-
-
 def _without_suspects(pieces: list[bytes]) -> list[bytes]:
     """The pieces less the last 16 KiB, or less their last half where they are few."""
     body = b"".join(pieces)
-    return [body[: len(body) - min(_SUSPECT, (len(body) + 1) // 2)]]
+    return [body[: len(body) - min(SUSPECT, (len(body) + 1) // 2)]]
 
 
 def _certificate_reason(error: aiohttp.ClientConnectorCertificateError) -> str:

@@ -80,6 +80,7 @@ class Fetcher:
 
     Error handling: ``fetch`` raises what ended it after all retries: a ProductError or ServiceError
     for this product; a CredentialsError, DestinationError or ServiceAway that meets every product.
+    ProductOffline is raised at once: who waits for it is the caller.
     """
 
     def __init__(
@@ -168,14 +169,16 @@ class Fetcher:
                 await self._attempt(product, checksum, sink, attempt)
             except NoaError as error:
                 error.attempts = attempt
-                waited_for = isinstance(error, QuotaExceeded | ProductOffline)
-                if part.state.length <= before and error.retryable and not waited_for:
+                if isinstance(error, ProductOffline):
+                    raise  # takes minutes, and no worker should be held for that
+                refused = isinstance(error, QuotaExceeded)
+                if part.state.length <= before and error.retryable and not refused:
                     health.failed()
-                if isinstance(error, QuotaExceeded) and health.successes > others:
+                if refused and health.successes > others:
                     budget.renew()  # the quota was somebody's of ours
                 delay = budget.after(error, part.state.length)
                 if delay is None:
-                    if error.retryable and not isinstance(error, ProductOffline):
+                    if error.retryable:
                         health.gave_up(error)
                     raise
                 reason = error.message

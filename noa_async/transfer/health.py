@@ -33,6 +33,11 @@ class Health:
         self._gate = asyncio.Lock()
         self._away: ServiceAway | None = None
 
+    def renew(self) -> None:
+        """Begin anew: what was away may be back."""
+        self._failures = self._given_up = 0
+        self._away = None
+
     def succeeded(self) -> None:
         """A product's bytes arrived."""
         self.successes += 1

@@ -15,7 +15,7 @@ from noa_async.transfer.checksum import feed_file, hasher
 from noa_async.transfer.resume import PartState, Validator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
@@ -87,7 +87,7 @@ class PartFile:
         """Take over the product's size where the answer tells it."""
         self.state = replace(self.state, total=total or self.state.total)
 
-    def append(self, pieces: list[bytes]) -> None:
+    def append(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write and hash ``pieces`` at the end."""
         length = self.state.length
         with blamed_on(self.path):
@@ -162,8 +162,10 @@ class Sink:
         finally:
             self.part.close()
 
-    async def write(self, pieces: list[bytes]) -> None:
+    async def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Hand ``pieces`` to the thread; waits while it is still busy with those before.
+
+        The thread reads them until the next ``write`` or ``drain`` has returned.
 
         Raises DestinationError for this batch or the one before.
         """

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from noa_async.errors import (
@@ -541,6 +541,7 @@ FIELDS = st.dictionaries(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine
 @given(PARTS, st.integers(100, 599), FIELDS, st.binary(max_size=60))
 def test_no_answer_raises(part, status, fields, body):
     answer = Head.read(status, fields)

@@ -1,0 +1,506 @@
+"""The fast path over real sockets: bodies pass aiohttp by, on both loops, with TLS and without.
+
+``test_this_aiohttp_lends_its_connections`` fails where a newer aiohttp is different inside; the
+program then goes without the fast path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+
+import pytest
+import trustme
+from aiohttp.connector import Connection
+from hypothesis import given
+from hypothesis import settings as trying
+from hypothesis import strategies as st
+
+from noa_async import lending, takeover, transport
+from noa_async.errors import NoaError, ServiceUnreachable
+from noa_async.settings import Settings
+from noa_async.takeover import BLOCK, SUSPECT, Body, BodyCutError, Line
+from noa_async.transport import Transport
+
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+CONTENT = random.Random(1).randbytes(5 * BLOCK + 12_345)
+LONG = 64 * BLOCK
+
+
+@dataclass
+class Origin:
+    """A server that answers by path with what bytes a test writes, and keeps its connections."""
+
+    url: str = ""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    connections: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """A connection has ended, by whomever."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await self.answers[head.split()[1].decode()](writer)
+                await writer.drain()
+                if writer.is_closing():
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.ended.set()
+            writer.close()
+
+    def give(self, path: str, content: bytes, *, length: int | None = None, more: str = "") -> None:
+        """Answer with ``content``; ``length`` is what the head says, where that is not true."""
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            size = len(content) if length is None else length
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{more}\r\n".encode())
+            writer.write(content)
+            await writer.drain()
+
+        self.answers[path] = answer
+
+    def cut(self, path: str, content: bytes, *, reset: bool = False) -> None:
+        """Answer with less than is announced, and end the connection."""
+        self.give(path, content, length=len(content) + 100_000)
+        whole = self.answers[path]
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            await whole(writer)
+            if reset:
+                writer.transport.abort()
+            writer.close()
+
+        self.answers[path] = answer
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(params=["http", "https"])
+async def origin(request, authority) -> AsyncIterator[Origin]:
+    one, tls = Origin(), None
+    if request.param == "https":
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(tls)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(one.serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "localhost", 0, ssl=tls)
+    one.url = f"{request.param}://localhost:{server.sockets[0].getsockname()[1]}"
+    yield one
+    server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def settings(origin, authority, tmp_path) -> Settings:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    urls = {"catalogue_url": f"{origin.url}/Products", "token_url": f"{origin.url}/token"}
+    return Settings().with_values(urls | {"ca_file": str(tmp_path / "ca.pem")})
+
+
+@pytest.fixture
+async def client(settings) -> AsyncIterator[Transport]:
+    async with Transport(settings) as one:
+        yield one
+
+
+@pytest.fixture
+def bodies(monkeypatch) -> list[Body]:
+    """The bodies that are taken over."""
+    taken: list[Body] = []
+
+    class Noted(Body):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            taken.append(self)
+
+    monkeypatch.setattr(transport, "Body", Noted)
+    return taken
+
+
+async def gather(one: Transport, url: str, size: int = BLOCK) -> tuple[bytes, NoaError | None]:
+    """What arrives of a body, and what ended it."""
+    body = bytearray()
+    async with one.request("GET", url) as response:
+        try:
+            async for pieces in response.batches(size):
+                for piece in pieces:
+                    body += piece
+        except NoaError as error:
+            return bytes(body), error
+    return bytes(body), None
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+# The whole way.
+
+
+async def test_this_aiohttp_lends_its_connections(origin, client):
+    origin.give("/x", CONTENT)
+    async with client.request("GET", f"{origin.url}/x") as response:
+        _, line = lending.lent(response._raw)
+        assert line is not None, "This aiohttp is different inside: see noa_async/lending.py."
+        assert len(line.begun) + line.left == len(CONTENT)
+
+
+async def test_a_body_passes_aiohttp_by_and_the_connection_is_used_again(origin, client, bodies):
+    origin.give("/x", CONTENT)
+    origin.give("/small", b"a page")
+    for _ in range(3):
+        assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+        assert await gather(client, f"{origin.url}/small") == (b"a page", None)
+    assert len(bodies) == 3
+    assert origin.connections == 1
+
+
+async def test_a_range_passes_by_too(origin, client, bodies):
+    async def part(writer: asyncio.StreamWriter) -> None:
+        head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 100-200099/300000\r\n"
+        writer.write(f"{head}Content-Length: 200000\r\n\r\n".encode() + CONTENT[:200_000])
+
+    origin.answers["/x"] = part
+    assert await gather(client, f"{origin.url}/x") == (CONTENT[:200_000], None)
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 1, 70_000])
+async def test_bodies_of_all_sizes(origin, client, size):
+    origin.give("/x", CONTENT[:size])
+    for _ in range(2):
+        assert await gather(client, f"{origin.url}/x") == (CONTENT[:size], None)
+    assert origin.connections == 1
+
+
+async def test_what_aiohttp_has_read_before_is_not_lost(origin, client, bodies):
+    """Until its stream is full, it goes on reading while the caller does something else."""
+    origin.give("/x", CONTENT)
+    async with client.request("GET", f"{origin.url}/x") as response:
+        await until(lambda: response._raw.connection.protocol._reading_paused)
+        body = b"".join([bytes(each) async for some in response.batches(BLOCK) for each in some])
+    assert body == CONTENT
+
+
+async def test_a_body_that_is_there_already_is_right(origin, client):
+    origin.give("/x", CONTENT[:200_000])
+    async with client.request("GET", f"{origin.url}/x") as response:
+        await until(response._raw.content.is_eof)
+        body = b"".join([bytes(each) async for some in response.batches(BLOCK) for each in some])
+    assert body == CONTENT[:200_000]
+    assert (await gather(client, f"{origin.url}/x"))[1] is None
+    assert origin.connections == 1
+
+
+async def test_many_at_once(origin, client):
+    origin.give("/x", CONTENT)
+    found = await asyncio.gather(*(gather(client, f"{origin.url}/x") for _ in range(6)))
+    assert found == [(CONTENT, None)] * 6
+
+
+# Breaks.
+
+
+def kept(arrived: int) -> int:
+    return arrived - min(SUSPECT, (arrived + 1) // 2)
+
+
+@pytest.mark.parametrize("arrived", [0, 30_000, 1_000_000, BLOCK + 100, 3 * BLOCK + 5])
+async def test_a_cut_body_ends_in_what_is_beyond_suspicion(origin, client, arrived):
+    origin.cut("/x", CONTENT[:arrived])
+    body, error = await gather(client, f"{origin.url}/x")
+    assert isinstance(error, ServiceUnreachable)
+    assert "closed the connection early" in str(error)
+    assert body == CONTENT[: kept(arrived)]
+
+
+async def test_a_reset_is_a_cut(origin, client):
+    origin.cut("/x", CONTENT, reset=True)
+    body, error = await gather(client, f"{origin.url}/x")
+    assert isinstance(error, ServiceUnreachable)
+    assert CONTENT.startswith(body)
+    origin.give("/x", CONTENT)
+    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert origin.connections == 2
+
+
+async def test_silence_is_a_cut(origin, settings):
+    origin.give("/x", CONTENT, length=len(CONTENT) + 100_000)
+    async with Transport(settings.with_values({"stall_timeout": 0.2})) as client:
+        body, error = await gather(client, f"{origin.url}/x")
+        assert "no byte came" in str(error)
+        assert body == CONTENT[:-SUSPECT]
+        await asyncio.wait_for(origin.ended.wait(), 10)
+
+
+async def test_a_slow_reader_is_no_silence(origin, settings):
+    origin.give("/x", CONTENT)
+    async with Transport(settings.with_values({"stall_timeout": 0.05})) as client:
+        body = bytearray()
+        async with client.request("GET", f"{origin.url}/x") as response:
+            async for pieces in response.batches(BLOCK):
+                await asyncio.sleep(0.1)
+                for piece in pieces:
+                    body += piece
+    assert body == CONTENT
+
+
+async def test_a_slow_line_is_given_in_parts(origin, client, monkeypatch):
+    monkeypatch.setattr(transport, "_LONGEST_HELD", 0.01)
+    more = asyncio.Event()
+
+    async def halting(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + CONTENT[:100_000])
+        await more.wait()
+        writer.write(CONTENT[100_000:200_000])
+
+    origin.answers["/x"] = halting
+    body = bytearray()
+    async with client.request("GET", f"{origin.url}/x") as response:
+        async for pieces in response.batches(BLOCK):
+            for piece in pieces:
+                body += piece
+            if len(body) == 100_000 - SUSPECT:
+                more.set()
+    assert body == CONTENT[:200_000]
+
+
+# Behind the body's end.
+
+
+async def test_what_comes_with_the_last_byte_costs_the_connection(origin, client):
+    origin.give("/x", CONTENT + b"HTTP/1.1 200 OK\r\n", length=len(CONTENT))
+    origin.give("/y", b"right")
+    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert await gather(client, f"{origin.url}/y") == (b"right", None)
+    assert origin.connections == 2
+
+
+async def test_what_comes_later_costs_the_connection(origin, client):
+    later = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode())
+        writer.write(CONTENT)
+        await later.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+
+    origin.answers["/x"] = answer
+    origin.give("/y", b"right")
+    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    later.set()
+    await asyncio.wait_for(origin.ended.wait(), 10)
+    assert await gather(client, f"{origin.url}/y") == (b"right", None)
+    assert origin.connections == 2
+
+
+async def test_a_connection_that_is_to_be_closed_is_not_used_again(origin, client):
+    origin.give("/x", CONTENT, more="Connection: close\r\n")
+    for _ in range(2):
+        assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert origin.connections == 2
+
+
+# Leaving, and holding.
+
+
+async def test_reading_stops_while_nobody_takes_the_bytes(origin, client, bodies):
+    origin.give("/x", bytes(LONG))
+    arrived = 0
+    async with client.request("GET", f"{origin.url}/x") as response:
+        async for pieces in response.batches(BLOCK):
+            if arrived < LONG - 8 * BLOCK:
+                await until(lambda: bodies[0]._paused)
+            arrived += sum(map(len, pieces))
+            assert bodies[0]._left + arrived + takeover.BLOCKS * BLOCK >= LONG
+    assert arrived == LONG
+
+
+async def test_a_cancelled_reader_ends_the_connection(origin, client, bodies):
+    origin.give("/x", bytes(LONG))
+    task = asyncio.create_task(gather(client, f"{origin.url}/x"))
+    await until(lambda: bodies and bodies[0]._ours)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(origin.ended.wait(), 10)
+    origin.give("/x", CONTENT)
+    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert origin.connections == 2
+
+
+async def test_a_reader_that_leaves_ends_the_connection(origin, client):
+    origin.give("/x", bytes(LONG))
+    async with client.request("GET", f"{origin.url}/x") as response:
+        async with contextlib.aclosing(response.batches(BLOCK)) as lists:
+            await anext(lists)
+    await asyncio.wait_for(origin.ended.wait(), 10)
+
+
+# Bodies for the stream.
+
+
+async def chunked(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    writer.write(f"{len(CONTENT):x}\r\n".encode() + CONTENT + b"\r\n0\r\n\r\n")
+
+
+async def until_the_end(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n" + CONTENT)
+    await writer.drain()
+    writer.close()
+
+
+@pytest.mark.parametrize("answer", [chunked, until_the_end])
+async def test_a_body_of_unknown_length_is_a_stream(origin, client, bodies, answer):
+    origin.answers["/x"] = answer
+    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert not bodies
+
+
+async def test_small_batches_come_by_the_stream(origin, client, bodies):
+    """So a low rate flows evenly."""
+    origin.give("/x", CONTENT)
+    assert await gather(client, f"{origin.url}/x", 100_000) == (CONTENT, None)
+    assert not bodies
+
+
+async def test_the_environment_turns_it_off(origin, settings, bodies, monkeypatch):
+    monkeypatch.setenv("NOA_FASTPATH", "0")
+    origin.give("/x", CONTENT)
+    async with Transport(settings) as client:
+        assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert not bodies
+
+
+@pytest.mark.parametrize("missing", ["_parser", "_reading_paused", "transport"])
+async def test_a_different_aiohttp_is_a_stream(origin, client, bodies, monkeypatch, missing):
+    real = Connection.protocol.fget
+
+    class Different:
+        def __init__(self, protocol: object) -> None:
+            self.protocol = protocol
+
+        def __getattr__(self, name: str) -> object:
+            if name == missing:
+                raise AttributeError(name)
+            return getattr(self.protocol, name)
+
+    def protocol(connection: Connection) -> object:
+        return Different(real(connection))
+
+    origin.give("/x", CONTENT)
+    async with client.request("GET", f"{origin.url}/x") as response:
+        await until(lambda: response._raw.connection.protocol._reading_paused)
+        with monkeypatch.context() as patch:
+            patch.setattr(Connection, "protocol", property(protocol))
+            if missing == "transport":
+                patch.delattr(Connection, "transport")
+            parts = [bytes(each) async for some in response.batches(BLOCK) for each in some]
+    assert b"".join(parts) == CONTENT
+    assert not bodies
+
+
+# The blocks, without a network.
+
+
+class Pipe:
+    """In place of a transport: bytes go to the protocol in portions, while it reads."""
+
+    def __init__(self, content: bytes, portions: list[int]) -> None:
+        self.content = content
+        self.portions = portions
+        self.protocol: object = None
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def set_protocol(self, protocol: object) -> None:
+        self.protocol = protocol
+
+    def is_closing(self) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.reading = False
+
+    async def flow(self, body: Body) -> None:
+        turn = 0
+        while True:
+            await asyncio.sleep(0)
+            if not self.reading or self.protocol is not body:
+                continue
+            if not self.content:
+                return body.eof_received()
+            room = body.get_buffer(-1)
+            amount = min(len(room), len(self.content), self.portions[turn % len(self.portions)])
+            room[:amount] = self.content[:amount]
+            self.content = self.content[amount:]
+            body.buffer_updated(amount)
+            turn += 1
+
+
+async def through_blocks(
+    content: bytes, begun: int, missing: int, portions: list[int], waits: list[int]
+) -> tuple[bytes, bool]:
+    """What a body gives, read as late as is allowed: behind the piece after; whether it was cut."""
+    pipe = Pipe(content[begun:], portions)
+    left = len(content) - begun + missing
+    line = Line(pipe, asyncio.Protocol(), content[:begun], left, lambda: None)  # type: ignore[arg-type]
+    body = Body(line, stall=5, hold=5)
+    flow = asyncio.create_task(pipe.flow(body))
+    got, before, cut = bytearray(), [], False
+    try:
+        async for views in body.pieces():
+            for _ in range(waits[len(got) % len(waits)]):
+                await asyncio.sleep(0)
+            got += b"".join(before)
+            before = views
+    except BodyCutError:
+        cut = True
+    flow.cancel()
+    return bytes(got + b"".join(before)), cut
+
+
+@trying(deadline=None)
+@given(
+    size=st.integers(1, 3000),
+    block=st.integers(20, 700),
+    begun=st.integers(0, 40),
+    missing=st.sampled_from([0, 0, 1, 500]),
+    portions=st.lists(st.integers(1, 900), min_size=1, max_size=5),
+    waits=st.lists(st.integers(0, 6), min_size=1, max_size=4),
+)
+def test_no_view_changes_while_it_is_good(size, block, begun, missing, portions, waits):
+    content = random.Random(size).randbytes(size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(takeover, "BLOCK", block)
+        patch.setattr(takeover, "SUSPECT", 10)
+        begun = min(begun, size, block)
+        got, cut = asyncio.run(through_blocks(content, begun, missing, portions, waits))
+    assert cut == bool(missing)
+    assert content.startswith(got)
+    held_back = size - len(got)
+    assert held_back <= 10 if missing else held_back == 0
