@@ -1,26 +1,28 @@
-"""Listing: pages follow each other by nextLink, each product once, memory flat."""
+"""The catalogue's questions and answers: pages, counts, single entries."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin
 
 from noa_async.budget import Budget
+from noa_async.catalogue.listing import Listing
 from noa_async.catalogue.odata import encode_query
 from noa_async.catalogue.product import Product
-from noa_async.catalogue.times import format_instant
 from noa_async.errors import (
     CredentialsRefused,
     NoaError,
+    ServiceError,
     ServiceFault,
     ServiceRefused,
     ServiceUnreachable,
 )
-from noa_async.events import Observer, PageListed, PageRetried, ignore
+from noa_async.events import Observer, PageRetried, ignore
 from noa_async.excerpts import excerpt
 from noa_async.headers import retry_after
 from noa_async.origins import same_origin
@@ -35,10 +37,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _PAGE_LIMIT = 64 << 20
-_REMEMBERED = 20_000
 _FIRST_CONTACT_RETRIES = 2
 """A service that never answered is more likely a wrong address than away."""
-_ORDER = "ContentDate/Start asc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Page:
 
 
 class Catalogue:
-    """The catalogue's questions and answers.
+    """What can be asked; ``listings`` is how many pages of listings at once.
 
     Error handling: a page that cannot be read is asked for again by the retry policy, then raises;
     a listing never ends early as if it were whole.
@@ -64,12 +64,15 @@ class Catalogue:
         service: Service,
         retry: RetryPolicy,
         *,
+        listings: int = 4,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._session = session
         self._service = service
         self._retry = retry
+        self._at_once = listings
+        self._places = asyncio.Semaphore(listings)
         self._observer = observer
         self._sleep = sleep
         self._answered = False
@@ -83,99 +86,96 @@ class Catalogue:
 
         Raises ServiceFault where the service does not count.
         """
-        url = self._url({"$filter": query.filter, "$top": "1", "$count": "true"})
-        count = (await self._page(url)).count
+        count = await self._counted(query.filter)
         if count is None:
             raise ServiceFault("The catalogue did not say how many products match.")
         return count if query.limit is None else min(count, query.limit)
 
+    async def count_or_none(self, filter_: str) -> int | None:
+        """How many products match a ``$filter``; None where the service cannot say."""
+        try:
+            return await self._counted(filter_)
+        except ServiceError:
+            return None
+
+    async def _counted(self, filter_: str) -> int | None:
+        url = self.url({"$filter": filter_, "$top": "1", "$count": "true"})
+        return (await self.page(url)).count
+
     async def probe(self) -> None:
         """Ask for as little as can be, with all retries. Raises ServiceError where none helps."""
-        await self._page(self._url({"$top": "1"}))
+        await self._page(self.url({"$top": "1"}))
 
     async def entry(self, product_id: str) -> Product | None:
         """The product as the catalogue has it now; None where it is gone."""
-        url = f"{self._service.catalogue_url}({product_id})"
         try:
-            return await self._read(url, read_entry)
+            return await self._read(self._entry_url(product_id), read_entry)
         except ServiceRefused:
             return None
+
+    async def has(self, product_id: str) -> bool:
+        """Whether the catalogue has a product; False only where it says so."""
+        try:
+            await self._read(self._entry_url(product_id), read_entry)
+        except ServiceRefused as error:
+            return error.status not in {404, 410}
+        return True
+
+    def _entry_url(self, product_id: str) -> str:
+        return f"{self._service.catalogue_url}({product_id})"
+
+    def listing(self, query: Query, *, attributes: bool = False) -> Listing:
+        """The products that match, to be gone through once, and what came of it.
+
+        ``attributes`` asks for ``$expand=Attributes`` too: larger answers.
+        """
+        return Listing(
+            self,
+            query,
+            attributes=attributes,
+            at_once=self._at_once,
+            observer=self._observer,
+        )
 
     async def pages(
         self, query: Query, *, attributes: bool = False
     ) -> AsyncGenerator[Sequence[Product]]:
-        """The products that match, a page at a time, by sensing time, each Id once.
+        """The products that match, some at a time, by sensing time, each Id once; see `Listing`."""
+        async with aclosing(self.listing(query, attributes=attributes).pages()) as pages:
+            async for page in pages:
+                yield page
 
-        ``attributes`` asks for ``$expand=Attributes`` too: larger answers.
+    async def page(self, url: str) -> Page:
+        """A page of a list, with all retries; not more at once than the settings allow.
+
+        A page keeps its place while it waits to be asked for again: a service in trouble is asked
+        less.
         """
-        seen, links = _Recent(_REMEMBERED), _Recent(_REMEMBERED)
-        listed = read = 0
-        url: str | None = self._first_url(query.filter, attributes)
-        last: Product | None = None
-        least = 0
-        while url is not None:
-            page = await self._page(url)
-            read += 1
-            fresh = [product for product in page.products if seen.add(product.id)]
-            if query.limit is not None:
-                fresh = fresh[: query.limit - listed]
-            listed += len(fresh)
-            self._observer(PageListed(pages=read, products=listed))
-            if fresh:
-                yield fresh
-                last = fresh[-1]
-            if listed == query.limit:
-                return
-            url = self._next_url(url, page, query.filter, last if fresh else None, attributes)
-            if url is not None and not links.add(url):
-                raise ServiceFault(
-                    "The catalogue's pages lead in a circle.", hint="Ask for a shorter time."
-                )
-            if read == 1 and url is not None:
-                least = await self._count_or_nothing(query)
-        if listed < least and listed < await self._count_or_nothing(query):
-            raise ServiceFault(
-                f"The catalogue listed {listed} products of the {least} it counts.",
-                hint="What was listed is whole; start again, or ask for a shorter time.",
-            )
+        async with self._places:
+            return await self._page(url)
 
-    async def _count_or_nothing(self, query: Query) -> int:
-        """The service's count; 0 where it does not count."""
-        try:
-            return await self.count(query)
-        except ServiceFault:
-            return 0
+    def next_link(self, url: str, page: Page) -> str | None:
+        """Where the page at ``url`` says the next one is, just as it says it.
 
-    def _next_url(
-        self, url: str, page: Page, filter_: str, last: Product | None, attributes: bool
-    ) -> str | None:
-        """Where to go on. A full page with no link may be a silent limit: go on by its last date.
-
-        The instant of that date is taken whole again, for many products can share it.
+        Raises ServiceFault where that is on another host.
         """
-        if page.next_link is not None:
-            link = _joined(url, page.next_link)
-            if link is None or not same_origin(link, self._service.catalogue_url):
-                raise ServiceFault(
-                    "The catalogue's next page is on another host, which is not followed.",
-                    hint="A wrong catalogue address, such as http for https, can be the reason.",
-                )
-            return link
-        full = len(page.products) >= self._service.page_size
-        if not full or last is None or last.sensing_start is None:
+        if page.next_link is None:
             return None
-        onwards = f"ContentDate/Start ge {format_instant(last.sensing_start)}"
-        return self._first_url(f"({filter_}) and {onwards}" if filter_ else onwards, attributes)
+        link = _joined(url, page.next_link)
+        if link is None or not same_origin(link, self._service.catalogue_url):
+            raise ServiceFault(
+                "The catalogue's next page is on another host, which is not followed.",
+                hint="A wrong catalogue address, such as http for https, can be the reason.",
+            )
+        return link
 
-    def _first_url(self, filter_: str, attributes: bool) -> str:
-        options = {
-            "$filter": filter_,
-            "$orderby": _ORDER,
-            "$top": str(self._service.page_size),
-        }
-        return self._url(options | ({"$expand": "Attributes"} if attributes else {}))
+    @property
+    def page_size(self) -> int:
+        """Entries asked for at once."""
+        return self._service.page_size
 
-    def _url(self, options: Mapping[str, str]) -> str:
+    def url(self, options: Mapping[str, str]) -> str:
+        """The address of a list; empty options are left out."""
         options = {key: value for key, value in options.items() if value}
         return f"{self._service.catalogue_url}?{encode_query(options)}"
 
@@ -263,7 +263,9 @@ def catalogue_error(status: int, body: bytes, retry_after: float | None = None) 
         "Name or Collection filters.",
         404: "Check the catalogue address.",
     }
-    return ServiceRefused(f"The catalogue answered {status}{said}.", hint=hints.get(status, ""))
+    refused = ServiceRefused(f"The catalogue answered {status}{said}.", hint=hints.get(status, ""))
+    refused.status = status
+    return refused
 
 
 def _message(body: bytes) -> str:
@@ -276,20 +278,3 @@ def _message(body: bytes) -> str:
         text = "" if "<" in text else text
     said = excerpt(text).rstrip(".")
     return f" ({said})" if said else ""
-
-
-class _Recent:
-    """The last Ids met: pages shift and repeat while products come in, but not by far."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._ids: dict[str, None] = {}
-
-    def add(self, key: str) -> bool:
-        """Whether ``key`` is new."""
-        if key in self._ids:
-            return False
-        self._ids[key] = None
-        if len(self._ids) > self._size:
-            del self._ids[next(iter(self._ids))]
-        return True

@@ -17,7 +17,7 @@ __all__ = ["Clause", "Query", "encode_query", "quote_odata"]
 
 _TIME_KEYS = ("content_start", "content_end", "pub_start", "pub_end")
 _KEYS = ("roi", "time", "rules", "filter", "limit", "everything")
-_NOT_OURS = ("service", "transfer")  # a file's tables that belong to the settings
+_NOT_OURS = ("service", "transfer", "mirror")  # a file's tables that belong to the settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ class Query:
         """Read the shape of a TOML file: ``roi``, ``time``, ``rules``, ``filter``, ``limit``.
 
         A file named in ``roi`` is looked for from ``folder`` (default: where the program runs).
-        The tables ``service`` and ``transfer`` are left to the settings. Raises `QueryError` as
-        the class does, and for unknown keys.
+        The tables ``service``, ``transfer`` and ``mirror`` are left to the settings. Raises
+        `QueryError` as the class does, and for unknown keys.
         """
         for key in mapping:
             if key not in _KEYS and key not in _NOT_OURS:

@@ -1,0 +1,238 @@
+"""A listing: windows of time read several at once, given out in order, checked against counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from noa_async.catalogue.reading import REMEMBERED, Recent, WindowReader
+from noa_async.catalogue.windows import EARLIEST, Axis, Shortfall, Window, largest
+from noa_async.errors import NoaError, ServiceFault
+from noa_async.events import PageListed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Sequence
+
+    from noa_async.catalogue.pages import Catalogue
+    from noa_async.catalogue.product import Product
+    from noa_async.catalogue.query import Query
+    from noa_async.events import Observer
+
+_AHEAD_PAGES = 10
+"""So many pages for each request at once may wait for their turn before no window is begun but the
+next ones: many windows are empty, so their number says little."""
+_HELD_PAGES = 30
+"""Pages of one window that may wait for whoever takes them."""
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A window in its place in the order, and what of it is still to be given out."""
+
+    window: Window
+    known: Iterable[str] = ()
+    enough: int | None = None
+    pages: deque[Sequence[Product]] = field(default_factory=deque)
+    started: bool = False
+    done: bool = False
+    error: NoaError | None = None
+
+
+class Listing:
+    """The products that a query matches, to be gone through once with ``pages``.
+
+    The first page tells how many there are. Up to about fifteen pages are followed link by link;
+    what is more is cut into windows of time, ``at_once`` of them read at a time and given out in
+    order. A window whose products and count disagree is read again, in halves where it can be
+    cut.
+
+    Error handling: a page that cannot be had raises after all that comes before it was given out;
+    so does, at the end, ServiceFault where the listing is not whole. Ended without either, it is.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        query: Query,
+        *,
+        attributes: bool,
+        at_once: int,
+        observer: Observer,
+    ) -> None:
+        self._catalogue = catalogue
+        self._query = query
+        self._attributes = attributes
+        self._at_once = at_once
+        self._observer = observer
+        self._changed = asyncio.Event()
+        self._read = 0
+        self._seen = Recent(REMEMBERED)
+        small = query.limit is not None and query.limit <= largest(catalogue.page_size)
+        self._root = _Part(Window(query.filter), enough=query.limit if small else None)
+        self._order = [self._root]
+        self._first_count: int | None = None
+        self._was_cut = False
+        self._by_publication = False
+        self.listed = 0
+        """Products given out so far."""
+        self.counted: int | None = None
+        """How many there are by the service's latest count, not above ``query.limit``; at the end
+        more than ``listed`` where products came in meanwhile. None where it does not count."""
+        self.shortfalls: list[Shortfall] = []
+        """The windows that could not be listed whole."""
+
+    async def pages(self) -> AsyncGenerator[Sequence[Product]]:
+        """The products, some at a time, by sensing time (what a second look finds comes later).
+
+        Resources: closing the generator cancels every request under way and waits for it.
+        """
+        conductor = asyncio.create_task(self._conduct())
+        conductor.add_done_callback(lambda _: self._notify())
+        try:
+            while self._order:
+                part = self._order[0]
+                while part.pages:
+                    if fresh := self._taken(part):
+                        yield fresh
+                    if self.listed == self._query.limit:
+                        return
+                if part.error is not None:
+                    raise part.error
+                if part.done:
+                    del self._order[0]
+                    self._notify()
+                elif conductor.done():
+                    conductor.result()
+                else:
+                    await self._changed.wait()
+        finally:
+            conductor.cancel()
+            await asyncio.wait({conductor})
+        await self._check()
+
+    def _taken(self, part: _Part) -> list[Product]:
+        fresh = [product for product in part.pages.popleft() if self._seen.add(product.id)]
+        if self._query.limit is not None:
+            del fresh[self._query.limit - self.listed :]
+        self.listed += len(fresh)
+        self._notify()
+        self._observer(PageListed(pages=self._read, products=self.listed))
+        return fresh
+
+    def _notify(self) -> None:
+        """Wake all who wait now; each looks for itself."""
+        self._changed.set()
+        self._changed.clear()
+
+    async def _conduct(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._at_once):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            if (part := self._next()) is None:
+                await self._changed.wait()
+                continue
+            part.started = True
+            await self._list(part)
+
+    def _next(self) -> _Part | None:
+        """The window to begin with now; the first ones always, that those held can have a turn."""
+        place = next((at for at, part in enumerate(self._order) if not part.started), None)
+        if place is None:
+            return None
+        held = sum(bool(page) for part in self._order for page in part.pages)
+        free = place < self._at_once or held < self._at_once * _AHEAD_PAGES
+        return self._order[place] if free else None
+
+    async def _list(self, part: _Part) -> None:
+        async def emit(products: Sequence[Product]) -> None:
+            self._read += 1
+            part.pages.append(products)
+            self._notify()
+            while len(part.pages) > _HELD_PAGES:
+                await self._changed.wait()
+
+        reader = WindowReader(
+            self._catalogue,
+            part.window,
+            emit,
+            attributes=self._attributes,
+            total=self._first_count or 0,
+            known=part.known,
+            enough=part.enough,
+        )
+        pieces: tuple[Window, ...] = ()
+        try:
+            pieces = await reader.read()
+        except NoaError as error:
+            part.error = error
+        if part is self._root:
+            self._first_count = reader.counted
+        if reader.shortfall is not None:
+            self.shortfalls.append(reader.shortfall)
+        self._put(part, pieces, reader.seen)
+        part.done = True
+        self._notify()
+
+    def _put(self, part: _Part, pieces: Iterable[Window], known: Iterable[str]) -> None:
+        """Put ``pieces`` where ``part`` is; nothing comes after an error."""
+        if part not in self._order:
+            return
+        after = self._order.index(part) + 1
+        if part.error is not None:
+            del self._order[after:]
+        parts = [_Part(piece, known) for piece in pieces]
+        self._order[after:after] = parts
+        self._was_cut = self._was_cut or bool(parts)
+        if any(each.window.axis is Axis.PUBLISHED for each in parts):
+            self._by_publication = True
+
+    async def _check(self) -> None:
+        """Compare with the service's counts. Raises ServiceFault where something is missing."""
+        first = self.counted = self._capped(self._first_count)
+        if first is not None and (self._was_cut or self.listed < first):
+            again = await self._catalogue.count_or_none(self._query.filter)
+            self.counted = first if again is None else self._capped(again)
+        least = min(first or 0, self.counted or 0)
+        if not self.shortfalls and (self.listed >= least or await self._every_window_told()):
+            return
+        told = self.counted or 0
+        if self.listed >= told:
+            told = self.listed + sum((one.counted or 0) - one.listed for one in self.shortfalls)
+        if self.counted is None:
+            sentence = f"The catalogue listed {self.listed} products and gave no way on from them."
+        else:
+            sentence = f"The catalogue listed {self.listed} products of the {told} it counts."
+        raise ServiceFault(sentence, hint=self._hint())
+
+    async def _every_window_told(self) -> bool:
+        """Whether nothing can lie beside the windows, each of which was whole when it was read.
+
+        Then there are fewer than either count because some went and others came meanwhile.
+        """
+        if not self._was_cut or self._by_publication or self._query.limit is not None:
+            return False
+        dated = Window(self._query.filter, start=EARLIEST).filter
+        count = await self._catalogue.count_or_none(dated)
+        return count is not None and count >= (self.counted or 0)
+
+    def _capped(self, count: int | None) -> int | None:
+        limit = self._query.limit
+        return count if count is None or limit is None else min(count, limit)
+
+    def _hint(self) -> str:
+        where = next((each for each in self.shortfalls if each.window.bounds), None)
+        if where is not None:
+            of = "" if where.counted is None else f" of {where.counted}"
+            return (
+                f"What was listed is right. It lists {where.listed}{of} for {where.window.bounds}."
+            )
+        if self._was_cut and not self.shortfalls:
+            return (
+                "What was listed is right. Products with no ContentDate are in no window of time."
+            )
+        return "What was listed is right; start again, or ask for a shorter time."
