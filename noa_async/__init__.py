@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from noa_async.archive.mirror import MirrorReport
     from noa_async.auth.credentials import Credentials
     from noa_async.catalogue.product import Checksum, Product
     from noa_async.catalogue.query import Query
@@ -38,12 +39,22 @@ if TYPE_CHECKING:
         UsageError,
     )
     from noa_async.events import Event, Observer, Status
-    from noa_async.settings import Limits, RetryPolicy, Service, Settings, Timeouts
+    from noa_async.hooks import Command, Hook
+    from noa_async.settings import (
+        Following,
+        Limits,
+        OnRemoved,
+        RetryPolicy,
+        Service,
+        Settings,
+        Timeouts,
+    )
     from noa_async.transfer.outcome import Outcome
 
 __all__ = [
     "Checksum",
     "ChecksumMismatch",
+    "Command",
     "Credentials",
     "CredentialsError",
     "CredentialsMissing",
@@ -52,11 +63,15 @@ __all__ = [
     "DestinationFull",
     "DestinationInUse",
     "Event",
+    "Following",
+    "Hook",
     "Limits",
+    "MirrorReport",
     "MissionRule",
     "NoaClient",
     "NoaError",
     "Observer",
+    "OnRemoved",
     "Outcome",
     "Product",
     "ProductCorrupt",
@@ -83,6 +98,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "noa_async.archive.mirror": ("MirrorReport",),
     "noa_async.auth.credentials": ("Credentials",),
     "noa_async.catalogue.product": ("Checksum", "Product"),
     "noa_async.catalogue.query": ("Query",),
@@ -114,7 +130,16 @@ _HOMES = {
         "UsageError",
     ),
     "noa_async.events": ("Event", "Observer", "Status"),
-    "noa_async.settings": ("Limits", "RetryPolicy", "Service", "Settings", "Timeouts"),
+    "noa_async.hooks": ("Command", "Hook"),
+    "noa_async.settings": (
+        "Following",
+        "Limits",
+        "OnRemoved",
+        "RetryPolicy",
+        "Service",
+        "Settings",
+        "Timeouts",
+    ),
     "noa_async.transfer.outcome": ("Outcome",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Self
 from noa_async.archive.archive import Archive
 from noa_async.archive.keeper import Keeper
 from noa_async.archive.layout import Layout
+from noa_async.archive.mirror import Mirror, MirrorReport, Pool
 from noa_async.auth.credentials import Credentials, find_credentials
 from noa_async.auth.session import AuthSession
 from noa_async.auth.tokens import TokenManager
+from noa_async.catalogue.orders import Orders
 from noa_async.catalogue.pages import Catalogue
 from noa_async.errors import SettingsError, UsageError
 from noa_async.events import Observer, ProductQueued, ignore
-from noa_async.pipeline import each, run_pipeline
+from noa_async.hooks import Hook, run_hook
+from noa_async.pipeline import Later, each, run_pipeline
 from noa_async.settings import Settings
 from noa_async.transfer.download import Fetcher, Traffic
 from noa_async.transfer.health import Health
@@ -27,7 +31,14 @@ from noa_async.transport import Transport
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Iterable,
+        Mapping,
+    )
 
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
@@ -44,6 +55,8 @@ class _Parts:
     catalogue: Catalogue
     pool: ThreadPoolExecutor
     fetcher: Fetcher
+    orders: Orders
+    health: Health
 
 
 class NoaClient:
@@ -78,10 +91,13 @@ class NoaClient:
         credentials: Credentials | None = None,
         *,
         observer: Observer = ignore,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """``clock``: seconds since 1970, as an archive writes them down."""
         self.settings = settings or Settings()
         self._credentials = credentials
         self._observer = observer
+        self._clock = clock
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
         self._parts: _Parts | None = None
@@ -108,7 +124,8 @@ class NoaClient:
         transport = await self._stack.enter_async_context(Transport(self.settings))
         tokens = TokenManager(transport, service, who, observer=self._observer)
         session = AuthSession(transport, tokens)
-        catalogue = Catalogue(session, service, retry, observer=self._observer)
+        listings = self.settings.limits.listings
+        catalogue = Catalogue(session, service, retry, listings=listings, observer=self._observer)
         pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
         self._stack.push_async_callback(asyncio.to_thread, pool.shutdown)
         traffic = Traffic(
@@ -117,7 +134,9 @@ class NoaClient:
             Health(catalogue.probe, suspicious=max(3, workers)),
         )
         fetcher = Fetcher(session, catalogue, retry, pool, traffic, observer=self._observer)
-        self._parts = _Parts(tokens, catalogue, pool, fetcher)
+        self._parts = _Parts(
+            tokens, catalogue, pool, fetcher, Orders(session, service), traffic.health
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -162,41 +181,111 @@ class NoaClient:
         product: Product,
         folder: str | os.PathLike[str],
         *,
-        layout: str = "flat",
+        layout: str | None = None,
         retry_failed: bool = False,
+        after: Hook | None = None,
     ) -> Outcome:
         """Bring one product into ``folder``, or find it there; its failure is in the outcome.
 
-        ``layout``: ``flat``, ``date``, or a template (see ``Layout``). ``retry_failed``: fetch it
-        even where an earlier run had to put its bytes in quarantine.
+        What is off line is ordered and waited for, as long as ``RetryPolicy.offline_wait`` says.
+        ``layout``: ``flat``, ``date``, or a template (see ``Layout``); None is the one that the
+        folder has, else flat; another one moves what is there. ``retry_failed``: fetch it even
+        where an earlier run had to put its bytes in quarantine. ``after`` is awaited with the
+        outcome where the product came now; what it raises is told as HookFailed and leaves the
+        product alone.
         """
         keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
-        return await keeper.bring(product)
+        bring = self._bringing(keeper, after)
+        outcome = await bring(product)
+        while isinstance(outcome, Later):
+            await asyncio.sleep(outcome.seconds)
+            outcome = await bring(product)
+        return outcome
 
     async def download_all(
         self,
         products: AsyncIterable[Product] | Iterable[Product],
         folder: str | os.PathLike[str],
         *,
-        layout: str = "flat",
+        layout: str | None = None,
         retry_failed: bool = False,
+        after: Hook | None = None,
     ) -> AsyncGenerator[Outcome]:
         """Bring products into ``folder``; outcomes come as they finish, in no order.
 
-        Downloads begin while ``products`` still comes in. One failure ends nothing. Leaving early
-        cancels what runs and keeps its part files. ``layout``, ``retry_failed``: see ``download``.
+        Downloads begin while ``products`` still comes in. One failure ends nothing, and what is off
+        line keeps nobody waiting but those who want the last outcome. Leaving early cancels what
+        runs and keeps its part files. ``layout``, ``retry_failed``, ``after``: see ``download``;
+        ``after`` is awaited by the worker that brought the product, so at most ``workers`` of them
+        run at once, and a slow one holds its worker.
         """
         keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
         workers = self.settings.limits.workers
         outcomes = run_pipeline(
             self._announced(products),
-            keeper.bring,
+            self._bringing(keeper, after),
             workers=workers,
             depth=workers * _QUEUED_PER_WORKER,
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:
                 yield outcome
+
+    async def mirror(
+        self,
+        query: Query,
+        folder: str | os.PathLike[str],
+        *,
+        layout: str | None = None,
+        reconcile: bool = False,
+        retry_failed: bool = False,
+        after: Hook | None = None,
+        tell: Callable[[Outcome], Awaitable[object]] | None = None,
+    ) -> MirrorReport:
+        """Bring ``folder`` up to date with ``query``: one run; call it again to follow.
+
+        The first run lists all; later ones ask for what was published since, and now and then for
+        all again (``Settings.following`` says when, and what becomes of products that the service
+        removed). ``reconcile`` asks for all now; ``retry_failed`` tries again also what earlier
+        runs gave up. ``tell`` is awaited for each outcome, one at a time; ``layout``, ``after``:
+        see ``download``.
+
+        Raises UsageError for a query with a limit, for nothing could follow it. Where the listing
+        breaks off, its error is raised after what it found is fetched; the next run lists again.
+        """
+        if query.limit is not None:
+            raise UsageError(
+                "A mirror keeps all that matches: its query has no limit.",
+                hint="Narrow the query, or use download for a part of it.",
+            )
+        keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
+        parts, workers = self._open, self.settings.limits.workers
+        parts.health.renew()
+        pool = Pool(self._bringing(keeper, after), workers, workers * _QUEUED_PER_WORKER)
+        mirror = Mirror(
+            await self._archive(folder, layout),
+            parts.catalogue,
+            keeper,
+            pool,
+            self.settings.following,
+            self._observer,
+        )
+        return await mirror.run(
+            query, tell or _heed_nothing, reconcile=reconcile, retry_failed=retry_failed
+        )
+
+    def _bringing(
+        self, keeper: Keeper, after: Hook | None
+    ) -> Callable[[Product], Awaitable[Outcome | Later]]:
+        """What a worker does with a product: bring it, then what comes after."""
+
+        async def bring(product: Product) -> Outcome | Later:
+            outcome = await keeper.bring(product)
+            if after is not None and not isinstance(outcome, Later):
+                await run_hook(after, outcome, self._observer)
+            return outcome
+
+        return bring
 
     async def _announced(
         self, products: AsyncIterable[Product] | Iterable[Product]
@@ -207,22 +296,28 @@ class NoaClient:
                 yield product
 
     async def _keeper(
-        self, folder: str | os.PathLike[str], layout: str, *, retry_failed: bool
+        self, folder: str | os.PathLike[str], layout: str | None, *, retry_failed: bool
     ) -> Keeper:
         archive = await self._archive(folder, layout)
-        fetcher = self._open.fetcher
-        return Keeper(archive, fetcher, self._observer, retry_failed=retry_failed)
+        parts, retry = self._open, self.settings.retry
+        return Keeper(
+            archive, parts.fetcher, parts.orders, retry, self._observer, retry_failed=retry_failed
+        )
 
-    async def _archive(self, folder: str | os.PathLike[str], layout: str) -> Archive:
+    async def _archive(self, folder: str | os.PathLike[str], layout: str | None) -> Archive:
         """The archive in ``folder``, locked at its first use until the client is closed."""
         root = Path(folder).resolve()  # noqa: ASYNC240 (a few calls, once a folder)
-        wanted = Layout.parse(layout)
+        wanted = None if layout is None else Layout.parse(layout)
         async with self._opening:
             archive = self._archives.get(root)
             if archive is None:
-                archive = Archive(root, wanted, self._open.pool, self._observer)
+                archive = Archive(root, wanted, self._open.pool, self._observer, clock=self._clock)
                 await self._stack.enter_async_context(archive)
                 self._archives[root] = archive
-        if archive.layout != wanted:
+        if wanted is not None and archive.layout != wanted:
             raise SettingsError(f"{root} is in use with another layout, {archive.layout.template}.")
         return archive
+
+
+async def _heed_nothing(_outcome: Outcome) -> None:
+    pass

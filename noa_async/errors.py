@@ -19,7 +19,7 @@ NoaError
 │   ├── ProductUnavailable           the service will not give it
 │   ├── ProductCorrupt               arrived whole, but cannot be right; in quarantine
 │   │   └── ChecksumMismatch         is not what the catalogue says
-│   └── ProductQuarantined           was corrupt in an earlier run; not fetched again unasked
+│   └── ProductQuarantined           was given up by earlier runs; not fetched again unasked
 └── DestinationError        exit 5   the disk's or the folder's
     ├── DestinationFull
     └── DestinationInUse
@@ -113,6 +113,9 @@ class ServiceFault(ServiceError):
 class ServiceRefused(ServiceError):
     """A 4xx: the service understood and said no. Asking again changes nothing."""
 
+    status: int | None = None
+    """The status of HTTP, where it was one."""
+
 
 class ServiceAway(ServiceError):
     """The service has failed for so long, for all products, that the run ends."""
@@ -161,7 +164,7 @@ class ChecksumMismatch(ProductCorrupt):
 
 
 class ProductQuarantined(ProductError):
-    """The product was corrupt in an earlier run, and nothing about it has changed since."""
+    """Earlier runs gave it up, mostly for wrong bytes, and nothing about it has changed."""
 
 
 class DestinationError(NoaError):

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class Status(StrEnum):
@@ -89,6 +92,19 @@ class TransferRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class ProductWaiting:
+    """A product is off line and is asked for again after ``delay`` seconds.
+
+    ``ordered``: the service took an order for it; else the request for its bytes stands for one.
+    """
+
+    product_id: str
+    name: str
+    delay: float
+    ordered: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ProductFinished:
     """The last word on a product of this run; ``path`` is relative to the output folder."""
 
@@ -109,6 +125,57 @@ class FilePutAside:
     kept_at: str
 
 
+@dataclass(frozen=True, slots=True)
+class FilesMoved:
+    """So many files were moved into another layout; nothing was fetched for it."""
+
+    files: int
+    layout: str
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorPlanned:
+    """What a mirror run asks for: all of its query, or what was published ``since``."""
+
+    full: bool
+    since: datetime | None
+    changed: bool
+    """Whether the folder followed other queries so far, and this one is new to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllQueued:
+    """Nothing more will come into the queue of a mirror run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRemoved:
+    """A file was deleted because the service has the product no more."""
+
+    product_id: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalsHeld:
+    """Too many products are gone from the service at once: nothing was deleted."""
+
+    gone: int
+    known: int
+    """Products of the query."""
+    max_delete: float
+
+
+@dataclass(frozen=True, slots=True)
+class HookFailed:
+    """The hook of a product that came went wrong; the product is there all the same."""
+
+    product_id: str
+    name: str
+    reason: str
+
+
 Event = (
     TokenObtained
     | PageListed
@@ -117,8 +184,15 @@ Event = (
     | TransferStarted
     | TransferAdvanced
     | TransferRetried
+    | ProductWaiting
     | ProductFinished
     | FilePutAside
+    | FilesMoved
+    | MirrorPlanned
+    | AllQueued
+    | ProductRemoved
+    | RemovalsHeld
+    | HookFailed
 )
 
 

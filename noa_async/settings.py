@@ -8,6 +8,8 @@ import os
 import random
 import re
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -50,6 +52,8 @@ class Limits:
 
     workers: int = 4
     """Products fetched at the same time. NOA's quota is not published; its kin allow four."""
+    listings: int = 4
+    """Pages of the catalogue asked for at the same time by a long listing."""
     bandwidth: float | None = None
     """Bytes a second for all workers together (None: no cap)."""
 
@@ -69,9 +73,12 @@ class RetryPolicy:
     base: float = 1.0
     """Seconds: the longest wait before the first retry; it doubles with each."""
     cap: float = 60.0
-    """Seconds: no wait of our own choosing is longer."""
+    """Seconds: no wait of our own choosing is longer, but for what is off line: 15 times that."""
     longest_wait: float = 3600.0
     """Seconds: a service that asks for a longer wait is not waited for."""
+    offline_wait: float = 3600.0
+    """Seconds a run waits for a product that is off line, from when it first asked for it; 0 does
+    not wait at all."""
 
     def allows(self, failures: int, *, asked: float | None = None) -> bool:
         """Whether to try again after ``failures`` in a row; ``asked`` as for ``delay``."""
@@ -92,6 +99,27 @@ class RetryPolicy:
         return max(ours, asked or 0.0)
 
 
+class OnRemoved(StrEnum):
+    """What becomes of a product's file when the service has the product no more."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Following:
+    """How a folder follows a query."""
+
+    overlap: timedelta = timedelta(days=3)
+    """How far before the watermark a run asks again: what is published is listed with a lag."""
+    reconcile_every: timedelta = timedelta(days=7)
+    """How often all of the query is listed: it shows what was replaced, removed or overlooked."""
+    on_removed: OnRemoved = OnRemoved.KEEP
+    max_delete: float = 0.01
+    """The largest part of a query's products that one run may delete: 0.01 is one in a hundred.
+    Where more are gone, none is deleted."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of it. ``Settings()`` is NOA's mirror with careful defaults."""
@@ -100,6 +128,7 @@ class Settings:
     timeouts: Timeouts = field(default_factory=Timeouts)
     limits: Limits = field(default_factory=Limits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    following: Following = field(default_factory=Following)
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
 
@@ -141,12 +170,12 @@ def environment_values(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def file_values(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a configuration file's ``[service]`` and ``[transfer]`` tables.
+    """The settings in a configuration file's tables, those of ``TABLES``.
 
     Raises SettingsError for a key that is not known.
     """
     values: dict[str, Any] = {}
-    for table in ("service", "transfer"):
+    for table in TABLES:
         content = document.get(table, {})
         if not isinstance(content, dict):
             raise SettingsError(f"{table} is {content!r}: it must be a table, [{table}].")
@@ -174,10 +203,52 @@ def byte_rate(value: str | float) -> float:
     return _positive(value)
 
 
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhdw])\s*")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def duration(value: str) -> timedelta:
+    """A length of time from a number with a unit: ``s``, ``m``, ``h``, ``d`` or ``w``.
+
+    >>> duration("15m"), duration("3d")
+    (datetime.timedelta(seconds=900), datetime.timedelta(days=3))
+    """
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match or len(match[1]) > 9:
+        raise ValueError("a length of time is a number with a unit, such as 90s, 15m, 12h or 7d")
+    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+
+
+def share(value: str) -> float:
+    """A part of all, from 0 to 1, from a percentage.
+
+    >>> share("1%"), share("0.5 %")
+    (0.01, 0.005)
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]+)?)\s*%\s*", value)
+    if not match or float(match[1]) > 100:
+        raise ValueError("a part of all is written as a percentage, such as 1%")
+    return float(match[1]) / 100
+
+
+def _on_removed(value: str) -> OnRemoved:
+    try:
+        return OnRemoved(value)
+    except ValueError:
+        raise ValueError("it is keep or delete") from None
+
+
 def _positive(value: str | float) -> float:
     number = float(_no_flag(value))
     if not (number > 0 and math.isfinite(number)):
         raise ValueError("it must be a number above zero")
+    return number
+
+
+def _not_negative(value: str | float) -> float:
+    number = float(_no_flag(value))
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError("it must be a number, zero or above")
     return number
 
 
@@ -232,15 +303,23 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "trusted_hosts": ("service", "trusted_hosts", _hosts),
     "page_size": ("service", "page_size", _count(1, 1000)),
     "workers": ("limits", "workers", _count(1, 256)),
+    "listings": ("limits", "listings", _count(1, 64)),
     "bandwidth": ("limits", "bandwidth", byte_rate),
     "retries": ("retry", "retries", _count(0, 1000)),
+    "offline_wait": ("retry", "offline_wait", _not_negative),
     "connect_timeout": ("timeouts", "connect", _positive),
     "answer_timeout": ("timeouts", "answer", _positive),
     "stall_timeout": ("timeouts", "stall", _positive),
+    "overlap": ("following", "overlap", duration),
+    "reconcile_every": ("following", "reconcile_every", duration),
+    "on_removed": ("following", "on_removed", _on_removed),
+    "max_delete": ("following", "max_delete", share),
     "ca_file": (None, "ca_file", _text),
 }
 KEYS = tuple(_READERS)
 """Every setting that an argument, a variable or a file can give."""
+TABLES = ("service", "transfer", "mirror")
+"""The tables of a configuration file that hold settings."""
 
 
 def _known(key: str) -> tuple[str | None, str, Callable[[Any], Any]]:

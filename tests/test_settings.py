@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from noa_async.errors import SettingsError
 from noa_async.settings import (
     KEYS,
+    OnRemoved,
     RetryPolicy,
     Settings,
     byte_rate,
@@ -26,11 +28,17 @@ GOOD = {
     "trusted_hosts": ("A.example b.example:8443", frozenset({"a.example", "b.example:8443"})),
     "page_size": ("200", 200),
     "workers": ("8", 8),
+    "listings": ("2", 2),
     "bandwidth": ("20M", 20e6),
     "retries": ("0", 0),
+    "offline_wait": ("0", 0.0),
     "connect_timeout": ("5", 5.0),
     "answer_timeout": ("6.5", 6.5),
     "stall_timeout": ("7", 7.0),
+    "overlap": ("12h", timedelta(hours=12)),
+    "reconcile_every": ("2w", timedelta(days=14)),
+    "on_removed": ("delete", OnRemoved.DELETE),
+    "max_delete": ("5%", 0.05),
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
 }
 PLACES = {
@@ -40,11 +48,17 @@ PLACES = {
     "trusted_hosts": "service.trusted_hosts",
     "page_size": "service.page_size",
     "workers": "limits.workers",
+    "listings": "limits.listings",
     "bandwidth": "limits.bandwidth",
     "retries": "retry.retries",
+    "offline_wait": "retry.offline_wait",
     "connect_timeout": "timeouts.connect",
     "answer_timeout": "timeouts.answer",
     "stall_timeout": "timeouts.stall",
+    "overlap": "following.overlap",
+    "reconcile_every": "following.reconcile_every",
+    "on_removed": "following.on_removed",
+    "max_delete": "following.max_delete",
     "ca_file": "ca_file",
 }
 
@@ -132,6 +146,8 @@ def test_settings_cannot_be_changed():
         ("bandwidth", "fast", "20M or 500KiB"),
         ("bandwidth", "1.2.3M", "bandwidth"),
         ("bandwidth", math.nan, "above zero"),
+        ("offline_wait", "-1", "zero or above"),
+        ("offline_wait", "inf", "zero or above"),
         ("stall_timeout", "0", "above zero"),
         ("stall_timeout", "inf", "above zero"),
         ("stall_timeout", "-1", "above zero"),

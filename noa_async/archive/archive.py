@@ -4,44 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from noa_async.archive.destination import FileFacts, LocalFolder
-from noa_async.archive.ledger import Ledger, Record, State
-from noa_async.archive.names import fold, safe_name, with_ids, with_zip
-from noa_async.disk import blamed_on
+from noa_async.archive.decisions import (
+    Read,
+    Right,
+    Sighting,
+    Wrong,
+    judge,
+    sighted,
+    wanted_checksum,
+)
+from noa_async.archive.destination import LocalFolder
+from noa_async.archive.layout import FLAT, PLAIN, Layout
+from noa_async.archive.ledger import Ledger
+from noa_async.archive.places import Places, paths_of
+from noa_async.archive.reading import digest_of, has_checksum
+from noa_async.archive.rearranging import rearrange
+from noa_async.archive.record import Record, first_record
+from noa_async.archive.states import State
+from noa_async.archive.turns import Turns
 from noa_async.errors import DestinationFull, ProductQuarantined
 from noa_async.events import FilePutAside, Observer, Status, ignore
-from noa_async.transfer.checksum import OWN, broken_zip, feed_file, hasher, strongest
+from noa_async.transfer.checksum import OWN, broken_zip
 from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import Callable, Generator
     from concurrent.futures import ThreadPoolExecutor
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from noa_async.archive.layout import Layout
+    from noa_async.archive.destination import FileFacts
     from noa_async.catalogue.product import Product
-    from noa_async.errors import NoaError, ProductCorrupt
+    from noa_async.errors import NoaError, ProductCorrupt, ProductOffline
     from noa_async.transfer.download import Fetched
 
 _T = TypeVar("_T")
-_RIGHT = frozenset({State.VERIFIED, State.UNVERIFIED})
 _SPARE = 16 << 20
 """Bytes that are left free, for the ledger and what the catalogue's sizes do not tell."""
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Who works on a product, and who waits for that."""
-
-    users: int = 0
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+FAILURES = 10
+"""Runs that may fail for a product before later ones leave it alone."""
 
 
 class Archive:
@@ -54,42 +61,53 @@ class Archive:
     def __init__(
         self,
         root: Path,
-        layout: Layout,
+        layout: Layout | None,
         pool: ThreadPoolExecutor,
         observer: Observer = ignore,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        """``layout``: None is the one that the folder has, else flat."""
         self.folder = LocalFolder(root)
         self.ledger = Ledger(self.folder.state / "ledger.sqlite3")
-        self.layout = layout
-        self._pool = pool
+        self.layout = layout or FLAT
+        self.pool = pool
+        self.clock = clock
+        self._asked_layout = layout
         self._observer = observer
         self._under_way: dict[str, int] = {}
-        self._claims: dict[str, str] = {}
-        self._busy: dict[str, _Queue] = {}
+        self._places = Places(self.ledger)
+        self._turns = Turns()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await self._in_thread(self.folder.open)
-            stack.callback(self.folder.close)
-            await stack.enter_async_context(self.ledger)
+            stack.callback(self._unlock)
+            await self.ledger.open(suspect=self.folder.suspect)
+            stack.push_async_callback(self.ledger.close)
+            await self._settle_layout()
             self._resources = stack.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._resources.aclose()
 
-    @asynccontextmanager
-    async def only_one(self, product_id: str) -> AsyncGenerator[None]:
+    def _unlock(self) -> None:
+        self.folder.close(in_order=not self.ledger.damaged)
+
+    async def _settle_layout(self) -> None:
+        """Move what is here into the layout that was asked for."""
+        kept = await self._in_thread(self.folder.read_layout)
+        if kept is not None and self._asked_layout is None:
+            self.layout = Layout.parse(kept)
+        if kept is not None and kept != self.layout.template:
+            await rearrange(self.folder, self.ledger, self.layout, self._observer)
+        if kept != self.layout.template:
+            await self._in_thread(self.folder.keep_layout, self.layout.template)
+
+    def only_one(self, product_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the part and the name of a product; who comes second waits."""
-        queue = self._busy.setdefault(product_id, _Queue())
-        queue.users += 1
-        try:
-            async with queue.lock:
-                yield
-        finally:
-            queue.users -= 1
-            if not queue.users:
-                del self._busy[product_id]
+        return self._turns.only_one(product_id)
 
     async def present(self, product: Product) -> Outcome | None:
         """The product as it lies here, where it is right; None where it has to be fetched.
@@ -98,69 +116,94 @@ class Archive:
         is read and compared with the catalogue's checksum.
         """
         record = self.ledger.get(product.id)
-        wanted = _catalogued(product)
         if record is None or record.path is None:
             return await self._adopt(product)
         facts = self.folder.facts(record.path)
-        if facts is None:
-            return None
-        expected = wanted or record.checksum
-        untouched = (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns)
-        known = record.state in _RIGHT and record.checksum == expected
-        if untouched and known:
-            return self._outcome(product, record)
-        if expected is None or not await self._matches(record.path, expected):
-            return None
-        state = State.VERIFIED if wanted else State.UNVERIFIED
-        return self._keep(replace(_with_facts(record, facts), state=state), product, expected)
+        match judge(record, product, facts):
+            case Right():
+                if record.todo is not None:
+                    self.ledger.put(replace(record, todo=None))
+                return self.outcome(product, record)
+            case Wrong(state):
+                self._spoilt(product, state)
+                return None
+            case Read(expected):
+                if not await has_checksum(self.folder.place(record.path), expected, self.pool):
+                    self._spoilt(product, State.DAMAGED)
+                    return None
+        assert facts is not None
+        return self._keep(product, record.path, facts, expected)
+
+    def _spoilt(self, product: Product, state: State) -> None:
+        """Note that a file that was right is so no more."""
+        record = self.ledger.get(product.id)
+        if record is not None and record.held:
+            self.ledger.put(record.spoilt(state, self.clock()))
+
+    def note(self, product: Product, sighting: Sighting) -> Record:
+        """Write down a product that a listing met; the record says whether it is to be fetched."""
+        record = self.ledger.get(product.id)
+        verdict = None
+        if record is not None and record.path is not None:
+            verdict = judge(record, product, self.folder.facts(record.path))
+        record = sighted(record, product, verdict, sighting, self.ledger.next_place)
+        self.ledger.put(record)
+        return record
 
     async def _adopt(self, product: Product) -> Outcome | None:
         """A file that has the product's name and checksum, though no ledger knows of it."""
-        name = safe_name(product.name, product.id)
-        for plain in (name, *with_ids(name, product.id)):
-            for candidate in dict.fromkeys((plain, with_zip(plain, is_zip=True))):
-                path = self.layout.path(product, candidate)
-                if self.folder.facts(path) is None or self._owner(path) not in {None, product.id}:
-                    continue
-                with self._claimed(path, product.id):
-                    outcome = await self._adopt_file(product, path)
-                if outcome is not None:
-                    return outcome
+        paths = [
+            path
+            for layout in dict.fromkeys((self.layout, *PLAIN))
+            for is_zip in (False, True)
+            for path in paths_of(product, layout, is_zip=is_zip)
+        ]
+        for path in dict.fromkeys(paths):
+            if self.folder.facts(path) is None or not self._places.is_free(path, product.id):
+                continue
+            with self._places.claimed(path, product.id):
+                outcome = await self._adopt_file(product, path)
+            if outcome is not None:
+                return outcome
         return None
 
     async def _adopt_file(self, product: Product, path: PurePosixPath) -> Outcome | None:
         """The file as the product's. Where no checksum can tell, size and zip must be right."""
         facts = self.folder.facts(path)
-        wanted = _catalogued(product)
+        where = self.folder.place(path)
+        wanted = wanted_checksum(product)
         if facts is None:
             return None
         if wanted is not None:
-            if not await self._matches(path, wanted):
+            if not await has_checksum(where, wanted, self.pool):
                 return None
-            record = _with_facts(_record(product, State.VERIFIED, path), facts)
-            return self._keep(record, product, wanted)
-        if facts.size != product.size:
+            return self._keep(product, path, facts, wanted)
+        if facts.size != product.size or await self._in_thread(broken_zip, where) is not None:
             return None
-        where = self.folder.place(path)
-        if await self._in_thread(broken_zip, where) is not None:
-            return None
-        record = _with_facts(_record(product, State.UNVERIFIED, path), facts)
-        return self._keep(record, product, f"{OWN}:{await self._digest(path, OWN)}")
+        found = await digest_of(where, OWN, self.pool)
+        return self._keep(product, path, facts, f"{OWN}:{found}")
 
     async def admit(self, fetched: Fetched, part: Path) -> Outcome:
         """Publish a whole, checked part under the product's name and write it down."""
         product = fetched.product
         is_zip = await self._in_thread(self.folder.is_zip, part)
-        path, owned = self._choose(product, is_zip=is_zip)
-        with self._claimed(path, product.id):
-            if not owned:
+        record = self.ledger.get(product.id)
+        owned = record is not None and record.path is not None
+        if record is not None and record.path is not None:
+            path = PurePosixPath(record.path)
+        else:
+            path = self._places.choose(product, self.layout, is_zip=is_zip)
+        with self._places.claimed(path, product.id):
+            if not owned or self.folder.facts(path) is None:
                 await self._make_way(path, product)
             facts = await self._in_thread(self.folder.publish, part, path)
+            checksum = str(fetched.checksum)
             state = State.VERIFIED if fetched.verified else State.UNVERIFIED
-            record = _with_facts(_record(product, state, path), facts)
-            record = replace(record, attempts=fetched.attempts)
-            outcome = self._keep(record, product, str(fetched.checksum))
+            begun = replace(self._begun(product), attempts=fetched.attempts)
+            record = begun.found_right(state, path, facts, checksum, self.clock())
+            self.ledger.put(record)
         status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
+        outcome = self.outcome(product, record)
         return replace(outcome, status=status, attempts=fetched.attempts)
 
     @contextmanager
@@ -191,64 +234,74 @@ class Archive:
 
     def failed(self, product: Product, error: NoaError) -> Outcome:
         """Write down why a product is not there."""
-        record = self.ledger.get(product.id) or _record(product, State.FAILED, None)
-        return self._give_up(replace(record, state=State.FAILED), product, error)
+        return self._give_up(State.FAILED, product, error)
+
+    def waiting(self, product: Product, error: ProductOffline) -> Outcome:
+        """Write down that a product is still to come on line: no failure that counts."""
+        record = self._begun(product)
+        waiting = record.moved(State.WAITING, self.clock(), attempts=error.attempts)
+        self.ledger.put(replace(waiting, error=str(error), reason=type(error).__name__))
+        return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
 
     async def quarantine(self, product: Product, part: Path, error: ProductCorrupt) -> Outcome:
         """Put a part with wrong bytes aside; it is not fetched again before something changes."""
         where = await self._in_thread(self.folder.quarantine, part)
         error.hint = f"The bytes are kept at {where}."
-        state = State.QUARANTINED
-        record = self.ledger.get(product.id) or _record(product, state, None)
-        return self._give_up(
-            replace(record, state=state, checksum=_catalogued(product)), product, error
-        )
+        return self._give_up(State.QUARANTINED, product, error)
 
-    def _give_up(self, record: Record, product: Product, error: NoaError) -> Outcome:
-        told = replace(record, attempts=error.attempts, error=str(error), updated=time.time())
-        self.ledger.put(told)
+    def _give_up(self, state: State, product: Product, error: NoaError) -> Outcome:
+        limit = 0 if state is State.QUARANTINED else FAILURES
+        record = self._begun(product).gave_up(state, error, self.clock(), limit=limit)
+        self.ledger.put(record)
         return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
+
+    def _begun(self, product: Product) -> Record:
+        """The record as it is now, for a listing may have touched it, with this product."""
+        record = self.ledger.get(product.id)
+        if record is None:
+            return first_record(product, State.LISTED, self.clock())
+        return replace(record, product=product)
 
     def condemned(self, product: Product) -> Outcome | None:
         """The failed outcome of a product in quarantine of which the catalogue says nothing new."""
         record = self.ledger.get(product.id)
         if record is None or record.state is not State.QUARANTINED:
             return None
-        if record.checksum != _catalogued(product):
+        if wanted_checksum(record.product) != wanted_checksum(product):
+            self.retry(product)
             return None
+        return self.given_up(product, record)
+
+    def given_up(self, product: Product, record: Record) -> Outcome:
+        """The failed outcome of a product that is not tried again unasked."""
         error = ProductQuarantined(
             f"Not fetched again, for an earlier run found: {record.error}",
             hint="--retry-failed (retry_failed=True) fetches it again.",
         )
         return Outcome(product, Status.FAILED, error=error)
 
+    async def remove(self, record: Record) -> None:
+        """Delete a product's file: the service has it no more."""
+        if record.path is not None:
+            await self._in_thread(self.folder.remove, record.path)
+        now = self.clock()
+        nothing = {"path": None, "size": None, "mtime_ns": None, "checksum": None}
+        self.ledger.put(record.moved(State.REMOVED, now, todo=None, gone=now, **nothing))
+
+    async def drop_part(self, record: Record) -> None:
+        """Delete what has gathered of a product: nobody has the rest any more."""
+        await self._in_thread(self.folder.drop_part, record.id)
+
+    def retry(self, product: Product) -> None:
+        """Forget that a product failed."""
+        record = self.ledger.get(product.id)
+        if record is not None and record.state in {State.QUARANTINED, State.FAILED}:
+            listed = record.moved(State.LISTED, self.clock(), failures=0, failed_at=None)
+            self.ledger.put(listed)
+
     def relative(self, path: Path) -> str:
         """A path from the output folder, with ``/``."""
         return path.relative_to(self.folder.root).as_posix()
-
-    def _choose(self, product: Product, *, is_zip: bool) -> tuple[PurePosixPath, bool]:
-        """The path for this product, and whether it was its own before."""
-        record = self.ledger.get(product.id)
-        if record is not None and record.path is not None:
-            return PurePosixPath(record.path), True
-        name = with_zip(safe_name(product.name, product.id), is_zip=is_zip)
-        paths = [self.layout.path(product, each) for each in (name, *with_ids(name, product.id))]
-        free = (path for path in paths if self._owner(path) in {None, product.id})
-        return next(free, paths[-1]), False
-
-    @contextmanager
-    def _claimed(self, path: PurePosixPath, product_id: str) -> Generator[None]:
-        """Keep a path for one product until the ledger knows of it."""
-        key = fold(str(path))
-        self._claims[key] = product_id
-        try:
-            yield
-        finally:
-            del self._claims[key]
-
-    def _owner(self, path: PurePosixPath) -> str | None:
-        key = fold(str(path))
-        return self._claims.get(key) or self.ledger.owner(key)
 
     async def _make_way(self, path: PurePosixPath, product: Product) -> None:
         """What lies where a newcomer goes is foreign: put aside, not overwritten."""
@@ -257,29 +310,18 @@ class Archive:
             kept_at = await self._in_thread(self.folder.put_aside, target, product.id)
             self._observer(FilePutAside(str(path), str(kept_at)))
 
-    async def _matches(self, path: PurePosixPath | str, expected: str) -> bool:
-        """Whether a file's bytes have the checksum ``algorithm:hex``."""
-        algorithm, _, value = expected.partition(":")
-        try:
-            return await self._digest(path, algorithm) == value
-        except KeyError:  # a ledger of another making
-            return False
+    def _keep(
+        self, product: Product, path: PurePosixPath | str, facts: FileFacts, checksum: str
+    ) -> Outcome:
+        """Write down a file that was read and found right; what gathered beside it is of no use."""
+        self.folder.drop_part(product.id)
+        state = State.VERIFIED if wanted_checksum(product) else State.UNVERIFIED
+        right = self._begun(product).found_right(state, path, facts, checksum, self.clock())
+        self.ledger.put(right)
+        return self.outcome(product, right)
 
-    async def _digest(self, path: PurePosixPath | str, algorithm: str) -> str:
-        """A file's hash; the thread that takes it stops where nobody waits for it any more."""
-        stopped = threading.Event()
-        try:
-            where = self.folder.place(path)
-            return await self._in_thread(_file_digest, where, algorithm, stopped.is_set)
-        finally:
-            stopped.set()
-
-    def _keep(self, record: Record, product: Product, checksum: str) -> Outcome:
-        record = replace(record, checksum=checksum, error=None, updated=time.time())
-        self.ledger.put(record)
-        return self._outcome(product, record)
-
-    def _outcome(self, product: Product, record: Record) -> Outcome:
+    def outcome(self, product: Product, record: Record) -> Outcome:
+        """The outcome of a product that is here and right."""
         assert record.path is not None
         verified = record.state is State.VERIFIED
         return Outcome(
@@ -291,27 +333,4 @@ class Archive:
         )
 
     async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-
-
-def _record(product: Product, state: State, path: PurePosixPath | None) -> Record:
-    where = None if path is None else str(path)
-    return Record(product.id, product.name, state, where, where and fold(where))
-
-
-def _catalogued(product: Product) -> str | None:
-    """The checksum that decides, as a record has it."""
-    checksum = strongest(product.checksums)
-    return str(checksum) if checksum else None
-
-
-def _with_facts(record: Record, facts: FileFacts) -> Record:
-    return replace(record, size=facts.size, mtime_ns=facts.mtime_ns)
-
-
-def _file_digest(path: Path, algorithm: str, stopped: Callable[[], bool]) -> str:
-    digest = hasher(algorithm)
-    with blamed_on(path), path.open("rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        feed_file(file.fileno(), digest, length, stopped=stopped)
-    return digest.hexdigest()
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)

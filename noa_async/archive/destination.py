@@ -6,17 +6,23 @@ import fcntl
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
-from noa_async.disk import blamed_on, sync_folder
+from noa_async.disk import blamed_on, destination_error, sync_folder
 from noa_async.errors import DestinationInUse
 from noa_async.transfer.checksum import ZIP_START
 from noa_async.transfer.sink import note_of
 
 if TYPE_CHECKING:
-    from pathlib import Path, PurePosixPath
+    from collections.abc import Generator
 
 STATE_FOLDER = ".noa-async"
+
+
+def ledger_of(root: Path) -> Path:
+    """Where the ledger of an output folder is."""
+    return root / STATE_FOLDER / "ledger.sqlite3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,8 @@ class LocalFolder:
         self.root = root
         self.state = root / STATE_FOLDER
         self._lock = -1
+        self.suspect = False
+        """Whether the last run did not end in order: its lock still named it."""
 
     def open(self) -> Self:
         """Make the folder where it is missing, and lock it.
@@ -69,15 +77,39 @@ class LocalFolder:
         except BaseException:
             os.close(lock)
             raise
+        self.suspect = os.fstat(lock).st_size > 0
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        os.fsync(lock)  # or a power cut takes the name, and nobody looks through the ledger
         self._lock = lock
 
-    def close(self) -> None:
-        """Give the lock back."""
+    def close(self, *, in_order: bool = True) -> None:
+        """Give the lock back; ``in_order``: nothing here has to be looked through next time."""
         if self._lock >= 0:
+            if in_order:
+                os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = -1
+
+    def read_layout(self) -> str | None:
+        """The layout that products lie in, as it was kept last; None where none was."""
+        try:
+            return (self.state / "layout").read_text("utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+        except UnicodeDecodeError:
+            return None
+        except OSError as error:
+            raise destination_error(error, self.state / "layout") from error
+
+    def keep_layout(self, template: str) -> None:
+        """Keep the layout: it outlives the ledger."""
+        path = self.state / "layout"
+        with blamed_on(path):
+            draft = path.with_name("layout.draft")
+            draft.touch(mode=0o600)
+            draft.write_text(f"{template}\n", "utf-8")
+            draft.replace(path)
 
     def part(self, product_id: str) -> Path:
         """Where a product's bytes gather; an Id is safe as a name (``Product.id``)."""
@@ -89,6 +121,13 @@ class LocalFolder:
             return self.part(product_id).stat().st_size
         except OSError:
             return 0
+
+    def drop_part(self, product_id: str) -> None:
+        """Delete what has gathered of a product that is not wanted any more, if anything has."""
+        part = self.part(product_id)
+        with blamed_on(part):
+            part.unlink(missing_ok=True)
+            note_of(part).unlink(missing_ok=True)
 
     def place(self, path: PurePosixPath | str) -> Path:
         """A path from the output folder, on this machine."""
@@ -137,6 +176,55 @@ class LocalFolder:
         with blamed_on(target):
             file.replace(target)
         return target
+
+    def move(self, path: PurePosixPath | str, to: PurePosixPath | str) -> None:
+        """Give a product's file another path, and drop the folders that this leaves empty."""
+        source, target = self.place(path), self.place(to)
+        with blamed_on(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+            sync_folder(target.parent)
+        self._prune(source.parent)
+
+    def remove(self, path: PurePosixPath | str) -> None:
+        """Delete a product's file, and the folders that this leaves empty."""
+        file = self.place(path)
+        with blamed_on(file):
+            file.unlink(missing_ok=True)
+        self._prune(file.parent)
+
+    def _prune(self, folder: Path) -> None:
+        while folder != self.root and self.root in folder.parents:
+            try:
+                folder.rmdir()
+            except OSError:
+                return
+            folder = folder.parent
+
+    def files(self) -> Generator[PurePosixPath]:
+        """Every file and link under the folder that is not ours to keep, in no special order.
+
+        A folder that this user may not read, such as ``lost+found``, is told as itself.
+        """
+        heap = [self.root]
+        while heap:
+            folder = heap.pop()
+            try:
+                entries = os.scandir(folder)
+            except PermissionError:
+                yield PurePosixPath(folder.relative_to(self.root))
+                continue
+            except OSError as error:
+                raise destination_error(error, folder) from error
+            with blamed_on(folder), entries:
+                for entry in entries:
+                    path = Path(entry.path)
+                    if path == self.state:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        heap.append(path)
+                    else:
+                        yield PurePosixPath(path.relative_to(self.root))
 
     def room(self) -> int:
         """Bytes free for this user."""

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from noa_async.budget import Patience
 from noa_async.errors import (
     CredentialsError,
     DestinationError,
     NoaError,
     ProductCorrupt,
+    ProductOffline,
     ServiceAway,
 )
-from noa_async.events import Observer, ProductFinished, ignore
+from noa_async.events import Observer, ProductFinished, ProductWaiting, ignore
+from noa_async.pipeline import Later
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from noa_async.archive.archive import Archive
+    from noa_async.catalogue.orders import Orders
     from noa_async.catalogue.product import Product
+    from noa_async.settings import RetryPolicy
     from noa_async.transfer.download import Fetcher
     from noa_async.transfer.outcome import Outcome
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A product that is off line, between two asks."""
+
+    patience: Patience
+    since: float
+    attempts: int = 0
+    """Requests for its bytes so far."""
 
 
 class Keeper:
@@ -25,34 +44,54 @@ class Keeper:
 
     Error handling: what concerns one product becomes a failed Outcome; CredentialsError,
     DestinationError and ServiceAway concern all of them and are raised.
+    Resources: a few numbers for each product that is waited for.
     """
 
     def __init__(
         self,
         archive: Archive,
         fetcher: Fetcher,
+        orders: Orders,
+        retry: RetryPolicy,
         observer: Observer = ignore,
         *,
         retry_failed: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``retry_failed``: fetch again what an earlier run had to put in quarantine."""
         self._archive = archive
         self._fetcher = fetcher
+        self._orders = orders
+        self._retry = retry
         self._observer = observer
         self._retry_failed = retry_failed
+        self._clock = clock
+        self._waits: dict[str, _Wait] = {}
 
-    async def bring(self, product: Product) -> Outcome:
-        """The product's outcome, told to the observer."""
+    async def bring(self, product: Product) -> Outcome | Later:
+        """The product's outcome, told to the observer.
+
+        Later where it is off line: it is ordered, and to be brought again in so many seconds.
+        """
         async with self._archive.only_one(product.id):
             outcome = (
                 await self._archive.present(product)
-                or (None if self._retry_failed else self._archive.condemned(product))
+                or self._condemned(product)
                 or await self._fetch(product)
             )
+        if isinstance(outcome, Later):
+            return outcome
+        self._waits.pop(product.id, None)
+        self._orders.forget(product.id)
+        self.tell(outcome)
+        return outcome
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell the observer how a product ended."""
         self._observer(
             ProductFinished(
-                product.id,
-                product.name,
+                outcome.product.id,
+                outcome.product.name,
                 outcome.status,
                 self._archive.relative(outcome.path) if outcome.path else None,
                 outcome.bytes,
@@ -60,17 +99,47 @@ class Keeper:
                 str(outcome.error) if outcome.error else None,
             )
         )
-        return outcome
 
-    async def _fetch(self, product: Product) -> Outcome:
+    def _condemned(self, product: Product) -> Outcome | None:
+        if not self._retry_failed:
+            return self._archive.condemned(product)
+        self._archive.retry(product)
+        return None
+
+    async def _fetch(self, product: Product) -> Outcome | Later:
         part = self._archive.folder.part(product.id)
+        wait = self._waits.get(product.id)
+        before = wait.attempts if wait else 0
         try:
+            if not product.online:
+                await self._orders.order(product.id)
             with self._archive.room_for(product):
                 fetched = await self._fetcher.fetch(product, part)
+            fetched = replace(fetched, attempts=fetched.attempts + before)
             return await self._archive.admit(fetched, part)
         except (CredentialsError, DestinationError, ServiceAway):
             raise
-        except ProductCorrupt as error:
-            return await self._archive.quarantine(product, part, error)
         except NoaError as error:
+            error.attempts += before
+            if isinstance(error, ProductOffline):
+                return await self._put_off(product, error)
+            if isinstance(error, ProductCorrupt):
+                return await self._archive.quarantine(product, part, error)
             return self._archive.failed(product, error)
+
+    async def _put_off(self, product: Product, error: ProductOffline) -> Outcome | Later:
+        """Order what is off line, and say when to ask for it again, as long as patience lasts."""
+        now = self._clock()
+        wait = self._waits.setdefault(product.id, _Wait(Patience(self._retry), now))
+        wait.attempts = error.attempts
+        there = await self._orders.order(product.id)
+        ordered = self._orders.has(product.id)
+        delay = 0.0 if there else wait.patience.after(now - wait.since, error.retry_after)
+        if delay is None:
+            asked = "ordered" if ordered else "asked for"
+            error.hint = f"It is {asked}; this run waits no longer, a later one goes on with it."
+        outcome = self._archive.waiting(product, error)  # also where this run is cut short
+        if delay is None:
+            return outcome
+        self._observer(ProductWaiting(product.id, product.name, delay, ordered))
+        return Later(delay)

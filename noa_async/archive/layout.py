@@ -7,6 +7,7 @@ import re
 import string
 from dataclasses import dataclass
 from datetime import UTC
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Self
 
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 _PRESETS = {"flat": "{name}", "date": "{year}/{month}/{day}/{name}"}
 _EXAMPLE = "Write it as {platform}/{year}/{month}/{name}."
 _UNKNOWN = "unknown"
-_ATTRIBUTES = {
+ATTRIBUTES = {
     "platform": "platformShortName",
     "product_type": "productType",
     "level": "processingLevel",
     "tile": "tileId",
     "orbit": "relativeOrbitNumber",
 }
+"""The fields that are told by an attribute of the catalogue, or else by the name."""
 _DATES = ("year", "month", "day")
-_FIELDS = (*_ATTRIBUTES, *_DATES, "name")
+_FIELDS = (*ATTRIBUTES, *_DATES, "name")
 
 # What the missions' names tell. Those of Sentinel-1 and 5P hold the absolute orbit, not this one.
 _CONVENTIONS = {
@@ -56,6 +58,11 @@ class Layout:
     """Folders and file name, with the fields in braces."""
     fields: tuple[str, ...]
     """The fields in it, each once."""
+
+    @property
+    def needs_attributes(self) -> bool:
+        """Whether a field may need what only the catalogue's attributes tell."""
+        return not ATTRIBUTES.keys().isdisjoint(self.fields)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -129,11 +136,23 @@ def _value(product: Product, field: str) -> str:
         start = product.sensing_start
         day = start.astimezone(UTC).date().isoformat() if start else ""
         return day.split("-")[_DATES.index(field)] if day else ""
-    held = product.attributes.get(_ATTRIBUTES[field])
+    held = product.attributes.get(ATTRIBUTES[field])
     text = "" if held is None or isinstance(held, bool) else str(held).strip()
     return _tidy(field, text or _told_by_name(product.name).get(field) or "")
 
 
+def facets(product: Product) -> dict[str, str]:
+    """What every field of ``ATTRIBUTES`` is for a product; empty where unknown.
+
+    >>> from noa_async.catalogue.product import Product
+    >>> facets(Product("1", "S2A_MSIL2A_20260112T092321_N0511_R093_T34SGH_20260112T131502.SAFE"))
+    {'platform': 'SENTINEL-2', 'product_type': 'S2MSI2A', 'level': 'L2A', 'tile': '34SGH', \
+'orbit': '093'}
+    """
+    return {field: _value(product, field) for field in ATTRIBUTES}
+
+
+@lru_cache(maxsize=8)
 def _told_by_name(name: str) -> dict[str, str | None]:
     for platform, pattern in _NAMES:
         found = pattern.match(name)
@@ -157,3 +176,9 @@ def _tidy(field: str, text: str) -> str:
     if field == "orbit" and re.fullmatch(r"[0-9]+(?:\.0)?", text):
         return text.removesuffix(".0").zfill(3)
     return text
+
+
+FLAT = Layout.parse("flat")
+"""All products beside each other: what a folder has where nothing else was asked for."""
+PLAIN = (FLAT, Layout.parse("date"))
+"""Where a product is looked for when no ledger knows of it."""

@@ -7,32 +7,51 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from noa_async.auth.tokens import TokenManager
     from noa_async.transport import Response, Transport
 
+_JSON = {"Content-Type": "application/json"}
+
 
 class AuthSession:
-    """The transport with the token manager's token on every request."""
+    """The transport with the token manager's token on every request.
+
+    A 401 is asked again once, with a new token; a second one is an answer.
+
+    Error handling: raises what the transport and the token manager raise.
+    """
 
     def __init__(self, transport: Transport, tokens: TokenManager) -> None:
         self._transport = transport
         self._tokens = tokens
 
-    @contextlib.asynccontextmanager
-    async def get(
+    def get(
         self, url: str, *, headers: Mapping[str, str] | None = None
-    ) -> AsyncGenerator[Response]:
-        """GET ``url``. A 401 is asked again once, with a new token; a second one is an answer.
+    ) -> AbstractAsyncContextManager[Response]:
+        """GET ``url``."""
+        return self._request("GET", url, headers)
 
-        Raises what the transport and the token manager raise.
-        """
+    def post(self, url: str, body: bytes = b"{}") -> AbstractAsyncContextManager[Response]:
+        """POST JSON to ``url``; a redirect is not followed."""
+        return self._request("POST", url, _JSON, body)
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        body: bytes | None = None,
+    ) -> AsyncGenerator[Response]:
+        send = self._transport.request
         token = await self._tokens.token()
-        async with self._transport.request("GET", url, token=token, headers=headers) as response:
+        async with send(method, url, token=token, headers=headers, body=body) as response:
             if response.status != 401:
                 yield response
                 return
         self._tokens.reject(token)
         token = await self._tokens.token()
-        async with self._transport.request("GET", url, token=token, headers=headers) as response:
+        async with send(method, url, token=token, headers=headers, body=body) as response:
             yield response

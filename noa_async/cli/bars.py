@@ -106,6 +106,8 @@ def total_text(progress: Progress, rate: float, width: int) -> str:
     if width < _WIDE:
         return f"{bytes_text(progress.have)}/{whole} {rate_text(rate)}"
     products = f"{progress.finished}/{progress.matching or progress.listed} products"
+    if progress.offline:
+        products += f", {len(progress.offline)} off line"
     have = bytes_text(progress.have)
     return f"{products}  {have} of {whole}  {rate_text(rate)}  {time_left} left"
 

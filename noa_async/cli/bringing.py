@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from noa_async.archive.layout import Layout
 from noa_async.cli.progress import Progress
 from noa_async.cli.running import beside
 from noa_async.cli.tally import Tally
@@ -20,11 +19,11 @@ if TYPE_CHECKING:
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cli.lines import Lines
+    from noa_async.cli.options import TransferOptions
     from noa_async.cli.report import Report
     from noa_async.client import NoaClient
     from noa_async.events import Event, Observer
-
-_BY_NAME = frozenset({"name", "year", "month", "day"})
+    from noa_async.hooks import Hook
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,12 @@ class Job:
 
     query: Query
     folder: Path
-    layout: str = "flat"
+    layout: str | None = None
+    """As in ``NoaClient.download``."""
+    attributes: bool = False
+    """Whether the layout needs what only the catalogue's attributes tell."""
     retry_failed: bool = False
+    after: Hook | None = None
 
 
 @dataclass(slots=True)
@@ -71,21 +74,33 @@ async def bring(
 
     ``noa``, opened, must tell its events to ``course.progress`` and ``screen``.
     """
-    attributes = not _BY_NAME.issuperset(Layout.parse(job.layout).fields)
     async with (
         screen.alive(course.progress),
         beside(_ask_count(noa, job.query, course.progress, wanted=screen.wants_total)),
-        aclosing(noa.search(job.query, attributes=attributes)) as found,
+        aclosing(noa.search(job.query, attributes=job.attributes)) as found,
         aclosing(_until_end(found, course.progress)) as listed,
         AsyncExitStack() as stack,
     ):
         outcomes = noa.download_all(
-            listed, job.folder, layout=job.layout, retry_failed=job.retry_failed
+            listed,
+            job.folder,
+            layout=job.layout,
+            retry_failed=job.retry_failed,
+            after=job.after,
         )
         async for outcome in await stack.enter_async_context(aclosing(outcomes)):
             course.tally.add(outcome)
             if report is not None:
                 await report.add(outcome)
+
+
+def report_of(job: Job, transfer: TransferOptions, course: Course) -> Report | None:
+    """The report that was asked for."""
+    if transfer.report is None:
+        return None
+    from noa_async.cli.report import Report  # noqa: PLC0415 (where it is asked for)
+
+    return Report(transfer.report, job.folder, job.query.filter, course.tally)
 
 
 async def _until_end(found: AsyncGenerator[Product], progress: Progress) -> AsyncGenerator[Product]:

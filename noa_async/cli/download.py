@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from noa_async.archive.layout import Layout
-from noa_async.cli.bringing import Course, Job, bring, observers
-from noa_async.cli.lines import NOTHING_FOUND, JsonLines, make_screen
+from noa_async.cli.bringing import Course, Job, bring, observers, report_of
+from noa_async.cli.closing import close
+from noa_async.cli.lines import NOTHING_FOUND, make_screen
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import (
     QueryOptions,
     ServiceOptions,
     TransferOptions,
+    read_layout,
     read_query,
     read_settings,
 )
-from noa_async.cli.report import Report
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service, with_transfer
-from noa_async.cli.tally import closing, failures, summary
+from noa_async.hooks import Command
 
 if TYPE_CHECKING:
-    from noa_async.catalogue.query import Query
     from noa_async.cli.lines import Lines
+    from noa_async.cli.report import Report
     from noa_async.client import NoaClient
     from noa_async.settings import Settings
 
@@ -50,7 +50,8 @@ def command(
     """
     asked = read_query(query, service.config)
     settings = read_settings(service, transfer)
-    layout = Layout.parse(transfer.layout)
+    layout = read_layout(transfer)
+    after = None if transfer.exec_command is None else Command.parse(transfer.exec_command)
     if transfer.dry_run:
         if transfer.report is not None:
             raise click.UsageError("--dry-run writes nothing: leave --report out.")
@@ -58,22 +59,27 @@ def command(
 
         return dry_run(manner, asked, settings, transfer.output, layout)
     screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
-    return _download(asked, settings, transfer, screen)
+    job = Job(
+        asked,
+        transfer.output,
+        transfer.layout,
+        layout.needs_attributes,
+        transfer.retry_failed,
+        after,
+    )
+    return _download(job, settings, transfer, screen)
 
 
-def _download(query: Query, settings: Settings, transfer: TransferOptions, screen: Lines) -> int:
+def _download(job: Job, settings: Settings, transfer: TransferOptions, screen: Lines) -> int:
     from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
     course = Course()
-    report = None
-    if transfer.report is not None:
-        report = Report(transfer.report, transfer.output, query.filter, course.tally)
+    report = report_of(job, transfer, course)
     client = NoaClient(settings, observer=observers(course.progress, screen))
-    job = Job(query, transfer.output, transfer.layout, transfer.retry_failed)
     try:
         run(_bring(client, job, course, screen, report), how_to_go_on=_GO_ON)
     finally:
-        _close(course, screen, transfer)
+        close(course, screen, transfer, nothing=NOTHING_FOUND)
     return 1 if course.tally.failed else 0
 
 
@@ -82,19 +88,3 @@ async def _bring(
 ) -> None:
     async with report or nullcontext(), client as noa:
         await bring(noa, job, course, screen, report)
-
-
-def _close(course: Course, screen: Lines, transfer: TransferOptions) -> None:
-    progress, tally = course.progress, course.tally
-    if progress.complete and not progress.listed:
-        screen.line(NOTHING_FOUND)
-    if isinstance(screen, JsonLines):
-        screen.put("run_finished", **summary(tally, progress, course.seconds))
-        return
-    for line in failures(tally, report=transfer.report is not None):
-        screen.line(line, level=-1)
-    if tally.products:
-        for line in closing(tally, progress, course.seconds):
-            screen.line(line)
-    if tally.products > tally.failed:
-        screen.line(f"They are in {transfer.output}.")

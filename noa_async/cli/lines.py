@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from noa_async.cli.sentences import level_of, own_record, record, sentence
+from noa_async.events import ProductFinished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from noa_async.cli.manner import Manner
     from noa_async.cli.progress import Progress
     from noa_async.events import Event
-
 
 NOTHING_FOUND = (
     "No product matches. Widen the dates or the area, or drop a rule; what was sensed lately may "
@@ -33,7 +33,9 @@ class Lines:
         self.level = level
 
     def __call__(self, event: Event, /) -> None:
-        level = max(0, level_of(event))  # failures are listed at the end, however quiet
+        level = level_of(event)
+        if isinstance(event, ProductFinished):
+            level = max(0, level)  # failures are listed at the end, however quiet
         if level <= self.level:
             self.line(sentence(event), level=level)
 

@@ -13,6 +13,8 @@ from noa_async.settings import Settings, environment_values, file_values
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from noa_async.archive.layout import Layout
+
 
 @dataclass(frozen=True, slots=True)
 class QueryOptions:
@@ -63,16 +65,43 @@ class TransferOptions:
     workers: str | None
     retries: str | None
     stall_timeout: str | None
+    offline_wait: str | None
     bandwidth: str | None
-    layout: str
+    layout: str | None
     retry_failed: bool
     dry_run: bool
+    exec_command: str | None
     report: Path | None
     no_progress: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """How a folder follows a query, as given."""
+
+    watch: str | None
+    overlap: str | None
+    reconcile_every: str | None
+    reconcile: bool
+    on_removed: str | None
+    max_delete: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """What is read again, and what is done about it, as given."""
+
+    repair: bool
+    since: str | None
+    sample: str | None
+    workers: str | None
+    form: str
+    no_progress: bool
+
+
 _SETTINGS = ("catalogue_url", "token_url", "client_id", "trusted_hosts", "workers", "retries",
-             "stall_timeout", "bandwidth")  # fmt: skip
+             "stall_timeout", "offline_wait", "bandwidth", "overlap", "reconcile_every",
+             "on_removed", "max_delete")  # fmt: skip
 
 
 def read_query(options: QueryOptions, config: Path | None) -> Query:
@@ -85,7 +114,20 @@ def read_query(options: QueryOptions, config: Path | None) -> Query:
     return Query.from_mapping(changes) if config is None else Query.from_toml(config, changes)
 
 
-def read_settings(service: ServiceOptions, transfer: TransferOptions | None = None) -> Settings:
+def read_layout(transfer: TransferOptions) -> Layout:
+    """The layout asked for, else the one that the folder has, else flat. Raises SettingsError."""
+    from noa_async.archive.destination import LocalFolder  # noqa: PLC0415 (for some verbs only)
+    from noa_async.archive.layout import FLAT, Layout  # noqa: PLC0415
+
+    text = transfer.layout or LocalFolder(transfer.output).read_layout()
+    return FLAT if text is None else Layout.parse(text)
+
+
+def read_settings(
+    service: ServiceOptions,
+    transfer: TransferOptions | None = None,
+    following: FollowOptions | None = None,
+) -> Settings:
     """The settings: the file's, over them the environment's, over them the arguments.
 
     Raises UsageError saying what cannot be right.
@@ -95,7 +137,7 @@ def read_settings(service: ServiceOptions, transfer: TransferOptions | None = No
     settings = Settings().with_values(held | environment_values(os.environ))
     given = {
         key: getattr(options, key)
-        for options in (service, transfer)
+        for options in (service, transfer, following)
         for key in _SETTINGS
         if getattr(options, key, None)
     }

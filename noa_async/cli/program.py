@@ -31,6 +31,9 @@ VERBS = {
     "search": Verb("noa_async.cli.search", "List the products that match a query."),
     "count": Verb("noa_async.cli.count", "Say how many products match, and how many bytes."),
     "download": Verb("noa_async.cli.download", "Fetch the products that match a query."),
+    "mirror": Verb("noa_async.cli.mirror", "Keep a folder equal to what a query matches."),
+    "verify": Verb("noa_async.cli.verify", "Read a folder's products again and compare them."),
+    "status": Verb("noa_async.cli.status", "Say what a folder holds, and what failed and why."),
     "login": Verb("noa_async.cli.login", "Try the credentials."),
     "emulator": Verb("noa_async.cli.emulator", "Serve a mirror on this machine, to try things."),
     "demo": Verb("noa_async.cli.demo", "Search, download and check against an emulated mirror."),
@@ -85,7 +88,7 @@ class Verbs(click.Group):
       else ~/.netrc, else the system's keyring.
     \b
     Settings: an option, else its variable (NOA_CATALOGUE_URL, NOA_WORKERS, ...), else
-      [service] and [transfer] of the --config file, else the default.
+      [service], [transfer], [mirror] of the --config file, else the default.
     \b
     Exit codes: 0 all there; 1 some products failed; 2 wrong usage; 3 credentials refused
       or missing; 4 the service refused or cannot be reached; 5 the destination cannot be

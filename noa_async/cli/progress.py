@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from noa_async.events import (
+    AllQueued,
     Event,
+    HookFailed,
+    PageListed,
     ProductFinished,
     ProductQueued,
+    ProductWaiting,
     Status,
     TokenObtained,
     TransferAdvanced,
@@ -46,13 +50,18 @@ class Progress:
     """Products."""
     finished: int = 0
     retries: int = 0
+    hooks_failed: int = 0
     renewals: int = 0
     """Tokens after the first."""
     matching: int | None = None
     """Products by the service's count, where it was asked."""
+    paged: int = 0
+    """Products that pages have listed, where the queue is filled behind them."""
     complete: bool = False
     """Whether the listing has come to its end."""
     running: dict[str, Transfer] = field(default_factory=dict)
+    offline: dict[str, Transfer] = field(default_factory=dict)
+    """Products that are waited for; no worker is held by them."""
     _queued: dict[str, Transfer] = field(default_factory=dict)
     _tokens: int = 0
 
@@ -73,18 +82,35 @@ class Progress:
                 self.retries += 1
                 transfer = self._transfer(event.product_id, event.name)
                 transfer.waiting = event.reason
+            case ProductWaiting():
+                transfer = self._transfer(event.product_id, event.name)
+                self.offline[event.product_id] = transfer
+                del self.running[event.product_id]
+            case _:
+                self._note(event)
+
+    def _note(self, event: Event) -> None:
+        """What concerns no single transfer."""
+        match event:
+            case AllQueued():
+                self.complete = True
+            case PageListed():
+                self.paged = event.products
             case TokenObtained():
                 self.renewals += self._tokens > 0
                 self._tokens += 1
+            case HookFailed():
+                self.hooks_failed += 1
             case _:
                 pass
 
     @property
     def expected(self) -> int:
         """Bytes of the whole run; estimated from those listed while the listing goes on."""
-        if self.complete or not self.matching or not self.listed:
+        if self.complete or not self.listed:
             return self.listed_bytes
-        return self.listed_bytes * max(self.matching, self.listed) // self.listed
+        products = max(self.matching or self.paged, self.listed)
+        return self.listed_bytes * products // self.listed
 
     @property
     def certain(self) -> bool:
@@ -94,7 +120,9 @@ class Progress:
     def _transfer(self, product_id: str, name: str) -> Transfer:
         transfer = self.running.get(product_id)
         if transfer is None:
-            transfer = self._queued.pop(product_id, None) or Transfer(name, 0)
+            waited_for = self.offline.pop(product_id, None)
+            queued = self._queued.pop(product_id, None)
+            transfer = waited_for or queued or Transfer(name, 0)
             self.running[product_id] = transfer
         return transfer
 

@@ -10,7 +10,13 @@ from typing import Any, TypeVar
 
 import click
 
-from noa_async.cli.options import QueryOptions, ServiceOptions, TransferOptions
+from noa_async.cli.options import (
+    FollowOptions,
+    QueryOptions,
+    ServiceOptions,
+    TransferOptions,
+    VerifyOptions,
+)
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -117,17 +123,29 @@ with_transfer = _sectioned(
     _option("--workers", metavar="N", help="Products at the same time (4)."),
     _option("--retries", metavar="N", help="Failures in a row before a product is given up (8)."),
     _option("--stall-timeout", metavar="SECONDS", help="No byte for so long is a cut (60)."),
+    _option(
+        "--offline-wait",
+        metavar="SECONDS",
+        help="How long products that are off line are waited for, 0 not at all (3600).",
+    ),
     _option("--bandwidth", metavar="RATE", help="Bytes a second in all, such as 20M."),
     _option(
         "--layout",
-        default="flat",
         metavar="LAYOUT",
-        help="flat, date, or a template such as {platform}/{year}/{month}/{name} (flat).",
+        help="flat, date, or a template such as {platform}/{year}/{month}/{name}; another one "
+        "than a folder has moves what is there (the folder's, else flat).",
     ),
     _option(
         "--retry-failed",
         is_flag=True,
         help="Fetch again what an earlier run put in quarantine for its wrong bytes.",
+    ),
+    _option(
+        "--exec",
+        "exec_command",
+        metavar="CMD",
+        help="Run this for each product that came, such as 'unzip -tq {path}'; no shell. "
+        "{id}, {name}, {size}, {checksum} too.",
     ),
     _option("--dry-run", is_flag=True, help="List what would be fetched; write nothing."),
     _option(
@@ -137,4 +155,48 @@ with_transfer = _sectioned(
         help="Write how each product ended, as JSON; - is standard output.",
     ),
     _option("--no-progress", is_flag=True, help="Lines in place of bars."),
+)
+with_following = _sectioned(
+    "How to follow",
+    FollowOptions,
+    "following",
+    _option("--watch", metavar="TIME", help="Stay, and look again after so long, such as 15m."),
+    _option(
+        "--overlap",
+        metavar="TIME",
+        help="Ask again for what was published so long before the last run's newest (3d).",
+    ),
+    _option("--reconcile-every", metavar="TIME", help="List all of the query again so often (7d)."),
+    _option("--reconcile", is_flag=True, help="List all of it now."),
+    _option(
+        "--on-removed",
+        metavar="WHAT",
+        help="keep or delete the file of a product that the service has no more (keep).",
+    ),
+    _option(
+        "--max-delete",
+        metavar="PERCENT",
+        help="Delete none where more than that part of the query's products is gone (1%).",
+    ),
+)
+with_verify = _sectioned(
+    "What to read",
+    VerifyOptions,
+    "options",
+    _option("--repair", is_flag=True, help="Fetch again what is wrong."),
+    _option(
+        "--since",
+        metavar="TIME",
+        help="Only what came or changed since then: an instant, or an age such as 7d, 12h, 30m.",
+    ),
+    _option(
+        "--sample",
+        metavar="PERCENT",
+        help="Only such a share, as 1% or 0.5%: what was verified longest ago, never first.",
+    ),
+    _option("--workers", metavar="N", help="Products at the same time with --repair (4)."),
+    _option(
+        "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+    ),
+    _option("--no-progress", is_flag=True, help="No bar."),
 )

@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from noa_async.catalogue.times import format_instant
 from noa_async.cli.text import bytes_text, number_of, seconds_text, shown
 from noa_async.events import (
+    AllQueued,
     Event,
     FilePutAside,
+    FilesMoved,
+    HookFailed,
+    MirrorPlanned,
     PageListed,
     PageRetried,
     ProductFinished,
     ProductQueued,
+    ProductRemoved,
+    ProductWaiting,
+    RemovalsHeld,
     Status,
     TokenObtained,
     TransferAdvanced,
@@ -24,7 +31,7 @@ from noa_async.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
@@ -32,15 +39,9 @@ _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 def level_of(event: Event) -> int:
     """From which verbosity on an event is told: -1 always, 0 as usual, 1 with ``-v``, 2 ``-vv``."""
-    match event:
-        case ProductFinished():
-            return -1 if event.status is Status.FAILED else 0
-        case PageRetried() | TransferRetried() | FilePutAside():
-            return 0
-        case TransferAdvanced() | ProductQueued():
-            return 2
-        case _:
-            return 1
+    if isinstance(event, ProductFinished):
+        return _ENDINGS.get(event.status, 0)
+    return _WORDS[type(event)][0]
 
 
 def sentence(event: Event) -> str:
@@ -49,32 +50,44 @@ def sentence(event: Event) -> str:
     >>> sentence(ProductFinished("0a5c", "S2A", Status.DOWNLOADED, "S2A.zip", 12_000_000, 1, None))
     'downloaded  S2A.zip  12.0 MB'
     """
-    match event:
-        case TokenObtained():
-            how = "log-in" if event.grant == "password" else "renewal"
-            text = f"token by {how}, holds {seconds_text(event.expires_in)}"
-        case PageListed():
-            text = f"page {event.pages}: {number_of(event.products, 'product')} listed"
-        case PageRetried():
-            text = f"the catalogue, again in {seconds_text(event.delay)}: {event.reason}"
-        case ProductQueued():
-            text = f"queued  {event.name}"
-        case TransferStarted():
-            text = f"{'goes on' if event.offset else 'started'}  {event.name}{_span(event)}"
-        case TransferAdvanced():
-            text = f"{event.product_id}  {bytes_text(event.received)} more"
-        case TransferRetried():
-            text = f"again in {seconds_text(event.delay)}  {event.name}: {event.reason}"
-        case ProductFinished():
-            text = _finished(event)
-        case FilePutAside():
-            text = f"in the way, and no product: {event.path} is now {event.kept_at}"
-    return shown(text)
+    return shown(_WORDS[type(event)][1](event))
 
 
-def _span(event: TransferStarted) -> str:
+def _token(event: TokenObtained) -> str:
+    how = "log-in" if event.grant == "password" else "renewal"
+    return f"token by {how}, holds {seconds_text(event.expires_in)}"
+
+
+def _page(event: PageListed) -> str:
+    return f"page {event.pages}: {number_of(event.products, 'product')} listed"
+
+
+def _page_again(event: PageRetried) -> str:
+    return f"the catalogue, again in {seconds_text(event.delay)}: {event.reason}"
+
+
+def _queued(event: ProductQueued) -> str:
+    return f"queued  {event.name}"
+
+
+def _started(event: TransferStarted) -> str:
     whole = "" if event.total is None else f" of {bytes_text(event.total)}"
-    return f"  at {bytes_text(event.offset)}{whole}" if event.offset else whole.replace(" of", " ")
+    if not event.offset:
+        return f"started  {event.name}{whole.replace(' of', ' ')}"
+    return f"goes on  {event.name}  at {bytes_text(event.offset)}{whole}"
+
+
+def _advanced(event: TransferAdvanced) -> str:
+    return f"{event.product_id}  {bytes_text(event.received)} more"
+
+
+def _transfer_again(event: TransferRetried) -> str:
+    return f"again in {seconds_text(event.delay)}  {event.name}: {event.reason}"
+
+
+def _waiting(event: ProductWaiting) -> str:
+    state = "off line and ordered" if event.ordered else "off line"
+    return f"again in {seconds_text(event.delay)}  {event.name}: it is {state}"
 
 
 def _finished(event: ProductFinished) -> str:
@@ -82,6 +95,63 @@ def _finished(event: ProductFinished) -> str:
         return f"failed  {event.name}: {event.error}"
     size = "" if event.size is None else f"  {bytes_text(event.size)}"
     return f"{event.status}  {event.path or event.name}{size}"
+
+
+def _put_aside(event: FilePutAside) -> str:
+    return f"in the way, and no product: {event.path} is now {event.kept_at}"
+
+
+def _moved(event: FilesMoved) -> str:
+    return f"moved into the layout {event.layout}: {number_of(event.files, 'file')}"
+
+
+def _planned(event: MirrorPlanned) -> str:
+    changed = "The query is another one than this folder followed so far; what is here stays. "
+    what = f"what was published since {format_instant(event.since)}" if event.since else "all of it"
+    return f"{changed if event.changed else ''}The query is listed: {what}."
+
+
+def _all_queued(_event: AllQueued) -> str:
+    return "all queued"
+
+
+def _removed(event: ProductRemoved) -> str:
+    return f"removed  {event.path}: the service has it no more"
+
+
+def _held(event: RemovalsHeld) -> str:
+    return (
+        f"Nothing was deleted: {event.gone} of {number_of(event.known, 'product')} are gone from "
+        f"the service, more than {100 * event.max_delete:g} % (--max-delete). Look whether that "
+        "can be right, then allow more."
+    )
+
+
+def _hook(event: HookFailed) -> str:
+    return f"hook failed  {event.name}: {event.reason}"
+
+
+_ENDINGS = {Status.FAILED: -1, Status.PRESENT: 2}
+"""What was there already is counted at the end; an archive has too many of them to name each."""
+_WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
+    TransferAdvanced: (2, _advanced),
+    ProductQueued: (2, _queued),
+    TokenObtained: (1, _token),
+    PageListed: (1, _page),
+    TransferStarted: (1, _started),
+    PageRetried: (0, _page_again),
+    TransferRetried: (0, _transfer_again),
+    ProductWaiting: (0, _waiting),
+    ProductFinished: (0, _finished),
+    FilePutAside: (0, _put_aside),
+    FilesMoved: (0, _moved),
+    MirrorPlanned: (0, _planned),
+    AllQueued: (2, _all_queued),
+    ProductRemoved: (0, _removed),
+    RemovalsHeld: (-1, _held),
+    HookFailed: (-1, _hook),
+}
+"""For each kind of event from which verbosity on it is told, and how."""
 
 
 def record(event: Event, now: datetime) -> str:
@@ -93,9 +163,9 @@ def record(event: Event, now: datetime) -> str:
     """
     name = _CAPITAL.sub("_", type(event).__name__).lower()
     held = {field.name: getattr(event, field.name) for field in fields(event)}
-    return json.dumps({"time": format_instant(now), "event": name} | held)
+    return own_record(name, held, now)
 
 
 def own_record(name: str, held: Mapping[str, object], now: datetime) -> str:
     """What is no event of the library, in the same form."""
-    return json.dumps({"time": format_instant(now), "event": name, **held})
+    return json.dumps({"time": format_instant(now), "event": name, **held}, default=format_instant)

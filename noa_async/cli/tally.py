@@ -63,7 +63,8 @@ def closing(tally: Tally, progress: Progress, seconds: float) -> list[str]:
     took = (
         f"{products} in {seconds_text(seconds)}, {rate_text(progress.arrived / max(seconds, 1e-9))}"
     )
-    return [*(table(rows) if rows else []), f"{took}, {retries}", *_left_to_do(progress)]
+    hooks = f", {number_of(progress.hooks_failed, 'hook')} failed" if progress.hooks_failed else ""
+    return [*(table(rows) if rows else []), f"{took}, {retries}{hooks}", *_left_to_do(progress)]
 
 
 def _left_to_do(progress: Progress) -> list[str]:
@@ -86,6 +87,7 @@ def summary(tally: Tally, progress: Progress, seconds: float) -> dict[str, objec
         "seconds": round(seconds, 3),
         "retries": progress.retries,
         "renewals": progress.renewals,
+        "hooks_failed": progress.hooks_failed,
         "left": progress.listed - progress.finished,
         "listing_complete": progress.complete,
     }

@@ -273,3 +273,26 @@ async def test_esa_variables_and_netrc_are_found(open_mirror: Open) -> None:
     noa.environ["NETRC"] = str(netrc)
     ended = await noa("login")
     assert (ended.code, str(netrc) in ended.out) == (0, True)
+
+
+async def test_what_is_off_line_is_waited_for_and_given_up(open_mirror: Open) -> None:
+    tape = make_product("TAPE.zip", online=False)
+    _, noa = await open_mirror(tape, make_product("DISK.zip"), retrieval_time=3600.0)
+    ended = await noa(*ALL, "--offline-wait", "0.2")
+    assert ended.code == 1
+    assert "again in 0.2 s  TAPE.zip: it is off line and ordered\n" in ended.err
+    assert "It is ordered; this run waits no longer, a later one goes on with it." in ended.err
+    assert (noa.folder / "data" / "DISK.zip").exists()
+
+    noa.environ["NOA_OFFLINE_WAIT"] = "0"
+    again = await noa(*ALL)
+    assert again.code == 1
+    assert "again in" not in again.err
+
+
+async def test_what_was_off_line_comes_home(open_mirror: Open) -> None:
+    tape = make_product("TAPE.zip", online=False)
+    _, noa = await open_mirror(tape, retrieval_time=0.1)
+    ended = await noa(*ALL, "--offline-wait", "0.5")
+    assert ended.code == 0
+    assert (noa.folder / "data" / "TAPE.zip").exists()

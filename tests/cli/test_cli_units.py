@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 
 from noa_async import Product
+from noa_async.cli.bars import total_text
 from noa_async.cli.endings import Interrupted, ending
 from noa_async.cli.formats import feature, make_writer
 from noa_async.cli.manner import Manner
 from noa_async.cli.options import ServiceOptions, read_settings
 from noa_async.cli.progress import Progress
+from noa_async.cli.sentences import level_of, sentence
 from noa_async.errors import ServiceUnreachable
 from noa_async.events import (
     Event,
     ProductFinished,
     ProductQueued,
+    ProductWaiting,
     Status,
     TokenObtained,
     TransferAdvanced,
@@ -77,6 +80,28 @@ def test_what_was_there_counts_as_had() -> None:
     present = ProductFinished("a", "A", Status.PRESENT, "A", 100, 0, None)
     progress = after(QUEUED, present, complete=True)
     assert (progress.have, progress.expected, progress.arrived) == (100, 100, 0)
+
+
+def test_what_is_off_line_has_no_bar_of_its_own() -> None:
+    waiting = ProductWaiting("a", "A", 60.0, ordered=True)
+    progress = after(QUEUED, ProductQueued("b", "B", 30), TransferStarted("b", "B", 1, 0, 30))
+    progress(waiting)
+    assert list(progress.running) == ["b"]
+    assert list(progress.offline) == ["a"]
+    assert "0/2 products, 1 off line  " in total_text(progress, 1.0, 100)
+    progress(waiting)
+    progress(TransferStarted("a", "A", 1, 0, 100))
+    assert list(progress.running) == ["b", "a"]
+    assert progress.offline == {}
+    progress(waiting)
+    progress(ProductFinished("a", "A", Status.FAILED, None, 0, 3, "no"))
+    assert (list(progress.running), progress.offline, progress.listed_bytes) == (["b"], {}, 30)
+
+
+@pytest.mark.parametrize(("ordered", "words"), [(True, " and ordered"), (False, "")])
+def test_a_product_that_waits_is_told(*, ordered: bool, words: str) -> None:
+    event = ProductWaiting("a", "A", 45.0, ordered=ordered)
+    assert (level_of(event), sentence(event)) == (0, f"again in 45.0 s  A: it is off line{words}")
 
 
 def test_the_total_is_estimated_while_the_listing_goes_on() -> None:
@@ -165,3 +190,12 @@ def test_a_query_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     config.write_bytes(b"\xef\xbb\xbfeverything = true\n[transfer]\nworkers = 9\n")
     service = ServiceOptions(config, None, None, None, ())
     assert read_settings(service).limits.workers == 9
+
+
+def test_what_was_there_is_not_named_one_by_one():
+    levels = [
+        level_of(ProductFinished("0a5c", "A", status, None, None, 0, None)) for status in Status
+    ]
+    assert dict(zip(Status, levels, strict=True)) == {
+        Status.DOWNLOADED: 0, Status.PRESENT: 2, Status.UNVERIFIED: 0, Status.FAILED: -1,
+    }  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings
+from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings, lending
 from noa_async.emulator import Emulator
 from noa_async.events import Event
 
@@ -37,7 +37,7 @@ def settings_for(mirror: Emulator, *, workers: int = 4, **changes: object) -> Se
         token_url=mirror.token_url,
         trusted_hosts=frozenset({mirror.trusted_url.partition("://")[2]}),
     )
-    quick = RetryPolicy(base=0.01, cap=0.05)
+    quick = RetryPolicy(base=0.01, cap=0.05, offline_wait=0.3)
     settings = Settings(service=service, limits=Limits(workers=workers), retry=quick)
     return replace(settings, **changes)  # type: ignore[arg-type]
 
@@ -66,3 +66,15 @@ def connect(recorder: Recorder) -> Connect:
         return NoaClient(settings_for(mirror, **changes), WHO, observer=recorder)
 
     return make
+
+
+def bring_bytes_by(path: str, patch: pytest.MonkeyPatch) -> None:
+    """Bodies come by the "fast" path, be they ever so small, or as aiohttp's "stream"."""
+    patch.setattr(lending, "WORTH_IT", 1)
+    patch.setenv("NOA_FASTPATH", "1" if path == "fast" else "0")
+
+
+@pytest.fixture(params=["fast", "stream"])
+def path_of_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once by each path."""
+    bring_bytes_by(request.param, monkeypatch)

@@ -448,7 +448,7 @@ async def test_off_line_products_do_not_end_the_run(connect: Connect, tmp_path: 
         for number in range(15):
             mirror.catalogue.add(make_product(id=f"tape-{number}", online=False))
         mirror.catalogue.add(make_product(id="disk", start=datetime(2026, 2, 1, tzinfo=UTC)))
-        quick = RetryPolicy(base=0.001, cap=0.001, retries=2)
+        quick = RetryPolicy(base=0.001, cap=0.001, offline_wait=0.05)
         async with connect(mirror, retry=quick) as noa:
             outcomes = {
                 each.product.id: each async for each in noa.download_all(noa.search(ALL), tmp_path)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noa_async import NoaClient, Query, RetryPolicy, Timeouts
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 
-from .conftest import WHO, settings_for
+from .conftest import WHO, bring_bytes_by, settings_for
 
 K = FaultKind
 KINDS = [
@@ -51,6 +54,15 @@ async def bring(faults: list[Fault], etag: str) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(FAULTS, max_size=6), st.sampled_from(["quoted", "unquoted", "none"]))
-def test_any_sequence_of_faults(faults: list[Fault], etag: str) -> None:
-    asyncio.run(bring(faults, etag))
+@given(
+    st.lists(FAULTS, max_size=6),
+    st.sampled_from(["quoted", "unquoted", "none"]),
+    st.sampled_from([asyncio.new_event_loop, uvloop.new_event_loop]),
+    st.sampled_from(["fast", "stream"]),
+)
+def test_any_sequence_of_faults(
+    faults: list[Fault], etag: str, loop: Callable[[], asyncio.AbstractEventLoop], by: str
+) -> None:
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner(loop_factory=loop) as runner:
+        bring_bytes_by(by, patch)
+        runner.run(bring(faults, etag))

@@ -15,28 +15,32 @@ from noa_async.emulator import Emulator, EmulatorSettings
 
 from .conftest import assert_right
 
-DOWNLOADER = """
+RUNNER = """
 import asyncio, sys
 from noa_async import Credentials, Limits, NoaClient, Query, Settings
 
 async def main():
     settings = Settings.from_env().with_values({"workers": 8})
+    everything = Query(everything=True)
     async with NoaClient(settings, Credentials("demo", "demo")) as noa:
-        found = noa.search(Query(everything=True))
-        async for outcome in noa.download_all(found, sys.argv[1]):
+        if sys.argv[2] == "mirror":
+            assert (await noa.mirror(everything, sys.argv[1])).absent == 0
+            return
+        async for outcome in noa.download_all(noa.search(everything), sys.argv[1]):
             assert outcome.ok, outcome
 
 asyncio.run(main())
 """
+both_verbs = pytest.mark.parametrize("verb", ["download", "mirror"])
 
 
-async def start(mirror: Emulator, folder: Path) -> asyncio.subprocess.Process:
+async def start(mirror: Emulator, folder: Path, verb: str) -> asyncio.subprocess.Process:
     environ = os.environ | {
         "NOA_CATALOGUE_URL": mirror.catalogue_url,
         "NOA_TOKEN_URL": mirror.token_url,
     }
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", DOWNLOADER, str(folder), env=environ
+        sys.executable, "-c", RUNNER, str(folder), verb, env=environ
     )
 
 
@@ -54,10 +58,10 @@ async def until(condition: object) -> None:
             await asyncio.sleep(0.005)
 
 
-async def kill_after(mirror: Emulator, folder: Path, more_bytes: float) -> bool:
+async def kill_after(mirror: Emulator, folder: Path, verb: str, more_bytes: float) -> bool:
     """Start a run, kill it after so many bytes; whether it was still running."""
     enough = mirror.stats.bytes_sent + more_bytes
-    process = await start(mirror, folder)
+    process = await start(mirror, folder, verb)
     await until(lambda: mirror.stats.bytes_sent >= enough or process.returncode is not None)
     alive = process.returncode is None
     if alive:
@@ -68,38 +72,41 @@ async def kill_after(mirror: Emulator, folder: Path, more_bytes: float) -> bool:
     return alive
 
 
-async def test_killed_half_way_and_started_again(tmp_path: Path) -> None:
+@both_verbs
+async def test_killed_half_way_and_started_again(tmp_path: Path, verb: str) -> None:
     settings = EmulatorSettings(products=24, mean_bytes=12_000_000, rate=25_000_000)
     async with Emulator(settings) as mirror:
-        assert await kill_after(mirror, tmp_path, needed(mirror) / 2)
-        process = await start(mirror, tmp_path)
+        assert await kill_after(mirror, tmp_path, verb, needed(mirror) / 2)
+        process = await start(mirror, tmp_path, verb)
         assert await process.wait() == 0
         assert_right(mirror, tmp_path, 24)
         assert mirror.stats.bytes_sent < 1.05 * needed(mirror)
         assert not list(tmp_path.glob(".noa-async/parts/*"))
 
 
-async def kill_often(folder: Path, products: int, kills: int) -> float:
+async def kill_often(folder: Path, verb: str, products: int, kills: int) -> float:
     """Kill one download again and again; bytes sent as a share of what was needed."""
     draw = random.Random(kills)
     settings = EmulatorSettings(products=products, mean_bytes=12_000_000, rate=25_000_000)
     async with Emulator(settings) as mirror:
         step = 0.85 * needed(mirror) / kills  # so that the last kill, too, finds it running
         for _ in range(kills):
-            assert await kill_after(mirror, folder, draw.uniform(0.1, 1.9) * step)
-        process = await start(mirror, folder)
+            assert await kill_after(mirror, folder, verb, draw.uniform(0.1, 1.9) * step)
+        process = await start(mirror, folder, verb)
         assert await process.wait() == 0
         assert_right(mirror, folder, products)
         return mirror.stats.bytes_sent / needed(mirror)
 
 
-async def test_killed_at_six_random_moments(tmp_path: Path) -> None:
-    assert await kill_often(tmp_path, products=30, kills=6) < 1.3
+@both_verbs
+async def test_killed_at_six_random_moments(tmp_path: Path, verb: str) -> None:
+    assert await kill_often(tmp_path, verb, products=30, kills=6) < 1.3
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
-async def test_killed_at_fifty_random_moments(tmp_path: Path) -> None:
-    share = await kill_often(tmp_path, products=250, kills=50)
+@both_verbs
+async def test_killed_at_fifty_random_moments(tmp_path: Path, verb: str) -> None:
+    share = await kill_often(tmp_path, verb, products=250, kills=50)
     print(f"{share:.3f} times the bytes")
     assert share < 1.3

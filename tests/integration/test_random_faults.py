@@ -10,7 +10,7 @@ import pytest
 from noa_async import Query, RetryPolicy, Status, Timeouts
 from noa_async.emulator import Emulator, EmulatorSettings, FaultKind, FaultPlan
 
-from .conftest import Connect, assert_right
+from .conftest import Connect, assert_right, bring_bytes_by
 
 ALL = Query(everything=True)
 K = FaultKind
@@ -51,10 +51,14 @@ async def run_plan(
 
 
 @pytest.mark.parametrize("seed", range(20))
-async def test_random_faults(connect: Connect, tmp_path: Path, seed: int) -> None:
+async def test_random_faults(
+    connect: Connect, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_bytes_by("fast" if seed % 2 else "stream", monkeypatch)
     await run_plan(connect, tmp_path, seed, KINDS, 60_000)
 
 
+@pytest.mark.usefixtures("path_of_bytes")
 @pytest.mark.parametrize("seed", range(3))
 async def test_random_cuts_cost_little(connect: Connect, tmp_path: Path, seed: int) -> None:
     assert await run_plan(connect, tmp_path, seed, [K.CUT], 2_000_000) <= 1.15

@@ -1,0 +1,190 @@
+"""SQLite, and nothing of what is kept in it: connections, transactions, migrations, its errors."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+from noa_async.archive.schema import MIGRATIONS
+from noa_async.disk import destination_error
+from noa_async.errors import DestinationError, DestinationFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+Statement = tuple[str, "Iterable[Sequence[Any]]"]
+"""SQL, and the values of each time it is to be done."""
+
+_BUSY_SECONDS = 30
+_FAULTS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises; a torn page can stand in the very text of its error."""
+
+
+class Database:
+    """One connection to a ledger's file. Blocks; one thread at a time may use it.
+
+    Error handling: DestinationError; ``damaged`` says afterwards whether the file itself is broken.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.damaged = False
+        mode = "ro" if read_only else "rw"
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode={mode}",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=_BUSY_SECONDS,
+            )
+        except _FAULTS as error:
+            raise self._blamed(error) from error
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a question."""
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except _FAULTS as error:
+            raise self._blamed(error) from error
+
+    def row(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first row of a question; None where there is none."""
+        return next(iter(self.rows(sql, values)), None)
+
+    def write(self, statements: Iterable[Statement]) -> None:
+        """Do all of it in one transaction, or nothing."""
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for sql, values in statements:
+                    connection.executemany(sql, values)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except _FAULTS as error:
+            raise self._blamed(error) from error
+
+    def script(self, text: str) -> None:
+        """Do several statements, as they stand."""
+        try:
+            self._connection.executescript(text)
+        except _FAULTS as error:
+            raise self._blamed(error) from error
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _blamed(self, error: Exception) -> DestinationError:
+        self.damaged = _is_damage(error)
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return DestinationFull(f"No room for {self.path}.", hint="Make room and start again.")
+        hint = "Move it away to begin anew: products in the folder are found by their checksums."
+        if self.damaged:
+            hint = (
+                "Start again: a damaged ledger is set aside and made anew from the folder "
+                "and the catalogue."
+            )
+        return DestinationError(f"The ledger {self.path} cannot be used: {error}.", hint=hint)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is broken, not merely busy, full or out of reach."""
+    garbled = isinstance(error, UnicodeDecodeError) or "Could not decode" in str(error)
+    return garbled or type(error) is sqlite3.DatabaseError
+
+
+def open_database(path: Path, *, suspect: bool = False) -> Database:
+    """The ledger at ``path``, made where it is missing, its schema brought up to date.
+
+    ``suspect``: the last run did not end in order, so the file is read through first. One that is
+    damaged, or no ledger, is set aside under another name and begun anew.
+    """
+    try:
+        path.touch(mode=0o600)
+        database = Database(path)
+        if not _is_sound(database, suspect=suspect):
+            database.close()
+            _set_aside(path)
+            path.touch(mode=0o600)
+            database = Database(path)
+    except OSError as error:
+        raise destination_error(error, path) from error
+    try:
+        _migrate(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _is_sound(database: Database, *, suspect: bool) -> bool:
+    """Whether the file is a database, and read through where it is ``suspect``."""
+    try:
+        database.rows("PRAGMA journal_mode = WAL")
+        database.rows("PRAGMA synchronous = NORMAL")
+        return not suspect or database.rows("PRAGMA quick_check(1)") == [("ok",)]
+    except DestinationError:
+        if database.damaged:
+            return False
+        database.close()
+        raise
+
+
+def _migrate(database: Database) -> None:
+    done = _version(database)
+    for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
+        database.script(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+
+
+def check_there(path: Path) -> None:
+    """Raise DestinationError where there is no ledger at ``path``."""
+    if not path.is_file():
+        raise DestinationError(
+            f"{path.parent.parent} holds no archive: there is no ledger in it.",
+            hint="Name the folder that --output named.",
+        )
+
+
+def read_database(path: Path) -> Database:
+    """The ledger at ``path`` to read alone, also while a run writes it.
+
+    Raises DestinationError where there is none, or one of another version.
+    """
+    check_there(path)
+    database = Database(path, read_only=True)
+    try:
+        version = _version(database)
+    except BaseException:
+        database.close()
+        raise
+    if version == len(MIGRATIONS):
+        return database
+    database.close()
+    raise DestinationError(
+        f"{path} was written by an older version of this program.",
+        hint="Any run on this folder brings it up to date.",
+    )
+
+
+def _version(database: Database) -> int:
+    found = database.row("PRAGMA user_version")
+    version = int(found[0]) if found else 0
+    if version > len(MIGRATIONS):
+        raise DestinationError(
+            f"{database.path} was written by a newer version of this program.",
+            hint="Use that version, or another folder.",
+        )
+    return version
+
+
+def _set_aside(path: Path) -> None:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        file = path.with_name(name)
+        if file.exists():
+            file.replace(file.with_name(f"{name}.damaged-{int(time.time())}"))

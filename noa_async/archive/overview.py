@@ -1,0 +1,144 @@
+"""What a folder holds, read from its ledger at once, also while a run writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from noa_async.archive.database import read_database
+from noa_async.archive.destination import ledger_of
+from noa_async.archive.journal import Followed, Run, read_followed, read_runs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from noa_async.archive.database import Database
+
+_EPOCH = date(1970, 1, 1)
+_SUMS = "sum(products), sum(bytes) FROM sums"
+TROUBLES = """
+    SELECT state, reason, count(*), count(todo), max(number) FROM products
+    WHERE state NOT IN ('verified', 'unverified')
+        AND state IN ('damaged', 'failed', 'missing', 'quarantined', 'waiting')
+    GROUP BY state, reason
+"""
+TO_DO = "SELECT count(*) FROM products WHERE todo IS NOT NULL"
+GONE = "SELECT count(*) FROM products WHERE gone IS NOT NULL AND state <> 'removed'"
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Products of a state, and on what they are counted by; bytes are the files' or expected."""
+
+    state: str
+    products: int
+    bytes: int
+    platform: str | None = None
+    """Empty where unknown, None where not counted by it; ``product_type`` the same."""
+    product_type: str | None = None
+    day: date | None = None
+    """The sensing day (UTC); None where unknown, or not counted by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Products that are not right for the same reason."""
+
+    state: str
+    reason: str | None
+    """The error's class; None where it was none."""
+    products: int
+    retried: int
+    """Of them those that a later run tries again."""
+    example: str
+    """The name of the newest of them."""
+    error: str | None
+    """And its error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a folder holds, and what is to be done."""
+
+    states: tuple[Amount, ...]
+    types: tuple[Amount, ...]
+    """By mission, type and state."""
+    days: tuple[Amount, ...]
+    """By sensing day and state, the latest first."""
+    troubles: tuple[Trouble, ...]
+    """By state and reason, the most first."""
+    to_do: int
+    """Products that the next run has to fetch or to look at."""
+    gone: int
+    """Products that are kept, though the catalogue does not list them any more."""
+    queries: tuple[Followed, ...]
+    runs: tuple[Run, ...]
+    """The last ones, the newest first."""
+
+
+def read_overview(root: Path, *, runs: int = 5) -> Overview:
+    """The overview of the folder ``root`` with so many of its last runs. Blocks, and takes no lock.
+
+    Raises DestinationError where there is no archive, or it cannot be read.
+    """
+    database = read_database(ledger_of(root))
+    try:
+        database.script("BEGIN")  # all of it as of one instant
+        return Overview(
+            _states(database),
+            _types(database),
+            _days(database),
+            _troubles(database),
+            _number(database, TO_DO),
+            _number(database, GONE),
+            tuple(read_followed(database)),
+            tuple(read_runs(database, runs)),
+        )
+    finally:
+        database.close()
+
+
+def _states(database: Database) -> tuple[Amount, ...]:
+    rows = database.rows(f"SELECT state, {_SUMS} GROUP BY state HAVING sum(products) > 0")
+    return tuple(Amount(*row) for row in rows)
+
+
+def _types(database: Database) -> tuple[Amount, ...]:
+    keys = "platform, product_type, state"
+    rows = database.rows(
+        f"SELECT {keys}, {_SUMS} GROUP BY {keys} HAVING sum(products) > 0 ORDER BY {keys}"
+    )
+    return tuple(
+        Amount(state, products, size, platform, kind)
+        for platform, kind, state, products, size in rows
+    )
+
+
+def _days(database: Database) -> tuple[Amount, ...]:
+    rows = database.rows(
+        f"SELECT day, state, {_SUMS} GROUP BY day, state HAVING sum(products) > 0 "
+        "ORDER BY day DESC, state"
+    )
+    return tuple(
+        Amount(state, products, size, day=_day(day)) for day, state, products, size in rows
+    )
+
+
+def _day(number: int) -> date | None:
+    """The day so many days after 1970 began; -1 is unknown."""
+    return None if number < 0 else _EPOCH + timedelta(number)
+
+
+def _troubles(database: Database) -> tuple[Trouble, ...]:
+    found = []
+    for state, reason, products, retried, newest in database.rows(TROUBLES):
+        question = "SELECT name, error FROM products WHERE number = ?"
+        name, error = database.row(question, (newest,)) or ("", None)
+        found.append(Trouble(state, reason, products, retried, name, error))
+    return tuple(sorted(found, key=lambda one: -one.products))
+
+
+def _number(database: Database, question: str) -> int:
+    [number] = database.row(question) or (0,)
+    return int(number)

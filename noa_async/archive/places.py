@@ -1,0 +1,54 @@
+"""Whose path is whose, with those that are being taken at the moment."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from noa_async.archive.names import fold, safe_name, with_ids, with_zip
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import PurePosixPath
+
+    from noa_async.archive.layout import Layout
+    from noa_async.archive.ledger import Ledger
+    from noa_async.catalogue.product import Product
+
+
+class Places:
+    """The paths of one folder."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._claims: dict[str, str] = {}
+
+    def owner(self, path: PurePosixPath | str) -> str | None:
+        """The Id of the product that has a path, or is about to."""
+        key = fold(str(path))
+        return self._claims.get(key) or self._ledger.owner(key)
+
+    def is_free(self, path: PurePosixPath | str, product_id: str) -> bool:
+        """Whether no other product has a path."""
+        return self.owner(path) in {None, product_id}
+
+    @contextmanager
+    def claimed(self, path: PurePosixPath, product_id: str) -> Generator[None]:
+        """Keep a path for one product until the ledger knows of it."""
+        key = fold(str(path))
+        self._claims[key] = product_id
+        try:
+            yield
+        finally:
+            del self._claims[key]
+
+    def choose(self, product: Product, layout: Layout, *, is_zip: bool) -> PurePosixPath:
+        """The first of a product's paths that no other product has."""
+        paths = paths_of(product, layout, is_zip=is_zip)
+        return next((path for path in paths if self.is_free(path, product.id)), paths[-1])
+
+
+def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> list[PurePosixPath]:
+    """Where a product may lie in a layout: under its name, or that with its Id."""
+    name = with_zip(safe_name(product.name, product.id), is_zip=is_zip)
+    return [layout.path(product, each) for each in (name, *with_ids(name, product.id))]

@@ -1,0 +1,72 @@
+"""Files read in threads: their hashes, and whether they are what they should be."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from typing import TYPE_CHECKING
+
+from noa_async.disk import blamed_on
+from noa_async.errors import DestinationError
+from noa_async.transfer.checksum import feed_file, hasher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+_LOST = frozenset({errno.EIO, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO)})
+
+
+async def digest_of(path: Path, algorithm: str, pool: ThreadPoolExecutor) -> str:
+    """A file's hash; the thread that takes it stops where nobody waits for it any more.
+
+    Raises KeyError for an algorithm that cannot be taken here, DestinationError where the file
+    cannot be read.
+    """
+    stopped = threading.Event()
+    try:
+        return await asyncio.get_running_loop().run_in_executor(
+            pool, file_digest, path, algorithm, stopped.is_set
+        )
+    finally:
+        stopped.set()
+
+
+async def has_checksum(path: Path, expected: str, pool: ThreadPoolExecutor) -> bool:
+    """Whether a file's bytes have the checksum ``algorithm:hex``; not where the disk lost some."""
+    algorithm, _, value = expected.partition(":")
+    try:
+        return await digest_of(path, algorithm, pool) == value
+    except KeyError:  # a ledger of another making
+        return False
+    except DestinationError as error:
+        if isinstance(error.__cause__, OSError) and is_lost(error.__cause__):
+            return False
+        raise
+
+
+def file_digest(path: Path, algorithm: str, stopped: Callable[[], bool] = lambda: False) -> str:
+    """A file's hash. Blocking; see ``digest_of``."""
+    with blamed_on(path):
+        return hash_file(path, algorithm, stopped)
+
+
+def hash_file(path: Path, algorithm: str, stopped: Callable[[], bool] = lambda: False) -> str:
+    """The same; raises OSError. A link is not followed, and a pipe is not waited for."""
+    digest = hasher(algorithm)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        if hasattr(os, "posix_fadvise"):  # macOS has none
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        feed_file(descriptor, digest, os.fstat(descriptor).st_size, stopped=stopped)
+    finally:
+        os.close(descriptor)
+    return digest.hexdigest()
+
+
+def is_lost(error: OSError) -> bool:
+    """Whether the disk cannot read bytes that it held: that file is damaged, the disk may go on."""
+    return error.errno in _LOST

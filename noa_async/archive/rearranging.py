@@ -1,0 +1,60 @@
+"""Another layout for what is in a folder: files move, nothing is fetched."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from noa_async.archive.places import Places, paths_of
+from noa_async.events import FilePutAside, FilesMoved
+
+if TYPE_CHECKING:
+    from noa_async.archive.destination import LocalFolder
+    from noa_async.archive.layout import Layout
+    from noa_async.archive.ledger import Ledger
+    from noa_async.archive.record import Record
+    from noa_async.events import Observer
+
+
+async def rearrange(
+    folder: LocalFolder, ledger: Ledger, layout: Layout, observer: Observer
+) -> None:
+    """Move every file of the ledger to its path in ``layout``.
+
+    Cut short at any point, it goes on where it was: a file that lies at its new path already, as
+    the ledger knows it, is only written down.
+    """
+    moved = 0
+    places = Places(ledger)
+    async for record in ledger.records("path IS NOT NULL"):
+        assert record.path is not None
+        is_zip = record.path.lower().endswith(".zip")
+        candidates = paths_of(record.product, layout, is_zip=is_zip)
+        if PurePosixPath(record.path) in candidates:
+            continue
+        path = str(places.choose(record.product, layout, is_zip=is_zip))
+        kept_at = await asyncio.to_thread(_move, folder, record, path)
+        if kept_at is not None:
+            observer(FilePutAside(path, kept_at))
+        ledger.put(replace(record, path=path))
+        await ledger.settle()
+        moved += 1
+    await ledger.flush()
+    if moved:
+        observer(FilesMoved(moved, layout.template))
+
+
+def _move(folder: LocalFolder, record: Record, path: str) -> str | None:
+    """Move one file; where what lay in its way is now, if anything did."""
+    assert record.path is not None
+    known = (record.size, record.mtime_ns)
+    there, here = folder.facts(path), folder.facts(record.path)
+    if here is None:
+        return None  # moved by a run that was cut short, or missing: the next look tells
+    kept_at = None
+    if there is not None and (there.size, there.mtime_ns) != known:
+        kept_at = str(folder.put_aside(folder.place(PurePosixPath(path)), record.id))
+    folder.move(record.path, path)
+    return kept_at

@@ -1,0 +1,111 @@
+"""A record as a row of the ledger, and back. All of it is pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from noa_async.archive.layout import ATTRIBUTES, facets
+from noa_async.archive.record import Record
+from noa_async.archive.states import State
+from noa_async.catalogue.product import Checksum, Product
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+_CATALOGUE = (
+    "id", "name", "catalogue_size", "checksums", "content_type", "online", "published", "modified",
+    "sensing_start", "sensing_end", "footprint",
+)  # fmt: skip
+_FACETS = tuple(ATTRIBUTES)
+_OWN = (
+    "state", "path", "size", "mtime_ns", "checksum", "verified", "attempts", "failures",
+    "failed_at", "error", "reason", "todo", "query", "seen", "gone", "updated",
+)  # fmt: skip
+COLUMNS = (*_CATALOGUE, *_FACETS, *_OWN, "path_key")
+_STATES = frozenset(State)
+
+
+def row_of(record: Record) -> tuple[Any, ...]:
+    """The columns of ``COLUMNS``; half a surrogate, which no file can hold, is replaced."""
+    product = record.product
+    known = facets(product)
+    row = (
+        product.id,
+        product.name,
+        product.size,
+        " ".join(map(str, product.checksums)),
+        product.content_type,
+        product.online,
+        milliseconds(product.published),
+        milliseconds(product.modified),
+        milliseconds(product.sensing_start),
+        milliseconds(product.sensing_end),
+        product.footprint,
+        *(known[name] for name in _FACETS),
+        record.state.value,
+        record.path,
+        record.size,
+        record.mtime_ns,
+        record.checksum,
+        record.verified,
+        record.attempts,
+        record.failures,
+        record.failed_at,
+        record.error,
+        record.reason,
+        record.todo,
+        record.query,
+        record.seen,
+        record.gone,
+        record.updated,
+        record.path_key,
+    )
+    return tuple(_storable(value) if type(value) is str else value for value in row)
+
+
+def record_of(row: Sequence[Any]) -> Record:
+    """The record of a row. A state that this version does not know is taken for failed."""
+    catalogue = row[: len(_CATALOGUE)]
+    held = row[len(_CATALOGUE) : len(_CATALOGUE) + len(_FACETS)]
+    state, *own = row[len(_CATALOGUE) + len(_FACETS) : -1]
+    known = State(state) if state in _STATES else State.FAILED
+    return Record(_product(catalogue, held), known, *own)
+
+
+def _product(catalogue: Sequence[Any], held: Sequence[Any]) -> Product:
+    key, name, size, checksums, kind, online, published, modified, start, end, where = catalogue
+    attributes = {
+        ATTRIBUTES[field]: text for field, text in zip(_FACETS, held, strict=True) if text
+    }
+    return Product(
+        key,
+        name,
+        size,
+        tuple(Checksum(*text.split(":", 1)) for text in checksums.split()),
+        kind,
+        bool(online),
+        instant(published),
+        instant(modified),
+        instant(start),
+        instant(end),
+        footprint=where,
+        attributes=attributes,
+    )
+
+
+def instant(milliseconds: int | None) -> datetime | None:
+    """The instant so many milliseconds after 1970 began, UTC."""
+    return None if milliseconds is None else _EPOCH + milliseconds * _MILLISECOND
+
+
+def milliseconds(moment: datetime | None) -> int | None:
+    """Whole milliseconds from the start of 1970 to an instant."""
+    return None if moment is None else (moment - _EPOCH) // _MILLISECOND
+
+
+def _storable(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

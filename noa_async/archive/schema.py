@@ -1,0 +1,125 @@
+"""The ledger's schema: one script for each version, oldest first.
+
+``products`` holds one line a product. ``sums`` counts them by state, mission, type and sensing day
+(days since 1970); triggers keep it, so that a status is read at once however many there are.
+``queries`` are those that were followed here, ``runs`` what was done and how it ended.
+Instants of the catalogue are milliseconds since 1970, those of the archive seconds.
+"""
+
+_KEYS = "state, platform, product_type, day"
+
+
+def _count(row: str, sign: str) -> str:
+    """Add a row of ``products`` to ``sums``, or take it away."""
+    return f"""
+        INSERT INTO sums ({_KEYS}, products, bytes) VALUES (
+            {row}.state, {row}.platform, {row}.product_type,
+            coalesce({row}.sensing_start / 86400000, -1),
+            {sign}1, {sign}coalesce({row}.size, {row}.catalogue_size, 0))
+        ON CONFLICT ({_KEYS}) DO UPDATE SET
+            products = products + excluded.products, bytes = bytes + excluded.bytes;
+    """  # noqa: S608 (made of constants)
+
+
+_FIRST = """
+    CREATE TABLE products (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        state TEXT NOT NULL,
+        path TEXT,
+        path_key TEXT UNIQUE,
+        size INTEGER,
+        mtime_ns INTEGER,
+        checksum TEXT,
+        attempts INTEGER NOT NULL,
+        error TEXT,
+        updated REAL NOT NULL
+    ) WITHOUT ROWID;
+"""
+
+_FOLLOWING = f"""
+    ALTER TABLE products RENAME TO products_1;
+    CREATE TABLE products (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        catalogue_size INTEGER,
+        checksums TEXT NOT NULL DEFAULT '',
+        content_type TEXT,
+        online INTEGER NOT NULL DEFAULT 1,
+        published INTEGER,
+        modified INTEGER,
+        sensing_start INTEGER,
+        sensing_end INTEGER,
+        footprint TEXT,
+        platform TEXT NOT NULL DEFAULT '',
+        product_type TEXT NOT NULL DEFAULT '',
+        level TEXT NOT NULL DEFAULT '',
+        tile TEXT NOT NULL DEFAULT '',
+        orbit TEXT NOT NULL DEFAULT '',
+        state TEXT NOT NULL,
+        path TEXT,
+        path_key TEXT UNIQUE,
+        size INTEGER,
+        mtime_ns INTEGER,
+        checksum TEXT,
+        verified REAL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        failures INTEGER NOT NULL DEFAULT 0,
+        failed_at REAL,
+        error TEXT,
+        reason TEXT,
+        todo INTEGER,
+        query INTEGER,
+        seen INTEGER NOT NULL DEFAULT 0,
+        gone REAL,
+        updated REAL NOT NULL
+    );
+    CREATE INDEX products_todo ON products (query, todo) WHERE todo IS NOT NULL;
+    CREATE INDEX products_troubled ON products (state, reason, todo)
+        WHERE state NOT IN ('verified', 'unverified');
+    CREATE INDEX products_gone ON products (state, gone) WHERE gone IS NOT NULL;
+    CREATE TABLE sums (
+        state TEXT NOT NULL,
+        platform TEXT NOT NULL,
+        product_type TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        products INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY ({_KEYS})
+    ) WITHOUT ROWID;
+    CREATE TRIGGER products_added AFTER INSERT ON products BEGIN {_count("NEW", "")} END;
+    CREATE TRIGGER products_removed AFTER DELETE ON products BEGIN {_count("OLD", "-")} END;
+    CREATE TRIGGER products_changed AFTER UPDATE ON products
+        WHEN OLD.state IS NOT NEW.state OR OLD.platform IS NOT NEW.platform
+            OR OLD.product_type IS NOT NEW.product_type
+            OR OLD.sensing_start IS NOT NEW.sensing_start
+            OR coalesce(OLD.size, OLD.catalogue_size) IS NOT coalesce(NEW.size, NEW.catalogue_size)
+        BEGIN {_count("OLD", "-")} {_count("NEW", "")} END;
+    INSERT INTO products
+        (id, name, state, path, path_key, size, mtime_ns, checksum, attempts, error, updated)
+        SELECT id, name, state, path, path_key, size, mtime_ns, checksum, attempts, error, updated
+        FROM products_1;
+    DROP TABLE products_1;
+    CREATE TABLE queries (
+        number INTEGER PRIMARY KEY,
+        filter TEXT NOT NULL UNIQUE,
+        watermark INTEGER,
+        reconciled REAL
+    );
+    CREATE TABLE runs (
+        number INTEGER PRIMARY KEY,
+        verb TEXT NOT NULL,
+        query INTEGER,
+        started REAL NOT NULL,
+        finished REAL,
+        ending TEXT,
+        listed INTEGER,
+        brought INTEGER,
+        bytes INTEGER,
+        failed INTEGER,
+        removed INTEGER
+    );
+"""  # noqa: S608 (made of constants)
+
+MIGRATIONS = (_FIRST, _FOLLOWING)

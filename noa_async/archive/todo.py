@@ -1,0 +1,52 @@
+"""The list of what is to be fetched, kept in the ledger: a listing fills it, workers empty it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from noa_async.archive.ledger import Ledger
+    from noa_async.archive.record import Record
+
+_AT_ONCE = 64
+
+
+class ToDo:
+    """What one followed query has to fetch, each product once a run.
+
+    The listing does not wait for the downloads: what it finds is on disk, however much it is.
+    """
+
+    def __init__(self, ledger: Ledger, query: int) -> None:
+        self._ledger = ledger
+        self._query = query
+        self._more = asyncio.Event()
+        self._finished = False
+
+    def grown(self) -> None:
+        """Something was put on the list."""
+        self._more.set()
+
+    def finish(self) -> None:
+        """Nothing more will be put on the list in this run."""
+        self._finished = True
+        self._more.set()
+
+    async def records(self) -> AsyncGenerator[Record]:
+        """The records on the list, in its order, until it is finished and empty."""
+        place = 0
+        while True:
+            finished = self._finished  # asked first: what was put until now is seen below
+            self._more.clear()
+            records = await self._ledger.todo(self._query, place, _AT_ONCE)
+            for record in records:
+                assert record.todo is not None
+                place = record.todo
+                yield record
+            if not records:
+                if finished:
+                    return
+                await self._more.wait()

@@ -1,0 +1,303 @@
+"""An archive read again: which files are right, and which are damaged, missing or foreign."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import islice
+from math import ceil
+from typing import TYPE_CHECKING
+
+from noa_async.archive.database import Database, read_database
+from noa_async.archive.decisions import wanted_checksum
+from noa_async.archive.destination import ledger_of
+from noa_async.archive.names import fold
+from noa_async.archive.reading import hash_file, is_lost
+from noa_async.archive.rows import COLUMNS, record_of
+from noa_async.archive.states import HELD, MOVES, State
+from noa_async.pipeline import run_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+    from pathlib import Path, PurePosixPath
+
+    from noa_async.archive.archive import Archive
+    from noa_async.archive.destination import FileFacts, LocalFolder
+    from noa_async.archive.record import Record
+    from noa_async.catalogue.product import Product
+
+_ENTRIES = 500
+_HERE = "path IS NOT NULL AND state IN ('verified', 'unverified')"
+_EXPECTED_HERE = "path IS NOT NULL AND state NOT IN ('outdated', 'removed')"
+_WRONG = """(state IN ('damaged', 'missing')
+    OR path IS NOT NULL AND state IN ('listed', 'waiting', 'failed'))"""
+_AT_REST = HELD | {State.DAMAGED, State.MISSING}
+"""Nobody tried to fetch the product since its file was last looked at."""
+_AGE = "CAST(coalesce(verified, 0) * 1000 AS INTEGER)"
+
+
+class Condition(StrEnum):
+    """What a file was found to be."""
+
+    RIGHT = "right"
+    """Its bytes are those that were published."""
+    DAMAGED = "damaged"
+    """Its bytes are others, or the disk cannot read them any more."""
+    MISSING = "missing"
+    """There is no regular file."""
+    UNREADABLE = "unreadable"
+    """This user cannot read it: nobody knows."""
+    FOREIGN = "foreign"
+    """In the folder, and no product's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One file, and what it is."""
+
+    condition: Condition
+    path: str
+    """From the output folder, with ``/``."""
+    why: str = ""
+    """Empty where the condition says it all."""
+    product_id: str | None = None
+    name: str | None = None
+    """The product's."""
+    read: int = 0
+    """Bytes that were read of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which products to read; by default all, and what is foreign is looked for, too."""
+
+    since: float | None = None
+    """Only those whose file came or changed since then; seconds since 1970."""
+    sample: float | None = None
+    """Only so large a share (0 to 1) of those that are here: the ones verified longest ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a selection comes to."""
+
+    where: str
+    """Those products, as SQL."""
+    products: int
+    bytes: int
+    everything: bool
+    """Whether it leaves nothing out."""
+
+
+async def measure(archive: Archive, selection: Selection) -> Extent:
+    """How much a selection is to read."""
+    await archive.ledger.flush()
+    return await archive.ledger.ask(lambda database: _extent(database, selection))
+
+
+def _extent(database: Database, selection: Selection) -> Extent:
+    where = _EXPECTED_HERE if selection.sample is None else _HERE
+    if selection.since is not None:
+        where += f" AND updated >= {selection.since!r}"
+    if selection.sample is not None:
+        where += f" AND {_oldest(database, where, selection.sample)}"
+    sums = f"SELECT count(*), coalesce(sum(size), 0) FROM products WHERE {where}"  # noqa: S608
+    products, size = database.row(sums) or (0, 0)
+    return Extent(where, products, size, selection == Selection())
+
+
+def _oldest(database: Database, where: str, share: float) -> str:
+    """The ``share`` verified longest ago, at least one, as SQL; a wrong one is none of them.
+
+    The last of them is looked up once, for a page of the ledger should not need a sort. Ages are
+    whole numbers, which are the same as text.
+    """
+    [count] = database.row(f"SELECT count(*) FROM products WHERE {where}") or (0,)  # noqa: S608
+    last = max(1, min(count, ceil(count * share - 1e-6))) - 1  # up: 1 % is all in 100 rounds
+    question = (
+        f"SELECT {_AGE}, number FROM products "  # noqa: S608 (SQL of ours)
+        f"WHERE {where} ORDER BY 1, 2 LIMIT 1 OFFSET {last}"
+    )
+    age, number = database.row(question) or (0, 0)
+    return f"({_AGE}, number) <= ({age}, {number})"
+
+
+async def verify(archive: Archive, extent: Extent) -> AsyncGenerator[Finding]:
+    """Read the files of ``extent`` on all cores and compare them with the ledger's checksums.
+
+    Where it is everything, files that are no product's are told at the end, and left alone. The
+    ledger learns what was found: right ones with the instant, wrong ones as what is to be
+    fetched. A product that is being fetched meanwhile is waited for.
+
+    Error handling: a file that cannot be read is a finding; DestinationError where the folder or
+    the ledger cannot.
+    Resources: closing the generator stops the reading. What was found until then is kept.
+    """
+    cores = os.cpu_count() or 1
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(cores, thread_name_prefix="noa-verify")
+
+    async def check(record: Record) -> Finding | None:
+        return await _check(archive, record.id, pool, stopped.is_set)
+
+    found = run_pipeline(
+        archive.ledger.records(extent.where), check, workers=2 * cores, depth=8 * cores
+    )
+    try:
+        async with aclosing(found):
+            async for finding in found:
+                if finding is not None:
+                    yield finding
+                await archive.ledger.settle()
+        if extent.everything:
+            async with aclosing(_foreign(archive)) as others:
+                async for finding in others:
+                    yield finding
+    finally:
+        stopped.set()
+        pool.shutdown()
+
+
+async def _foreign(archive: Archive) -> AsyncGenerator[Finding]:
+    """The files in the folder that are no product's."""
+    files = archive.folder.files()
+    await archive.ledger.flush()
+    while batch := await asyncio.to_thread(_some, files):
+        for path in batch:
+            if archive.ledger.owner(fold(str(path))) is None:
+                yield Finding(Condition.FOREIGN, str(path))
+
+
+def _some(files: Generator[PurePosixPath]) -> list[PurePosixPath]:
+    return list(islice(files, _ENTRIES))
+
+
+async def _check(
+    archive: Archive, product_id: str, pool: ThreadPoolExecutor, stopped: Callable[[], bool]
+) -> Finding | None:
+    """What a product's file is, written down; None where there is nothing to look at any more."""
+    async with archive.only_one(product_id):
+        record = archive.ledger.get(product_id)
+        if record is None or record.path is None or _is_older(record):
+            return None
+        loop = asyncio.get_running_loop()
+        facts, finding = await loop.run_in_executor(pool, _look, archive.folder, record, stopped)
+        if finding.condition is not Condition.UNREADABLE:
+            place = archive.ledger.next_place
+            archive.ledger.put(after(record, finding, facts, archive.clock(), place))
+        return finding
+
+
+def _is_older(record: Record) -> bool:
+    """Whether the file is what was published before, kept while the new one cannot be fetched."""
+    if record.state in _AT_REST:
+        return False
+    if record.checksum is None:
+        return True
+    wanted = wanted_checksum(record.product) or record.checksum
+    same_kind = wanted.partition(":")[0] == record.checksum.partition(":")[0]
+    return same_kind and record.checksum != wanted
+
+
+def _expected(record: Record) -> str | None:
+    """The checksum that the file must have: of one that was right, what it had."""
+    wanted = wanted_checksum(record.product)
+    return (record.checksum or wanted) if record.held else (wanted or record.checksum)
+
+
+def _look(
+    folder: LocalFolder, record: Record, stopped: Callable[[], bool]
+) -> tuple[FileFacts | None, Finding]:
+    """The file of a record as it is now. Blocks."""
+    assert record.path is not None
+    finding = Finding(Condition.RIGHT, record.path, "", record.id, record.product.name)
+    try:
+        facts = folder.facts(record.path)
+        if facts is None:
+            why = _instead(folder.place(record.path))
+            return None, replace(finding, condition=Condition.MISSING, why=why)
+        if record.size is not None and facts.size != record.size:
+            why = f"{facts.size} bytes long, not {record.size}"
+            return facts, replace(finding, condition=Condition.DAMAGED, why=why)
+        why = _read(folder.place(record.path), _expected(record), stopped)
+    except OSError as error:
+        condition = Condition.DAMAGED if is_lost(error) else Condition.UNREADABLE
+        return None, replace(finding, condition=condition, why=error.strerror or str(error))
+    condition = Condition.DAMAGED if why else Condition.RIGHT
+    return facts, replace(finding, condition=condition, why=why, read=facts.size)
+
+
+def _instead(place: Path) -> str:
+    """What is where a file should be; empty where nothing is."""
+    if place.is_symlink():
+        return "a link is in its place"
+    return "no regular file is in its place" if place.exists() else ""
+
+
+def _read(place: Path, expected: str | None, stopped: Callable[[], bool]) -> str:
+    """Why a file's bytes are not right; empty where they are. Raises OSError."""
+    algorithm, _, value = (expected or "").partition(":")
+    try:
+        found = hash_file(place, algorithm, stopped)
+    except KeyError:
+        return "no checksum is known that could be taken here"
+    return "" if found == value else f"its {algorithm} is {found}, not {value}"
+
+
+def after(
+    record: Record,
+    finding: Finding,
+    facts: FileFacts | None,
+    now: float,
+    place: Callable[[], int],
+) -> Record:
+    """The record of a product whose file was looked at.
+
+    | the file       | the record             | becomes              | to do |
+    |----------------|------------------------|----------------------|-------|
+    | right          | held                   | as it is, verified   | as it was |
+    | right          | any other              | verified, unverified | no    |
+    | wrong          | held, damaged, missing | damaged or missing   | yes   |
+    | wrong          | failed                 | damaged or missing   | as it was |
+    | wrong          | any other              | as it is             | as it was |
+    """
+    if finding.condition is Condition.RIGHT and facts is not None:
+        if record.held:
+            return replace(record, verified=now, size=facts.size, mtime_ns=facts.mtime_ns)
+        state = State.VERIFIED if wanted_checksum(record.product) else State.UNVERIFIED
+        checksum = _expected(record)
+        assert checksum is not None
+        return record.found_right(state, finding.path, facts, checksum, now)
+    state = State.MISSING if finding.condition is Condition.MISSING else State.DAMAGED
+    if state is not record.state and state not in MOVES[record.state]:
+        return record
+    todo = record.todo or (place() if record.state in _AT_REST else None)
+    error = f"{finding.path} is {finding.condition}: {finding.why}".removesuffix(": ") + "."
+    return record.moved(state, now, todo=todo, error=error, reason=None)
+
+
+def wrong_products(root: Path) -> Generator[Product]:
+    """The products of which a file was here and is not right, as the ledger knows. Blocks.
+
+    It is read by pages: what is mended meanwhile may or may not be met.
+    Raises DestinationError where there is no archive.
+    """
+    database = read_database(ledger_of(root))
+    names = ", ".join(COLUMNS)
+    question = (
+        f"SELECT number, {names} FROM products "  # noqa: S608 (made of constants)
+        f"WHERE number > ? AND {_WRONG} ORDER BY number LIMIT {_ENTRIES}"
+    )
+    last = 0
+    try:
+        while rows := database.rows(question, (last,)):
+            for number, *row in rows:
+                last = number
+                yield record_of(row).product
+    finally:
+        database.close()

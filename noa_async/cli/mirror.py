@@ -1,0 +1,178 @@
+"""``noa-async mirror``: a folder kept equal to what a query matches."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from noa_async.catalogue.times import format_instant
+from noa_async.cli.bringing import Course, Job, observers, report_of
+from noa_async.cli.closing import close
+from noa_async.cli.lines import NOTHING_FOUND, make_screen
+from noa_async.cli.manner import Manner, with_manner
+from noa_async.cli.options import (
+    FollowOptions,
+    QueryOptions,
+    ServiceOptions,
+    TransferOptions,
+    read_layout,
+    read_query,
+    read_settings,
+)
+from noa_async.cli.running import run
+from noa_async.cli.sections import (
+    VerbCommand,
+    with_following,
+    with_query,
+    with_service,
+    with_transfer,
+)
+from noa_async.cli.text import number_of
+from noa_async.errors import (
+    DestinationInUse,
+    ServiceAway,
+    ServiceFault,
+    ServiceUnreachable,
+)
+from noa_async.hooks import Command
+from noa_async.settings import duration
+
+if TYPE_CHECKING:
+    from noa_async.archive.mirror import MirrorReport
+    from noa_async.cli.lines import Lines
+    from noa_async.settings import Settings
+    from noa_async.transfer.outcome import Outcome
+
+_GO_ON = "What has arrived is kept: the same command goes on with it."
+_NOTHING_NEW = "Nothing new."
+_PASSING = (ServiceUnreachable, ServiceFault, ServiceAway, DestinationInUse)
+"""What the next look may find mended, where a run stays and follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """What each look at the catalogue needs."""
+
+    job: Job
+    settings: Settings
+    transfer: TransferOptions
+    screen: Lines
+    reconcile: bool
+
+
+@click.command(cls=VerbCommand)
+@with_query
+@with_service
+@with_transfer
+@with_following
+@with_manner
+@click.pass_obj
+def command(
+    manner: Manner,
+    query: QueryOptions,
+    service: ServiceOptions,
+    transfer: TransferOptions,
+    following: FollowOptions,
+) -> int:
+    """Keep a folder equal to what a query matches, and follow what is new.
+
+    The first run lists all of the query. Later ones ask for what was published since, less an
+    overlap, and now and then for all of it again: so what the service replaced, removed or listed
+    late is found. What failed is tried again by the next runs.
+
+    Run it from a timer, or let it stay with --watch. The exit code is 1 where a product of the
+    query is not there at the end, for whatever reason: noa-async status tells which.
+    """
+    asked = read_query(query, service.config)
+    if asked.limit is not None:
+        raise click.UsageError(
+            "A mirror keeps all that matches: leave --limit out, or use download for a part."
+        )
+    settings = read_settings(service, transfer, following)
+    layout = read_layout(transfer)
+    after = None if transfer.exec_command is None else Command.parse(transfer.exec_command)
+    every = None if following.watch is None else _interval(following.watch)
+    if transfer.dry_run:
+        if transfer.report is not None:
+            raise click.UsageError("--dry-run writes nothing: leave --report out.")
+        from noa_async.cli.dryrun import dry_run  # noqa: PLC0415 (seldom asked for)
+
+        return dry_run(manner, asked, settings, transfer.output, layout)
+    screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
+    job = Job(
+        asked,
+        transfer.output,
+        transfer.layout,
+        layout.needs_attributes,
+        transfer.retry_failed,
+        after,
+    )
+    look = _Round(job, settings, transfer, screen, following.reconcile)
+    work = _look(look) if every is None else _watch(look, every)
+    return run(work, how_to_go_on=_GO_ON)
+
+
+def _interval(text: str) -> timedelta:
+    try:
+        every = duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param_hint="--watch") from None
+    if every < timedelta(seconds=1):
+        raise click.BadParameter("a look a second is the most.", param_hint="--watch")
+    return every
+
+
+async def _look(look: _Round) -> int:
+    """One run; its exit code."""
+    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+
+    course = Course()
+    report = report_of(look.job, look.transfer, course)
+    client = NoaClient(look.settings, observer=observers(course.progress, look.screen))
+    done: MirrorReport | None = None
+
+    async def tell(outcome: Outcome) -> None:
+        course.tally.add(outcome)
+        if report is not None:
+            await report.add(outcome)
+
+    try:
+        async with report or nullcontext(), client as noa, look.screen.alive(course.progress):
+            done = await noa.mirror(
+                look.job.query,
+                look.job.folder,
+                layout=look.job.layout,
+                reconcile=look.reconcile,
+                retry_failed=look.job.retry_failed,
+                after=look.job.after,
+                tell=tell,
+            )
+    finally:
+        nothing = NOTHING_FOUND if done is not None and done.full else _NOTHING_NEW
+        close(course, look.screen, look.transfer, nothing=nothing)
+    if done.removed:
+        look.screen.line(f"Removed: {number_of(done.removed, 'product')} that the service had.")
+    if done.absent > course.tally.failed:
+        look.screen.line(
+            f"Not there: {number_of(done.absent, 'product')} in all; noa-async status "
+            f"{look.job.folder} tells why.",
+            level=-1,
+        )
+    return 1 if course.tally.failed or done.absent else 0
+
+
+async def _watch(look: _Round, every: timedelta) -> int:
+    """Run after run, until a signal or a fault that does not pass by itself."""
+    while True:
+        try:
+            await _look(look)
+        except _PASSING as error:
+            look.screen.line(f"noa-async: {error}", level=-1)
+        after = datetime.now(UTC) + every
+        look.screen.line(f"The next look is at {format_instant(after)}.")
+        await asyncio.sleep(every.total_seconds())

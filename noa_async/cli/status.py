@@ -1,0 +1,195 @@
+"""``noa-async status``: what a folder holds, and what failed and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from noa_async.archive.overview import Amount, Overview, read_overview
+from noa_async.archive.states import HELD
+from noa_async.catalogue.times import format_instant
+from noa_async.cli.manner import Manner, with_manner
+from noa_async.cli.sections import VerbCommand
+from noa_async.cli.text import bytes_text, seconds_text, shortened, shown, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from noa_async.archive.journal import Followed, Run
+    from noa_async.archive.overview import Trouble
+
+VERSION = 1
+_WIDTH = 100
+
+
+@click.command(cls=VerbCommand)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+@click.option(
+    "--days",
+    type=click.IntRange(0),
+    default=7,
+    show_default=True,
+    metavar="N",
+    help="The last so many sensing days with products; JSON has all.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="The last so many runs.",
+)
+@with_manner
+@click.pass_obj
+def command(_manner: Manner, folder: Path, form: str, days: int, runs: int) -> int:
+    """Say what DIR holds, by state, mission, type and day, and what failed and why.
+
+    It needs no account and no network, and may be asked while a run goes on. Times are UTC.
+    """  # fmt: skip
+    overview = read_overview(folder, runs=runs)
+    if form == "json":
+        print(json.dumps(held(folder, overview)))
+    else:
+        for line in lines(overview, days):
+            print(line)
+    return 0
+
+
+def held(folder: Path, overview: Overview) -> dict[str, object]:
+    """An overview as JSON has it (docs/status.md)."""
+    plain = {
+        "states": [_picked(one, "state") for one in overview.states],
+        "types": [_picked(one, "platform", "product_type", "state") for one in overview.types],
+        "days": [_picked(one, "day", "state") for one in overview.days],
+        "troubles": [asdict(one) for one in overview.troubles],
+        "to_do": overview.to_do,
+        "gone": overview.gone,
+        "queries": [
+            {
+                "number": one.number,
+                "filter": one.filter,
+                "watermark": format_instant(one.watermark) if one.watermark else None,
+                "reconciled": _instant(one.reconciled),
+            }
+            for one in overview.queries
+        ],
+        "runs": [
+            asdict(one) | {"started": _instant(one.started), "finished": _instant(one.finished)}
+            for one in overview.runs
+        ],
+    }
+    return {"version": VERSION, "folder": str(folder)} | plain
+
+
+def _picked(amount: Amount, *names: str) -> dict[str, object]:
+    picked = {name: getattr(amount, name) for name in (*names, "products", "bytes")}
+    day = picked.get("day")
+    return picked | {"day": day.isoformat()} if isinstance(day, date) else picked
+
+
+def lines(overview: Overview, days: int) -> list[str]:
+    """An overview as people read it."""
+    if not overview.states:
+        return ["No products.", *_queries(overview), *_runs(overview)]
+    known = dict.fromkeys(one.day for one in overview.days if one.day is not None)
+    chosen = set(islice(known, days))
+    latest = [one for one in overview.days if one.day in chosen]
+    return [
+        *_section("Products", _states(overview.states)),
+        *_left(overview),
+        *_section("By mission and type", _amounts(overview.types, _type)),
+        *_section("Latest sensing days", _amounts(latest, lambda one: (str(one.day),))),
+        *_troubles(overview.troubles),
+        *_queries(overview),
+        *_runs(overview),
+    ]
+
+
+def _states(amounts: Iterable[Amount]) -> list[tuple[str, ...]]:
+    return [(one.state, str(one.products), bytes_text(one.bytes)) for one in amounts]
+
+
+def _type(amount: Amount) -> tuple[str]:
+    return (shown(" ".join(filter(None, (amount.platform, amount.product_type))) or "unknown"),)
+
+
+def _amounts(
+    amounts: Iterable[Amount], key: Callable[[Amount], tuple[str]]
+) -> list[tuple[str, ...]]:
+    """A row for each key, in the order in which they come: products, bytes, those not here."""
+    sums: dict[tuple[str], list[int]] = {}
+    for one in amounts:
+        whole = sums.setdefault(key(one), [0, 0, 0])
+        whole[0] += one.products
+        whole[1] += one.bytes
+        whole[2] += one.products * (one.state not in HELD)
+    return [
+        (*name, str(count), bytes_text(size), f"{wrong} not here" if wrong else "")
+        for name, (count, size, wrong) in sums.items()
+    ]
+
+
+def _section(title: str, rows: list[tuple[str, ...]]) -> list[str]:
+    return [title, *table(rows)] if rows else []
+
+
+def _left(overview: Overview) -> list[str]:
+    rows = [("to do", str(overview.to_do)), ("gone from the catalogue, kept", str(overview.gone))]
+    return table([row for row in rows if row[1] != "0"]) if overview.to_do or overview.gone else []
+
+
+def _troubles(troubles: Iterable[Trouble]) -> list[str]:
+    found = ["What failed"]
+    for one in troubles:
+        reason = f" {one.reason}" if one.reason else ""
+        again = f"{one.retried} to be tried again"
+        found.append(f"  {one.products} {one.state}{reason}, {again}, such as")
+        found.append(f"    {shown(one.example)}")
+        if one.error:
+            found.append(f"    {shortened(shown(one.error), _WIDTH - 4)}")
+    return found if len(found) > 1 else []
+
+
+def _queries(overview: Overview) -> list[str]:
+    return ["Followed queries", *map(_query, overview.queries)] if overview.queries else []
+
+
+def _query(followed: Followed) -> str:
+    mark = format_instant(followed.watermark) if followed.watermark else "nothing yet"
+    whole = _instant(followed.reconciled) or "never"
+    text = shortened(shown(followed.filter) or "everything", _WIDTH - 2)
+    return f"  {text}\n    published until {mark} is known; all of it listed: {whole}"
+
+
+def _runs(overview: Overview) -> list[str]:
+    return ["Last runs", *map(_run, overview.runs)] if overview.runs else []
+
+
+def _run(run: Run) -> str:
+    if run.finished is None:
+        ending = "goes on, or was killed"
+    else:
+        took = seconds_text(run.finished - run.started)
+        ending = f"{shown(run.ending or 'ended')} in {took}"
+    counts = [
+        f"{count} {word}"
+        for word in ("listed", "brought", "failed", "removed")
+        if (count := getattr(run, word))
+    ]
+    size = [bytes_text(run.bytes)] if run.bytes else []
+    return f"  {_instant(run.started)}  {run.verb}: {', '.join([ending, *counts, *size])}"
+
+
+def _instant(seconds: float | None) -> str | None:
+    """Seconds since 1970 as text, UTC."""
+    return None if seconds is None else format_instant(datetime.fromtimestamp(seconds, UTC))

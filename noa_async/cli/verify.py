@@ -1,0 +1,218 @@
+"""``noa-async verify``: every file of a folder read again."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from noa_async.archive.archive import Archive
+from noa_async.archive.database import check_there
+from noa_async.archive.destination import ledger_of
+from noa_async.archive.journal import Journal
+from noa_async.archive.verify import Selection, measure, verify, wrong_products
+from noa_async.catalogue.moments import parse_instant
+from noa_async.cli.bringing import Course, observers
+from noa_async.cli.findings import Findings, JsonFindings
+from noa_async.cli.lines import JsonLines, make_lines, make_screen
+from noa_async.cli.manner import Manner, with_manner
+from noa_async.cli.options import ServiceOptions, VerifyOptions, read_settings
+from noa_async.cli.running import run
+from noa_async.cli.sections import VerbCommand, with_service, with_verify
+from noa_async.cli.tally import failures
+from noa_async.cli.text import bytes_text, number_of, rate_text, seconds_text
+from noa_async.errors import SettingsError
+from noa_async.settings import duration, share
+
+if TYPE_CHECKING:
+    from noa_async.archive.verify import Finding
+    from noa_async.auth.credentials import Credentials
+    from noa_async.cli.lines import Lines
+    from noa_async.cli.tally import Tally
+    from noa_async.settings import Settings
+
+_GO_ON = "What was read is written down: --sample goes on with what was verified longest ago."
+_WRONG = ("damaged", "missing", "unreadable")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to verify, and how to show it."""
+
+    folder: Path
+    selection: Selection
+    as_json: bool
+    bars: bool
+
+
+@dataclass(slots=True)
+class Sum:
+    """What came of it."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+    """Bytes that were read."""
+    seconds: float = 0.0
+
+    def add(self, finding: Finding) -> None:
+        """Count one more."""
+        self.counts[finding.condition] += 1
+        self.bytes += finding.read
+
+    def held(self) -> dict[str, object]:
+        """The same for machines."""
+        counts = {kind: self.counts[kind] for kind in ("right", *_WRONG, "foreign")}
+        return {"counts": counts, "bytes": self.bytes, "seconds": round(self.seconds, 3)}
+
+    @property
+    def wrong(self) -> int:
+        return sum(self.counts[condition] for condition in _WRONG)
+
+
+def read_since(text: str, now: float) -> float:
+    """An instant, or an age such as ``7d``, in seconds since 1970. Raises QueryError.
+
+    >>> read_since("12h", 86400.0), read_since("1970-01-02", 0.0)
+    (43200.0, 86400.0)
+    """
+    try:
+        return now - duration(text).total_seconds()
+    except ValueError:
+        return parse_instant(text, "--since").timestamp()
+
+
+def read_share(text: str) -> float:
+    """A share of the products, of 0 to 1. Raises SettingsError.
+
+    >>> read_share("0.5%")
+    0.005
+    """
+    try:
+        if part := share(text):
+            return part
+    except ValueError:
+        pass
+    raise SettingsError(
+        f"--sample is {text!r:.40}, no share.", hint="Write it as 1% or 0.5%, up to 100%."
+    )
+
+
+@click.command(cls=VerbCommand)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@with_verify
+@with_service
+@with_manner
+@click.pass_obj
+def command(manner: Manner, folder: Path, options: VerifyOptions, service: ServiceOptions) -> int:
+    """Read every product in DIR again and compare it with its checksum.
+
+    It finds damaged, missing and foreign files; foreign ones, which no product of the archive is,
+    are left alone and no error, and not looked for with --since or --sample. Each that is wrong is
+    a line on standard output. Account and network are needed for --repair alone.
+
+    Exit code 1 where a product is wrong and was not repaired.
+    """
+    selection = Selection(
+        None if options.since is None else read_since(options.since, time.time()),
+        None if options.sample is None else read_share(options.sample),
+    )
+    helper = find_help(service, options.workers) if options.repair else None
+    check_there(ledger_of(folder))
+    quiet = manner.json or manner.quiet or options.no_progress
+    plan = Plan(folder, selection, as_json=options.form == "json", bars=not quiet)
+    return run(_work(plan, manner, helper), how_to_go_on=_GO_ON)
+
+
+async def _work(plan: Plan, manner: Manner, helper: Helper | None) -> int:
+    done, mended = Sum(), None
+    with (JsonFindings if plan.as_json else Findings)(plan.folder, bar=plan.bars) as findings:
+        await _verify(plan, done, findings)
+        findings.pause()
+        _close(make_lines(manner), done)
+        if helper is not None:
+            screen = make_screen(manner, helper.settings.limits.workers, bars=plan.bars)
+            mended = await repair(plan.folder, helper, screen)
+        findings.end(done.held() | {"repair": None if mended is None else _repaired(mended)})
+    left = done.wrong if mended is None else done.counts["unreadable"] + mended.failed
+    return 1 if left else 0
+
+
+def _repaired(tally: Tally) -> dict[str, int]:
+    fetched = tally.products - tally.failed
+    return {"products": fetched, "bytes": tally.bytes, "failed": tally.failed}
+
+
+async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
+    """Verify, with the archive locked for as long."""
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        async with Archive(plan.folder, None, pool) as archive:
+            journal = Journal(archive.ledger)
+            entry = await journal.begin("verify", None, time.time())
+            extent = await measure(archive, plan.selection)
+            findings.begin(extent.bytes)
+            async with aclosing(verify(archive, extent)) as found:
+                async for finding in found:
+                    done.add(finding)
+                    findings.add(finding)
+            done.seconds = time.monotonic() - began
+            looked_at = done.counts.total() - done.counts["foreign"]
+            entry = replace(entry, listed=looked_at, bytes=done.bytes, failed=done.wrong)
+            await journal.end(entry, "complete", time.time())
+
+
+def _close(lines: Lines, done: Sum) -> None:
+    """Say what was found."""
+    if isinstance(lines, JsonLines):
+        lines.put("verify_finished", **done.held())
+        return
+    found = [f"{done.counts[kind]} {kind}" for kind in (*_WRONG, "foreign") if done.counts[kind]]
+    right = number_of(done.counts["right"], "product")
+    rate = rate_text(done.bytes / max(done.seconds, 1e-9))
+    took = f"{bytes_text(done.bytes)} in {seconds_text(done.seconds)}, {rate}"
+    lines.line(", ".join([f"{right} right", *found]))
+    lines.line(f"Read {took}")
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """Where to fetch from, and as whom."""
+
+    settings: Settings
+    who: Credentials
+
+
+def find_help(service: ServiceOptions, workers: str | None) -> Helper:
+    """Look for both before hours are spent. Raises UsageError, CredentialsMissing."""
+    from noa_async.auth.credentials import find_credentials  # noqa: PLC0415 (for --repair only)
+
+    settings = read_settings(service).with_values({"workers": workers} if workers else {})
+    return Helper(settings, find_credentials(settings.service.token_url))
+
+
+async def repair(folder: Path, helper: Helper, screen: Lines) -> Tally:
+    """Fetch again what the ledger of ``folder`` knows to be wrong."""
+    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+
+    course = Course()
+    if next(wrong_products(folder), None) is None:
+        return course.tally
+    client = NoaClient(helper.settings, helper.who, observer=observers(course.progress, screen))
+    async with (
+        client as noa,
+        screen.alive(course.progress),
+        aclosing(noa.download_all(wrong_products(folder), folder)) as outcomes,
+    ):
+        async for outcome in outcomes:
+            course.tally.add(outcome)
+    for line in failures(course.tally, report=False):
+        screen.line(line, level=-1)
+    mended = course.tally.products - course.tally.failed
+    screen.line(f"Repaired {number_of(mended, 'product')}, {bytes_text(course.tally.bytes)}")
+    return course.tally

@@ -1,0 +1,239 @@
+"""The ledger on a real disk: what it keeps, what it is brought up from, what breaks it."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noa_async import DestinationError
+from noa_async.archive.database import read_database
+from noa_async.archive.journal import Followed, Journal, read_followed, read_runs
+from noa_async.archive.ledger import Ledger
+from noa_async.archive.record import Record, first_record
+from noa_async.archive.rows import record_of, row_of
+from noa_async.archive.schema import MIGRATIONS
+from noa_async.archive.states import State
+from noa_async.catalogue.product import Checksum
+
+from .products import START, product, record
+
+FILE = "ledger.sqlite3"
+
+
+def listed(number: int, **changes: object) -> Record:
+    found = first_record(product(f"id-{number:05d}"), State.LISTED, 1.0)
+    return replace(found, query=1, todo=number, **changes)  # type: ignore[arg-type]
+
+
+def sums(path: Path) -> dict[str, tuple[int, int]]:
+    with sqlite3.connect(path) as connection:
+        rows = connection.execute("SELECT state, sum(products), sum(bytes) FROM sums GROUP BY 1")
+        return {state: (products, size) for state, products, size in rows if products}
+
+
+texts = st.text(max_size=20)
+
+
+@given(
+    name=st.text(min_size=1, max_size=40),
+    size=st.none() | st.integers(1, 2**62),
+    footprint=st.none() | texts,
+    checksums=st.lists(st.sampled_from([Checksum("md5", "0" * 32), Checksum("blake3", "a" * 64)])),
+    error=st.none() | texts,
+    state=st.sampled_from(State),
+    online=st.booleans(),
+)
+def test_a_record_comes_back_from_its_row(name, size, footprint, checksums, error, state, online):
+    kept = product(
+        name=name,
+        size=size,
+        footprint=footprint,
+        checksums=tuple(checksums),
+        online=online,
+        attributes={"tileId": "34SGH"},
+    )
+    before = Record(kept, state, path="a/b", size=7, error=error, todo=3, seen=2, updated=1.5)
+    after = record_of(row_of(before))
+    assert replace(after, product=before.product) == before
+    assert after.product.attributes["tileId"] == "34SGH"
+    assert replace(after.product, attributes=kept.attributes) == kept
+
+
+async def test_what_is_put_is_there_at_once_and_after_the_next_opening(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        ledger.put(listed(1, path="x"))
+        assert ledger.get("id-00001") == listed(1, path="x")
+        assert ledger.owner("x") == "id-00001"
+        assert ledger.get("other") is None
+    async with Ledger(tmp_path / FILE) as ledger:
+        found = ledger.get("id-00001")
+        assert found is not None
+        assert (found.state, found.path, found.todo) == (State.LISTED, "x", 1)
+        assert found.product.sensing_start == START
+        assert ledger.next_place() == 2
+    assert sums(tmp_path / FILE) == {"listed": (1, 1000)}
+
+
+async def test_the_sums_follow_every_change(tmp_path):
+    rng = random.Random(4)
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        for number in range(400):
+            ledger.put(listed(rng.randrange(60), path=f"p{number}"))
+            key = f"id-{rng.randrange(60):05d}"
+            found = ledger.get(key)
+            if found is not None:
+                state = rng.choice([State.VERIFIED, State.FAILED, State.WAITING])
+                ledger.put(replace(found, state=state, size=rng.randrange(9)))
+            if number % 7 == 0:
+                await ledger.flush()
+    with sqlite3.connect(path) as connection:
+        counted = connection.execute(
+            "SELECT state, count(*), sum(coalesce(size, catalogue_size)) FROM products GROUP BY 1"
+        )
+        assert sums(path) == {state: (products, size) for state, products, size in counted}
+
+
+async def test_the_list_of_what_is_to_be_done_is_in_order_and_by_query(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        for number in (5, 3, 9, 7):
+            ledger.put(listed(number))
+        ledger.put(replace(listed(1), query=2))
+        ledger.put(replace(listed(4), todo=None))
+        first = await ledger.todo(1, 0, 2)
+        rest = await ledger.todo(1, 5, 9)
+    assert [one.todo for one in (*first, *rest)] == [3, 5, 7, 9]
+
+
+async def test_records_are_read_in_pages(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        for number in range(1203):
+            ledger.put(listed(number + 1))
+        found = [one.todo async for one in ledger.records("todo % 2 = 0")]
+        assert found == list(range(2, 1204, 2))
+        assert await ledger.count("todo > 1200") == 3
+
+
+async def test_the_journal_keeps_queries_and_runs(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        journal = Journal(ledger)
+        one, other = await journal.follow("a"), await journal.follow("b")
+        assert (one.number, other.number, await journal.others("a")) == (1, 2, 1)
+        await journal.keep(replace(one, watermark=START, reconciled=3.5))
+        assert await journal.follow("a") == Followed(1, "a", START, 3.5)
+        run = await journal.begin("mirror", 1, 10.0)
+        await journal.end(replace(run, listed=4, brought=2), "complete", 11.0)
+        killed = await journal.begin("mirror", 1, 12.0)
+    database = read_database(tmp_path / FILE)
+    try:
+        assert len(read_followed(database)) == 2
+        newest, before = read_runs(database, 5)
+        assert (newest.number, newest.finished) == (killed.number, None)
+        assert (before.listed, before.brought, before.ending) == (4, 2, "complete")
+    finally:
+        database.close()
+
+
+async def test_a_ledger_of_version_1_is_brought_up_to_date(tmp_path):
+    path = tmp_path / FILE
+    with sqlite3.connect(path) as connection:
+        connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+        connection.execute(
+            "INSERT INTO products VALUES ('k', 'n', 'verified', 'n.zip', 'n.zip', 12, 34, "
+            "'md5:ab', 2, NULL, 5.0)"
+        )
+    with pytest.raises(DestinationError, match="older version"):
+        read_database(path)
+    async with Ledger(path) as ledger:
+        found = ledger.get("k")
+        assert found is not None
+        assert (found.state, found.path, found.size, found.mtime_ns, found.checksum) == (
+            State.VERIFIED, "n.zip", 12, 34, "md5:ab",
+        )  # fmt: skip
+        assert ledger.owner("n.zip") == "k"
+    assert sums(path) == {"verified": (1, 12)}
+
+
+async def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path):
+    path = tmp_path / FILE
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(DestinationError, match="newer version"):
+        await Ledger(path).open()
+    assert [file.name for file in tmp_path.iterdir() if "damaged" in file.name] == []
+
+
+async def test_no_ledger_is_made_by_looking(tmp_path):
+    with pytest.raises(DestinationError, match="holds no archive"):
+        read_database(tmp_path / ".noa-async" / FILE)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("torn", range(6))
+async def test_a_torn_page_is_found_after_a_crash_and_the_ledger_begun_anew(tmp_path, torn):
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        for number in range(800):
+            ledger.put(listed(number + 1, path=f"p{number}"))
+    pages = path.stat().st_size // 4096
+    place = random.Random(torn).randrange(1, pages)
+    with path.open("r+b") as file:
+        file.seek(place * 4096)
+        file.write(os.urandom(4096))
+    ledger = await Ledger(path).open(suspect=True)
+    try:
+        ledger.put(record(State.LISTED))
+        await ledger.flush()
+        assert await ledger.count("1") == 1
+    finally:
+        await ledger.close()
+    assert any("damaged" in file.name for file in tmp_path.iterdir())
+
+
+async def test_damage_met_on_the_way_is_said_and_mended_by_the_next_opening(tmp_path):
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        for number in range(800):
+            ledger.put(listed(number + 1))
+    ledger = await Ledger(path).open()
+    try:
+        with path.open("r+b") as file:
+            half = path.stat().st_size // 8192 * 4096
+            file.seek(half)
+            file.write(os.urandom(half))
+        with pytest.raises(DestinationError, match="set aside and made anew"):
+            await ledger.count("name <> ''")
+        assert ledger.damaged
+    finally:
+        await ledger.close()
+    async with suspect(path) as again:
+        assert await again.count("1") == 0
+
+
+async def test_garbage_in_the_schema_is_damage_whatever_the_error_says(tmp_path):
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        ledger.put(listed(1))
+    data = path.read_bytes()
+    assert b"CREATE TABLE sums" in data
+    path.write_bytes(data.replace(b"CREATE TABLE sums", b"CREATE \xc6\xff\xfeLE sums"))
+    async with suspect(path) as ledger:
+        assert await ledger.count("1") == 0
+    assert any("damaged" in file.name for file in tmp_path.iterdir())
+
+
+@asynccontextmanager
+async def suspect(path):
+    ledger = await Ledger(path).open(suspect=True)
+    try:
+        yield ledger
+    finally:
+        await ledger.close()

@@ -1,0 +1,191 @@
+"""``noa-async mirror`` as a user, or a timer, starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from noa_async.emulator import Fault, FaultKind, FaultPlan, make_product
+
+from .conftest import Open, until
+
+MIRROR = ("mirror", "--everything", "--output", "archive")
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def product(number: int, days: float):
+    at = START + timedelta(days=days)
+    return make_product(f"P{number}.SAFE.zip", 4000, start=at, published=at)
+
+
+async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+    """The next line of standard error that holds ``text``."""
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while line := (await process.stderr.readline()).decode():
+            if text in line:
+                return line
+    raise AssertionError(f"the program ended without {text!r}")
+
+
+async def stop(process: asyncio.subprocess.Process) -> int:
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(10):
+        await process.communicate()
+    assert process.returncode is not None
+    return process.returncode
+
+
+async def test_the_first_run_brings_all_and_the_second_nothing(open_mirror: Open) -> None:
+    mirror, noa = await open_mirror(*(product(n, n) for n in range(30)))
+    first = await noa(*MIRROR, "--report", "report.json")
+    assert (first.code, first.out) == (0, "")
+    assert "The query is listed: all of it." in first.err
+    assert "30 products in" in first.err
+    report = json.loads((noa.folder / "report.json").read_text())
+    assert report["counts"] == {"downloaded": 30, "present": 0, "unverified": 0, "failed": 0}
+    assert len(report["products"]) == 30
+    assert set(report["products"][0]) == {
+        "id", "name", "path", "status", "bytes", "checksum", "attempts", "error",
+    }  # fmt: skip
+    mirror.stats.reset()
+    second = await noa(*MIRROR, "--overlap", "12h")
+    assert second.code == 0
+    assert "what was published since 2026-01-29T12:00:00.000Z" in second.err
+    assert "present  1 " in second.err
+    assert mirror.stats.downloads == {}
+    mirror.catalogue.remove(product(29, 29).id)
+    third = await noa(*MIRROR, "--overlap", "12h")
+    assert (third.code, "Nothing new." in third.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--limit", "3"), "leave --limit out"),
+        (("--watch", "soon"), "such as 90s, 15m, 12h or 7d"),
+        (("--watch", "0.1s"), "a look a second"),
+        (("--max-delete", "5"), "written as a percentage"),
+        (("--on-removed", "purge"), "it is keep or delete"),
+        (("--overlap", "3"), "a number with a unit"),
+        (("--dry-run", "--report", "x.json"), "leave --report out"),
+    ],
+)
+async def test_what_makes_no_sense_is_said_before_anything_is_sent(
+    open_mirror: Open, arguments: tuple[str, ...], told: str
+) -> None:
+    mirror, noa = await open_mirror(products=3)
+    ended = await noa(*MIRROR, *arguments)
+    assert ended.code == 2
+    assert told in ended.err
+    assert mirror.stats.requests == 0
+    assert list(noa.folder.iterdir()) == []
+
+
+async def test_the_settings_come_from_file_and_environment(open_mirror: Open) -> None:
+    _, noa = await open_mirror(*(product(n, n) for n in range(30)))
+    (noa.folder / "query.toml").write_text(
+        'everything = true\n[mirror]\noverlap = "2d"\nreconcile_every = "4w"\n'
+    )
+    command = ("mirror", "--config", "query.toml", "--output", "archive")
+    await noa(*command)
+    assert "since 2026-01-28T00:00:00.000Z" in (await noa(*command)).err
+    noa.environ["NOA_OVERLAP"] = "1d"
+    assert "since 2026-01-29T00:00:00.000Z" in (await noa(*command)).err
+    assert "since 2026-01-27T00:00:00.000Z" in (await noa(*command, "--overlap", "3d")).err
+    assert "all of it" in (await noa(*command, "--reconcile")).err
+
+
+async def test_what_is_absent_is_exit_1_until_it_is_there(open_mirror: Open) -> None:
+    products = [product(n, n) for n in range(10)]
+    plan = FaultPlan([Fault(FaultKind.FORBIDDEN, product=products[2].id, times=None)])
+    mirror, noa = await open_mirror(*products, faults=plan)
+    first = await noa(*MIRROR)
+    assert first.code == 1
+    assert "P2.SAFE.zip" in first.err
+    assert (await noa(*MIRROR, "-q")).code == 1
+    mirror.faults = FaultPlan()
+    assert (await noa(*MIRROR)).code == 0
+
+
+async def test_a_listing_that_breaks_off_is_exit_4(open_mirror: Open) -> None:
+    plan = FaultPlan([Fault(FaultKind.PAGE_ERROR, page=1, times=None)])
+    _, noa = await open_mirror(*(product(n, n / 10) for n in range(80)), faults=plan)
+    ended = await noa(*MIRROR, "--retries", "1")
+    assert ended.code == 4
+    assert "50 products in" in ended.err
+
+
+async def test_removals_and_those_that_are_held(open_mirror: Open) -> None:
+    products = [product(n, n) for n in range(20)]
+    mirror, noa = await open_mirror(*products)
+    await noa(*MIRROR)
+    for each in products[:2]:
+        mirror.catalogue.remove(each.id)
+    delete = (*MIRROR, "--reconcile", "--on-removed", "delete")
+    held = await noa(*delete, "-q")
+    assert held.code == 0
+    assert "Nothing was deleted: 2 of 20 products are gone" in held.err
+    done = await noa(*delete, "--max-delete", "10%")
+    assert done.code == 0
+    assert "removed  P0.SAFE.zip: the service has it no more" in done.err
+    assert len(list((noa.folder / "archive").glob("*.zip"))) == 18
+
+
+async def test_another_query_on_the_folder_is_said(open_mirror: Open) -> None:
+    _, noa = await open_mirror(*(product(n, n) for n in range(8)))
+    await noa(*MIRROR)
+    ended = await noa("mirror", "--content-start", "2026-01-05", "--output", "archive")
+    assert "another one than this folder followed so far" in ended.err
+
+
+async def test_refused_credentials_end_it_at_once(open_mirror: Open) -> None:
+    mirror, noa = await open_mirror(products=3)
+    noa.environ["NOA_PASSWORD"] = "wrong"
+    assert (await noa(*MIRROR, "--watch", "1s")).code == 3
+    assert mirror.stats.wrong_passwords == 1
+
+
+async def test_it_stays_and_follows_and_outlives_an_outage(open_mirror: Open) -> None:
+    mirror, noa = await open_mirror(*(product(n, n) for n in range(5)))
+    process = await noa.start(*MIRROR, "--watch", "1s", "--retries", "0", "-v")
+    await line_with(process, "The next look is at")
+    new = mirror.catalogue.add(product(5, 5.5)).id
+    await until(lambda: new in mirror.stats.downloads)
+    mirror.outage = True
+    await line_with(process, "503")
+    await line_with(process, "The next look is at")
+    mirror.outage = False
+    newer = mirror.catalogue.add(product(6, 6.5)).id
+    archive = noa.folder / "archive"
+    await until(lambda: len(list(archive.glob("*.zip"))) == 7)
+    assert newer in mirror.stats.downloads
+    assert await stop(process) == 130
+
+
+async def test_between_looks_the_folder_is_free(open_mirror: Open) -> None:
+    _, noa = await open_mirror(*(product(n, n) for n in range(5)))
+    process = await noa.start(*MIRROR, "--watch", "1h")
+    await line_with(process, "The next look is at")
+    assert (await noa("verify", "archive")).code == 0
+    assert await stop(process) == 130
+
+
+async def test_a_folder_in_use_is_exit_5_and_waited_for_by_one_that_stays(
+    open_mirror: Open,
+) -> None:
+    slow = FaultPlan([Fault(FaultKind.SLOW_FIRST_BYTE, times=None, seconds=60)])
+    mirror, noa = await open_mirror(products=3, faults=slow)
+    first = await noa.start(*MIRROR)
+    await until(lambda: mirror.stats.downloads_in_flight > 0)
+    assert (await noa(*MIRROR)).code == 5
+    second = await noa.start(*MIRROR, "--watch", "1s")
+    await line_with(second, "in use by another run")
+    assert await stop(first) == 130
+    mirror.faults = FaultPlan()
+    await line_with(second, "3 products in")
+    assert await stop(second) == 130

@@ -1,0 +1,338 @@
+"""Listings cut into windows: nothing lost past any limit, nothing twice, never too much at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as profile
+from hypothesis import strategies as st
+
+from noa_async import Limits, NoaClient, Query, ServiceError, ServiceFault
+from noa_async.catalogue.listing import Listing
+from noa_async.catalogue.product import Product
+from noa_async.emulator import (
+    Catalogue,
+    Emulator,
+    EmulatorSettings,
+    Fault,
+    FaultKind,
+    FaultPlan,
+    make_product,
+)
+from noa_async.emulator import Product as Held
+from noa_async.events import Event, PageListed
+
+from .conftest import WHO, Connect, Recorder, settings_for
+
+ALL = Query(everything=True)
+START = datetime(2026, 1, 12, 9, 23, 21, 24_000, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def made(starts: Sequence[datetime], **changes: object) -> list[Held]:
+    """A product for each start; their publications are a second apart."""
+    return [
+        make_product(f"P{at}.nc", 100, start=start, published=START + timedelta(seconds=at))
+        for at, start in enumerate(starts)
+    ]
+
+
+def spread(count: int, *, each: int = 1) -> list[datetime]:
+    """Instants some minutes apart, ``each`` products on one."""
+    return [START + timedelta(minutes=7 * (at // each)) for at in range(count)]
+
+
+def mirror_of(products: Sequence[Held], **settings: object) -> Emulator:
+    return Emulator(EmulatorSettings(**settings), catalogue=Catalogue(products))  # type: ignore[arg-type]
+
+
+def ids(mirror: Emulator) -> list[str]:
+    return sorted(product.id for product in mirror.catalogue.products)
+
+
+async def listed(noa: NoaClient) -> list[Product]:
+    return [product async for product in noa.search(ALL)]
+
+
+def listing(noa: NoaClient, query: Query = ALL) -> Listing:
+    return noa._open.catalogue.listing(query)
+
+
+async def taken(of: Listing) -> list[str]:
+    """The Ids of a listing, also where it ends with an error."""
+    found: list[str] = []
+    try:
+        async for page in of.pages():
+            found += [product.id for product in page]
+    except ServiceError:
+        return sorted(found)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.parametrize("each", [1, 22])
+async def test_past_a_skip_limit_nothing_is_lost(
+    connect: Connect, each: int, refused: bool
+) -> None:
+    products = made(spread(2000, each=each))
+    async with mirror_of(products, max_skip=100, refused_links=refused) as mirror:
+        async with connect(mirror) as noa:
+            found = await listed(noa)
+        assert sorted(product.id for product in found) == ids(mirror)
+    starts = [product.sensing_start for product in found]
+    assert all(one <= other for one, other in pairwise(starts))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_crowded_instant_is_cut_by_publication(connect: Connect, refused: bool) -> None:
+    starts = [START - HOUR] * 60 + [START] * 700 + [START + HOUR] * 60
+    async with mirror_of(made(starts), max_skip=100, refused_links=refused) as mirror:
+        async with connect(mirror) as noa:
+            found = await listed(noa)
+        assert sorted(product.id for product in found) == ids(mirror)
+
+
+@pytest.mark.parametrize("probability", [0.5, 1.0])
+async def test_links_that_silently_end_lose_nothing(connect: Connect, probability: float) -> None:
+    plan = FaultPlan((Fault(FaultKind.PAGE_NO_LINK, times=None, probability=probability),))
+    async with mirror_of(made(spread(1000, each=22)), faults=plan) as mirror:
+        async with connect(mirror) as noa:
+            assert sorted(each.id for each in await listed(noa)) == ids(mirror)
+
+
+@pytest.mark.parametrize("max_skip", [None, 100])
+@pytest.mark.parametrize("starts", [spread(900, each=22), [START] * 120 + spread(120)])
+async def test_without_counts_the_dates_lead_on(
+    connect: Connect, starts: list[datetime], max_skip: int | None
+) -> None:
+    async with mirror_of(made(starts), counts=False, max_skip=max_skip) as mirror:
+        async with connect(mirror) as noa:
+            of = listing(noa)
+            assert await taken(of) == ids(mirror)
+            assert (of.counted, of.listed, of.shortfalls) == (None, len(starts), [])
+
+
+async def test_without_counts_and_a_way_on_it_is_said(connect: Connect) -> None:
+    products = [replace(each, published=START) for each in made([START] * 120)]
+    async with mirror_of(products, counts=False, max_skip=10) as mirror:
+        async with connect(mirror) as noa:
+            with pytest.raises(ServiceFault, match="listed 100 products and gave no way on"):
+                await listed(noa)
+
+
+class Meddler:
+    """An observer that changes the catalogue at each page listed."""
+
+    def __init__(self) -> None:
+        self.change: Callable[[int], None] = lambda _: None
+        self.pages = 0
+
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, PageListed):
+            self.change(self.pages)
+            self.pages += 1
+
+
+@pytest.mark.parametrize("adding", [True, False])
+@pytest.mark.parametrize("removing", [True, False])
+@pytest.mark.parametrize("count", [300, 3000])
+async def test_what_is_there_all_the_time_is_listed_once_whatever_comes_and_goes(
+    count: int, adding: bool, removing: bool
+) -> None:
+    meddler = Meddler()
+    products = made(spread(count))
+    # Both in one window between two pages would leave its count as it was: that cannot be seen.
+    early, late = products[: count // 2], products[count // 2 :]
+    gone: set[str] = set()
+    async with mirror_of(products) as mirror:
+
+        def change(page: int) -> None:
+            if adding and page < 40:
+                start = early[page * 97 % len(early)].start + timedelta(minutes=1)
+                mirror.catalogue.add(make_product(f"New{page}.nc", 100, start=start))
+            if removing and page < 40:
+                product = late[page * 89 % len(late)]
+                if product.id not in gone:
+                    gone.add(product.id)
+                    mirror.catalogue.remove(product.id)
+
+        meddler.change = change
+        async with NoaClient(settings_for(mirror), WHO, observer=meddler) as noa:
+            found = [product.id async for product in noa.search(ALL)]
+    assert meddler.pages > 5
+    assert len(set(found)) == len(found)
+    assert {product.id for product in products} - gone <= set(found)
+
+
+async def test_what_came_in_meanwhile_shows_in_the_count() -> None:
+    meddler = Meddler()
+    async with mirror_of(made(spread(2000))) as mirror:
+
+        def change(page: int) -> None:
+            if page == 20:
+                mirror.catalogue.add(make_product("New.nc", 100, start=START))
+
+        meddler.change = change
+        async with NoaClient(settings_for(mirror), WHO, observer=meddler) as noa:
+            of = listing(noa)
+            await taken(of)
+    assert (of.listed, of.counted, of.shortfalls) == (2000, 2001, [])
+
+
+@pytest.mark.parametrize("count", [30, 170, 2000])
+async def test_products_missing_from_an_answer_are_found_by_a_second_look(
+    connect: Connect, count: int
+) -> None:
+    plan = FaultPlan((Fault(FaultKind.PAGE_MISSING, times=1),))
+    async with mirror_of(made(spread(count)), faults=plan) as mirror:
+        async with connect(mirror) as noa:
+            assert sorted(each.id for each in await listed(noa)) == ids(mirror)
+
+
+@pytest.mark.parametrize("count", [30, 170, 2000])
+async def test_what_is_missing_for_good_is_said_after_all_the_others(
+    connect: Connect, count: int
+) -> None:
+    plan = FaultPlan((Fault(FaultKind.PAGE_MISSING, page=0, times=None),))
+    async with mirror_of(made(spread(count)), faults=plan) as mirror, connect(mirror) as noa:
+        of = listing(noa)
+        found: list[str] = []
+        with pytest.raises(ServiceFault, match=rf"listed \d+ products of the {count} it") as fault:
+            async for page in of.pages():
+                found += [product.id for product in page]
+        assert count * 0.7 <= len(set(found)) == len(found) < count
+        assert of.shortfalls
+        assert of.listed == len(found)
+        if count > 50:
+            assert "for ContentDate/Start" in fault.value.hint
+
+
+async def test_a_page_that_never_comes_ends_it_after_what_comes_before(connect: Connect) -> None:
+    """The products before the broken window in time come first, then the error."""
+    plan = FaultPlan((Fault(FaultKind.PAGE_ERROR, page=5, times=None),))
+    async with mirror_of(made(spread(2000)), faults=plan) as mirror, connect(mirror) as noa:
+        found: list[str] = []
+        with pytest.raises(ServiceError, match="answered 5"):
+            async for page in listing(noa).pages():
+                found += [product.id for product in page]
+        assert found == [product.id for product in mirror.catalogue.products[: len(found)]]
+        assert len(found) == 250
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+async def test_never_more_requests_at_once_than_allowed(connect: Connect, at_once: int) -> None:
+    async with mirror_of(made(spread(3000)), latency=0.002) as mirror:
+        async with connect(mirror, limits=Limits(listings=at_once)) as noa:
+            one, other = await asyncio.gather(listed(noa), listed(noa))
+        assert len(one) == len(other) == 3000
+        assert mirror.stats.lists_peak == at_once
+
+
+async def test_leaving_early_leaves_no_task(connect: Connect) -> None:
+    async with mirror_of(made(spread(5000)), latency=0.01) as mirror, connect(mirror) as noa:
+        before = len(asyncio.all_tasks())
+        async with aclosing(noa.search(ALL)) as products:
+            async for _ in products:
+                break
+        requests = mirror.stats.requests
+        while len(asyncio.all_tasks()) > before:  # the emulator's own, of what was cut off
+            await asyncio.sleep(0)
+        assert mirror.stats.requests - requests <= 1
+        assert noa._open.catalogue._places._value == noa.settings.limits.listings
+
+
+async def test_a_reader_that_stands_still_holds_the_listing_back(connect: Connect) -> None:
+    async with mirror_of(made(spread(6000))) as mirror, connect(mirror) as noa:
+        async with aclosing(noa.search(ALL)) as products:
+            await anext(products)
+            pages = -1
+            while pages != mirror.stats.pages:
+                pages = mirror.stats.pages
+                await asyncio.sleep(0.2)
+        assert 20 < pages < 110
+
+
+@pytest.mark.parametrize("limit", [1, 60, 749, 751, 1500])
+async def test_a_limit_gives_so_many_of_the_first(connect: Connect, limit: int) -> None:
+    async with mirror_of(made(spread(2000)), max_skip=100) as mirror, connect(mirror) as noa:
+        query = Query(everything=True, limit=limit)
+        found = [product.id async for product in noa.search(query)]
+        assert found == [product.id for product in mirror.catalogue.products[:limit]]
+
+
+async def test_products_of_no_date_lie_beside_the_windows_and_that_is_said(
+    connect: Connect,
+) -> None:
+    """A service that counts products which no window of time can hold."""
+    async with mirror_of(made(spread(1000))) as mirror, connect(mirror) as noa:
+        undated = [mirror.catalogue.products[at].id for at in range(500, 520)]
+        select = mirror.catalogue.select
+
+        def without(text: str, order: Sequence[tuple[str, bool]], **options: bool) -> object:
+            found = select(text, order, **options)
+            return [each for each in found if each.id not in undated] if text else found
+
+        mirror.catalogue.select = without  # type: ignore[method-assign,assignment]
+        of = listing(noa)
+        with pytest.raises(ServiceFault, match="listed 980 products of the 1000") as fault:
+            async for _ in of.pages():
+                pass
+        assert "no ContentDate" in fault.value.hint
+
+
+async def test_pages_and_products_are_told_as_they_come(
+    connect: Connect, recorder: Recorder
+) -> None:
+    async with mirror_of(made(spread(2000))) as mirror, connect(mirror) as noa:
+        await listed(noa)
+    told = [event for event in recorder.events if isinstance(event, PageListed)]
+    assert all(one.products <= other.products for one, other in pairwise(told))
+    assert all(one.pages <= other.pages for one, other in pairwise(told))
+    assert told[0].products == 50
+    assert told[-1].products == 2000
+    assert told[-1].pages == len(told) <= mirror.stats.pages
+
+
+@profile(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    clusters=st.lists(
+        st.tuples(st.integers(0, 2000), st.integers(1, 40), st.sampled_from([0, 400, 10**6])),
+        max_size=8,
+    ),
+    page_size=st.sampled_from([2, 10, 50]),
+    max_skip=st.sampled_from([None, 5, 40]),
+    undated=st.booleans(),
+    counts=st.booleans(),
+)
+async def test_each_once_whatever_the_instants(
+    clusters: list[tuple[int, int, int]],
+    page_size: int,
+    max_skip: int | None,
+    undated: bool,
+    counts: bool,
+) -> None:
+    starts = [
+        START + timedelta(milliseconds=place, microseconds=step * at)
+        for place, count, step in clusters
+        for at in range(count)
+    ]
+    products = made(starts)
+    if undated:
+        products[::3] = [replace(each, omit=frozenset({"ContentDate"})) for each in products[::3]]
+    async with mirror_of(products, max_skip=max_skip, counts=counts) as mirror:
+        settings = settings_for(mirror)
+        settings = replace(settings, service=replace(settings.service, page_size=page_size))
+        async with NoaClient(settings, WHO) as noa:
+            found = sorted(product.id for product in await listed(noa))
+    if counts or not undated:
+        assert found == ids(mirror)
+    assert len(set(found)) == len(found)
