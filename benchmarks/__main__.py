@@ -9,7 +9,7 @@ import argparse
 import sys
 from importlib import import_module
 
-SUITES = ("faults",)
+SUITES = ("faults", "ledger", "listing", "nights", "verify")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,195 @@
+"""A long listing: windows of time, several at once, against one page after another."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.machine import describe, sentence
+from benchmarks.mirrors import Addresses, MirrorProcess
+from noa_async.auth.credentials import Credentials
+from noa_async.auth.session import AuthSession
+from noa_async.auth.tokens import TokenManager
+from noa_async.catalogue.pages import Catalogue
+from noa_async.catalogue.query import Query
+from noa_async.catalogue.times import format_instant
+from noa_async.emulator import EmulatorSettings, make_product
+from noa_async.settings import Service, Settings
+from noa_async.transport import Transport
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Awaitable, Callable
+
+    from noa_async.emulator import Emulator
+
+    Lister = Callable[[Catalogue], Awaitable[Counter[str]]]
+
+JSON = Path(__file__).parent / "results" / "listing.json"
+LATENCY = 0.04
+MAX_SKIP = 10_000
+PAGE_SIZE = 50
+AT_ONCE = 4
+SHARED = 22
+"""Products on one instant, as in real pages."""
+_START = datetime(2026, 1, 1, tzinfo=UTC)
+_DAYS = 31
+_PASSES = ((8.5, 11.5), (15.5, 17.0))
+"""Hours of a day in which satellites pass: the time between is empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One listing of everything."""
+
+    way: str
+    seconds: float
+    each_once: bool
+    requests: int
+    most_at_once: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The suite's options."""
+    parser.add_argument("--products", type=int, default=100_000, help="how many (100000)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each way (3)")
+    parser.add_argument("--no-write", action="store_true", help="change no file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run both ways by turns; 1 where a product was lost or came twice."""
+    settings = EmulatorSettings(
+        products=0, latency=LATENCY, max_skip=MAX_SKIP, page_size=PAGE_SIZE, checksums=()
+    )
+    runs: list[Run] = []
+    with MirrorProcess(settings) as mirror:
+        mirror.ask(partial(_fill, arguments.products))
+        ids = mirror.ask(_ids)
+        for _ in range(arguments.rounds):
+            for way, lister in WAYS.items():
+                mirror.ask(_reset)
+                made = asyncio.run(_measure(way, lister, mirror.addresses, ids))
+                runs.append(_counted(made, *mirror.ask(_figures)))
+                print(_line(runs[-1]), flush=True)
+    results = _results(arguments.products, runs)
+    print(f"{results['ratios']} times as fast, {sentence(results['machine'])}")
+    if not arguments.no_write:
+        JSON.write_text(json.dumps(results, indent=1) + "\n")
+    return 0 if all(each.each_once for each in runs) else 1
+
+
+async def windows(catalogue: Catalogue) -> Counter[str]:
+    """As noa-async lists."""
+    found: Counter[str] = Counter()
+    async for products in catalogue.pages(Query(everything=True)):
+        found.update(product.id for product in products)
+    return found
+
+
+async def one_by_one(catalogue: Catalogue) -> Counter[str]:
+    """Link after link, and on by date where a full page has none: a careful script's way."""
+    options = {"$orderby": "ContentDate/Start asc", "$top": str(PAGE_SIZE)}
+    found: Counter[str] = Counter()
+    url: str | None = catalogue.url(options)
+    while url is not None:
+        page = await catalogue.page(url)
+        found.update(product.id for product in page.products if product.id not in found)
+        url = catalogue.next_link(url, page)
+        if url is None and len(page.products) >= PAGE_SIZE:
+            last = page.products[-1].sensing_start
+            assert last is not None
+            onwards = f"ContentDate/Start ge {format_instant(last)}"
+            url = catalogue.url({"$filter": onwards, **options})
+    return found
+
+
+WAYS: dict[str, Lister] = {"one_by_one": one_by_one, "windows": windows}
+
+
+async def _measure(way: str, lister: Lister, addresses: Addresses, ids: set[str]) -> Run:
+    service = Service(
+        catalogue_url=addresses.catalogue, token_url=addresses.token, page_size=PAGE_SIZE
+    )
+    settings = Settings(service=service)
+    async with Transport(settings) as transport:
+        tokens = TokenManager(transport, service, Credentials("demo", "demo", source="benchmark"))
+        session = AuthSession(transport, tokens)
+        await tokens.token()
+        catalogue = Catalogue(session, service, settings.retry, listings=AT_ONCE)
+        begun = time.perf_counter()
+        found = await lister(catalogue)
+        seconds = time.perf_counter() - begun
+    each_once = set(found) == ids and set(found.values()) <= {1}
+    return Run(way, seconds, each_once, 0, 0)
+
+
+def _fill(count: int, mirror: Emulator) -> None:
+    """Put the products in: many instants in the passes of each day, ``SHARED`` on each."""
+    draw = random.Random(1)
+    for group in range(-(-count // SHARED)):
+        hour = draw.uniform(*draw.choices(_PASSES, weights=(2, 1))[0])
+        start = _START + timedelta(days=draw.randrange(_DAYS), milliseconds=int(hour * 3_600_000))
+        for place in range(min(SHARED, count - group * SHARED)):
+            name = f"S2A_MSIL2A_{start:%Y%m%dT%H%M%S}_N0511_R093_T{group:05}_{place:02}.SAFE"
+            mirror.catalogue.add(make_product(name, 1000, start=start, footprint=None))
+
+
+def _ids(mirror: Emulator) -> set[str]:
+    return {product.id for product in mirror.catalogue.products}
+
+
+def _reset(mirror: Emulator) -> None:
+    mirror.stats.reset()
+
+
+def _figures(mirror: Emulator) -> tuple[int, int]:
+    return mirror.stats.pages, mirror.stats.lists_peak
+
+
+def _counted(made: Run, requests: int, most_at_once: int) -> Run:
+    return Run(made.way, made.seconds, made.each_once, requests, most_at_once)
+
+
+def _line(made: Run) -> str:
+    once = "each once" if made.each_once else "NOT EACH ONCE"
+    return (
+        f"{made.way:11}{made.seconds:8.1f} s{made.requests:7} pages, at most "
+        f"{made.most_at_once} at once, {once}"
+    )
+
+
+def _results(products: int, runs: list[Run]) -> dict[str, Any]:
+    taken = {way: [each.seconds for each in runs if each.way == way] for way in WAYS}
+    pairs = zip(taken["one_by_one"], taken["windows"], strict=True)
+    return {
+        "suite": "listing",
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": describe(),
+        "products": products,
+        "on_one_instant": SHARED,
+        "page_size": PAGE_SIZE,
+        "latency_seconds": LATENCY,
+        "max_skip": MAX_SKIP,
+        "at_once": AT_ONCE,
+        "medians": {way: round(median(seconds), 1) for way, seconds in taken.items()},
+        "ratios": [round(slow / fast, 2) for slow, fast in pairs],
+        "runs": [
+            {
+                "way": each.way,
+                "seconds": round(each.seconds, 1),
+                "each_once": each.each_once,
+                "requests": each.requests,
+                "most_at_once": each.most_at_once,
+            }
+            for each in runs
+        ],
+    }

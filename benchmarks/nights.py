@@ -1,0 +1,311 @@
+"""A year of nightly runs, with all that happens in one: the folder and the catalogue at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Self
+
+from benchmarks.machine import describe, sentence
+from benchmarks.mirrors import MirrorProcess
+from benchmarks.night import Ended, live
+from benchmarks.years import Night, Year
+from noa_async.archive.database import read_database
+from noa_async.archive.rows import COLUMNS, record_of
+from noa_async.archive.states import State
+from noa_async.emulator import EmulatorSettings
+
+if TYPE_CHECKING:
+    import argparse
+
+    from noa_async.emulator import Delivery, Emulator
+
+JSON = Path(__file__).parent / "results" / "nights.json"
+LATENCY = 0.002
+MONTH = 30
+MAX_DELETE = 0.05
+"""The largest part that a night may delete; the day after one that held back, a person lets it."""
+LET = 0.5
+_KILLED = -9
+_NIGHT_SECONDS = 60
+_TIMERS: list[asyncio.TimerHandle] = []
+"""In the emulator's process."""
+
+Revision = tuple[str, int]
+"""An Id and its revision."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The suite's options."""
+    parser.add_argument("--nights", type=int, default=365, help="how many (365)")
+    parser.add_argument("--seed", type=int, default=1, help="another year (1)")
+    parser.add_argument("--products", type=float, default=8, help="published a night (8)")
+    parser.add_argument("--no-write", action="store_true", help="change no file")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Live through the year; 1 where folder and catalogue differ at its end."""
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="nights-") as folder:
+        year = Year(arguments.seed, arguments.products)
+        with Nights(year, Path(folder)) as nights:
+            for number in range(1, arguments.nights + 1):
+                nights.live(year.night(number))
+                if number % MONTH == 0:
+                    print(nights.line(number), flush=True)
+            nights.live(year.last(arguments.nights + 1))
+            results = nights.results()
+    results = {
+        "suite": "nights",
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": describe(),
+        "seed": arguments.seed,
+        "seconds": round(time.perf_counter() - began),
+        **results,
+    }
+    print(table(results))
+    if not arguments.no_write:
+        JSON.write_text(json.dumps(results, indent=1) + "\n")
+    return 0 if not results["differences"] else 1
+
+
+@dataclass(slots=True)
+class Tally:
+    """What adds up over the nights."""
+
+    codes: Counter[str] = field(default_factory=Counter)
+    sent: int = 0
+    """Bytes of products that the emulator sent."""
+    asked: dict[Revision, int] = field(default_factory=dict)
+    """Every revision of which bytes were sent, and its size."""
+    whole: dict[Revision, int] = field(default_factory=dict)
+    """Every revision that was sent whole, and the night of it."""
+    known: set[str] = field(default_factory=set)
+    """The checksum of every revision there ever was."""
+    killed: list[int] = field(default_factory=list)
+    """Nights that were killed while they ran."""
+    too_late: int = 0
+    """Nights that had ended when the kill came."""
+    held: int = 0
+    removed: int = 0
+    differences: list[str] = field(default_factory=list)
+
+
+class Nights:
+    """Nights lived through one after the other.
+
+    Resources: a context manager; the emulator's process ends with it.
+    """
+
+    def __init__(self, year: Year, folder: Path, *, alone: bool = True) -> None:
+        """``alone``: each run is a process of its own, not only those that are killed."""
+        self.tally = Tally()
+        self._year = year
+        self._folder = folder
+        self._alone = alone
+        self._mirror = MirrorProcess(EmulatorSettings(products=0, latency=LATENCY))
+        self._seconds: list[float] = [0.2]
+        self._held = False
+
+    def __enter__(self) -> Self:
+        self._mirror.__enter__()
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        self._mirror.__exit__(*reason)
+
+    def live(self, night: Night) -> None:
+        """One night, from what changes in the catalogue to what the emulator saw of the run."""
+        usual = median(self._seconds[-20:])
+        away = None if night.outage is None else night.outage * usual
+        self.tally.known.update(self._mirror.ask(partial(_prepare, night, away)))
+        ended = self._run(night, None if night.crash is None else night.crash * usual)
+        self.tally.codes["killed" if ended is None else str(ended.code)] += 1
+        if ended is None:
+            self.tally.killed.append(night.number)
+        else:
+            self._seconds.append(ended.seconds)
+            self.tally.held += ended.held
+            self._held = ended.held or (self._held and not ended.full)
+            self.tally.removed += ended.removed
+            if ended.code not in {0, 1, 4} or (ended.code == 4 and not _troubled(night)):
+                self._differs(f"night {night.number}: {ended}")
+        self._count(night)
+
+    def _run(self, night: Night, kill_after: float | None) -> Ended | None:
+        """The night's run; None where it was killed."""
+        most = LET if self._held or night.reconcile else MAX_DELETE
+        options = str(self._folder), night.now.timestamp(), night.on_removed, most
+        if kill_after is None and (night.reconcile or not self._alone):
+            environ = self._mirror.environment()
+            return asyncio.run(live(*options, reconcile=night.reconcile, environ=environ))
+        command = [sys.executable, "-m", "benchmarks.night", *map(str, options)]
+        environ = os.environ | self._mirror.environment()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()  # it begins
+            if kill_after is not None:
+                time.sleep(kill_after)
+                process.kill()
+            said, _ = process.communicate(timeout=_NIGHT_SECONDS)
+        if process.returncode == _KILLED:
+            return None
+        self.tally.too_late += kill_after is not None
+        return Ended(**json.loads(said))
+
+    def _count(self, night: Night) -> None:
+        """What the emulator sent, and whether any of it was needless."""
+        tally = self.tally
+        for key, answers in self._mirror.ask(_deliveries).items():
+            product = self._year.catalogue.get(key)
+            revision = (key, product.revision)
+            tally.asked[revision] = product.size
+            for answer in answers:
+                tally.sent += answer.bytes_sent
+                if answer.bytes_sent < product.size:
+                    continue
+                before = tally.whole.setdefault(revision, night.number)
+                if before != night.number and before not in tally.killed:
+                    self._differs(
+                        f"night {night.number}: {product.name} came whole in night {before}"
+                    )
+
+    def _differs(self, how: str) -> None:
+        self.tally.differences.append(how)
+
+    def check_files(self) -> None:
+        """Every file is a revision that there was, whatever its name."""
+        for path, md5 in sums(self._folder).items():
+            if md5 not in self.tally.known:
+                self._differs(f"{path} is no product")
+
+    def line(self, number: int) -> str:
+        """How far the nights are; every file is read for it."""
+        self.check_files()
+        files = len(sums(self._folder))
+        return (
+            f"night {number:4}: {len(self._year.catalogue):5} in the catalogue, {files:5} in the "
+            f"folder, {self._ratio():.3f} times the bytes, {len(self.tally.killed):3} killed, "
+            f"{len(self.tally.differences)} differences"
+        )
+
+    def _ratio(self) -> float:
+        return self.tally.sent / max(1, sum(self.tally.asked.values()))
+
+    def compare(self) -> None:
+        """Catalogue, folder and ledger, product for product."""
+        wanted = self._mirror.ask(_wanted)
+        files = sums(self._folder)
+        with_path = {}
+        database = read_database(self._folder / ".noa-async/ledger.sqlite3")
+        try:
+            rows = database.rows(f"SELECT {', '.join(COLUMNS)} FROM products")
+        finally:
+            database.close()
+        for record in map(record_of, rows):
+            if record.state is State.VERIFIED and record.gone is None and record.todo is None:
+                with_path[record.id] = str(record.path)
+            elif record.state is not State.REMOVED or record.id in wanted:
+                self._differs(f"the ledger says {record.state} of {record.product.name}")
+        for key, (name, md5) in wanted.items():
+            if files.get(with_path.get(key, "")) != md5:
+                self._differs(f"{name} is not there, or not right")
+        for key in with_path.keys() - wanted.keys():
+            self._differs(f"the ledger has {key}, the catalogue has not")
+        for path in files.keys() - set(with_path.values()):
+            self._differs(f"{path} is nobody's")
+        for name in ("parts", "quarantine"):
+            for left in (self._folder / ".noa-async" / name).iterdir():
+                self._differs(f"{name}/{left.name} was left")
+
+    def results(self) -> dict[str, Any]:
+        """The closing figures; everything is compared for them."""
+        self.check_files()
+        self.compare()
+        tally = self.tally
+        return {
+            "nights": sum(tally.codes.values()),
+            "endings": dict(tally.codes),
+            "killed_too_late": tally.too_late,
+            "catalogue": len(self._year.catalogue),
+            "folder": len(sums(self._folder)),
+            "happened": self._year.figures,
+            "files_deleted": tally.removed,
+            "deletions_held": tally.held,
+            "revisions_fetched": len(tally.asked),
+            "bytes_of_them": sum(tally.asked.values()),
+            "bytes_sent": tally.sent,
+            "ratio": round(self._ratio(), 4),
+            "differences": tally.differences,
+        }
+
+
+def _troubled(night: Night) -> bool:
+    """Whether a run may end because of the service."""
+    return night.outage is not None or any(
+        fault.times is None and fault.kind.scope == "page" for fault in night.faults.faults
+    )
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """The MD5 of every file that is not the archive's own, by path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.md5(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and ".noa-async" not in path.parts
+    }
+
+
+def _prepare(night: Night, away: float | None, mirror: Emulator) -> list[str]:
+    """Set the night up in the emulator; the checksums of what is new."""
+    mirror.stats.reset()
+    while _TIMERS:  # that of a run which ended before
+        _TIMERS.pop().cancel()
+    mirror.outage = away == 0
+    if away:
+        loop = asyncio.get_running_loop()
+        _TIMERS.append(loop.call_later(away, setattr, mirror, "outage", True))
+    for change in night.changes:
+        change.apply(mirror.catalogue)
+    mirror.faults = night.faults
+    new = [change.product or (change.add and change.add.id) for change in night.changes]
+    return [mirror.content(key).md5 for key in new if key and mirror.catalogue.has(key)]
+
+
+def _deliveries(mirror: Emulator) -> dict[str, list[Delivery]]:
+    return dict(mirror.stats.downloads)
+
+
+def _wanted(mirror: Emulator) -> dict[str, tuple[str, str]]:
+    return {one.id: (one.name, mirror.content(one.id).md5) for one in mirror.catalogue.products}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The closing figures as text."""
+    happened = ", ".join(f"{n} {name}" for name, n in results["happened"].items())
+    endings = ", ".join(f"{n} with {code}" for code, n in sorted(results["endings"].items()))
+    fetched = f"{results['revisions_fetched']} revisions fetched with {results['bytes_sent']:,}"
+    deleted = f"{results['files_deleted']} files deleted, held back in"
+    lines = [
+        f"{results['nights']} nights ended: {endings}",
+        f"the catalogue: {happened}",
+        f"at the end {results['catalogue']} products there, {results['folder']} files here",
+        f"{deleted} {results['deletions_held']} nights",
+        f"{fetched} bytes, {results['ratio']} times their own",
+        f"{len(results['differences'])} differences",
+        *(f"  {one}" for one in results["differences"][:20]),
+        sentence(results["machine"]),
+    ]
+    return "\n".join(lines)
