@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
@@ -63,11 +65,33 @@ def run(
     return Ended(code, log.read_text(errors="replace"))
 
 
+@dataclass(frozen=True, slots=True)
+class Accounted(Ended):
+    """How one program ended, and what the kernel says that it and its children took."""
+
+    usage: resource.struct_rusage
+
+
+def spawn(command: Command, home: Path, *, seconds: float) -> Accounted:
+    """Run one program to its end, or kill it after ``seconds``."""
+    home.mkdir(parents=True, exist_ok=True)
+    log = home / "said.txt"
+    with log.open("wb") as output:
+        running = _start(command, home, output)
+        timer = threading.Timer(seconds, running.kill)
+        timer.start()
+        _, status, usage = os.wait4(running.pid, 0)
+        timer.cancel()
+    code = os.waitstatus_to_exitcode(status)
+    running.returncode = code  # it is reaped: nobody is to wait for it again
+    return Accounted(code, log.read_text(errors="replace"), usage)
+
+
 def first_line(words: Sequence[str]) -> str | None:
-    """The first line that a program prints; None where it is not there."""
+    """The first line that a program prints; None where it is not there, or fails."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
-    except FileNotFoundError:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    except (FileNotFoundError, subprocess.CalledProcessError):
         return None
     return next(iter((done.stdout or done.stderr).splitlines()), "")
 

@@ -39,11 +39,10 @@ async def product_bytes(
         mirror.stats.delivered(product_id, _asked(request), refused.status, 0)
         return refused
     mirror.slots[user] += 1
-    mirror.stats.download_begins()
     try:
-        return await _attempt(mirror, request, product)
+        with mirror.stats.download():
+            return await _attempt(mirror, request, product)
     finally:
-        mirror.stats.downloads_in_flight -= 1
         _free_slot(mirror, user)
 
 

@@ -1,5 +1,8 @@
 """What the emulator saw: the counters that tests and benchmarks read."""
 
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
@@ -36,6 +39,8 @@ class Stats:
     """Orders of products that were sent, whatever the answer."""
     downloads_in_flight: int = 0
     downloads_peak: int = 0
+    download_seconds: float = 0.0
+    """How long each download took, added up: over the time that passed, how many there were."""
     bytes_sent: int = 0
     """Bytes of products, whatever became of them."""
     quota_refusals: int = 0
@@ -66,10 +71,17 @@ class Stats:
         self.lists_in_flight += 1
         self.lists_peak = max(self.lists_peak, self.lists_in_flight)
 
-    def download_begins(self) -> None:
-        """A download took its slot."""
+    @contextmanager
+    def download(self) -> Generator[None]:
+        """A download holds its slot."""
+        began = time.monotonic()
         self.downloads_in_flight += 1
         self.downloads_peak = max(self.downloads_peak, self.downloads_in_flight)
+        try:
+            yield
+        finally:
+            self.downloads_in_flight -= 1
+            self.download_seconds += time.monotonic() - began
 
     def delivered(self, product: str, range_start: int, status: int, sent: int) -> None:
         """An answer to `$value` ended, whole or not."""

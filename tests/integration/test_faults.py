@@ -154,11 +154,11 @@ async def test_a_quota_of_four_is_found_and_held(
         products=48, mean_bytes=size, rate=rate, quota=4, quota_style=style, retry_after="0"
     )  # type: ignore[arg-type]
     async with Emulator(settings) as mirror, connect(mirror, workers=16) as noa:
-        whole = sum(mirror.content(each.id).size for each in mirror.catalogue.products)
         started = time.monotonic()
         outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
         took = time.monotonic() - started
         assert {each.status for each in outcomes} == {WHOLE}
         assert mirror.stats.quota_refusals < 30
         assert mirror.stats.downloads_peak <= 4
-        assert took < 1.5 * whole / (4 * rate)
+        # By how full the mirror saw its four slots: a busy machine stretches a time, not this.
+        assert mirror.stats.download_seconds > 4 * took / 1.5

@@ -228,7 +228,7 @@ async def test_a_page_that_never_comes_ends_it_after_what_comes_before(connect: 
 
 @pytest.mark.parametrize("at_once", [1, 3])
 async def test_never_more_requests_at_once_than_allowed(connect: Connect, at_once: int) -> None:
-    async with mirror_of(made(spread(3000)), latency=0.002) as mirror:
+    async with mirror_of(made(spread(3000)), latency=0.02) as mirror:
         async with connect(mirror, limits=Limits(listings=at_once)) as noa:
             one, other = await asyncio.gather(listed(noa), listed(noa))
         assert len(one) == len(other) == 3000

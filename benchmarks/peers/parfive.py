@@ -1,0 +1,26 @@
+"""parfive, which checks each file's MD5 itself once it is there."""
+
+import ssl
+import sys
+
+from parfive import Downloader, SessionConfig
+
+from benchmarks.peers.job import read_job
+
+
+def main() -> None:
+    job = read_job()
+    trust = ssl.create_default_context(cafile=job.authority) if job.authority else None
+    config = SessionConfig(headers=job.headers, **({"ssl_context": trust} if trust else {}))
+    downloader = Downloader(max_conn=job.connections, max_splits=1, progress=False, config=config)
+    for wanted in job.wanted:
+        downloader.enqueue_file(
+            wanted.url, path=job.output, filename=wanted.name, checksum=f"md5={wanted.md5}"
+        )
+    done = downloader.download()
+    if done.errors:
+        sys.exit(str(done.errors[:3]))
+
+
+if __name__ == "__main__":
+    main()
