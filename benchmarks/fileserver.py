@@ -162,7 +162,9 @@ def _make(folder: Path, number: int, size: int) -> _Product:
             block = os.urandom(min(1 << 20, size - start))
             digest.update(block)
             file.write(block)
-    return _Product(key, f"S2A_MSIL2A_20260112T092321_N0511_{number:06}.SAFE", size, digest.hexdigest())
+    return _Product(
+        key, f"S2A_MSIL2A_20260112T092321_N0511_{number:06}.SAFE", size, digest.hexdigest()
+    )
 
 
 def _entry(product: _Product) -> dict[str, object]:

@@ -47,7 +47,8 @@ def _lent(response: Any, taken: list[bytes]) -> tuple[list[bytes], Line | None]:
     if total is None or total - content.total_bytes < WORTH_IT:
         return taken, None
     owner, transport = response.connection.protocol, response.connection.transport
-    if transport is None or owner._parser is None:  # noqa: SLF001 (that is what this module is for)
+    # One that is closing has told its owner so, or is about to: it would never tell us.
+    if transport is None or transport.is_closing() or owner._parser is None:  # noqa: SLF001 (that is what this module is for)
         return taken, None
     while content.exception() is None and (piece := content.read_nowait()):
         taken.append(piece)
@@ -55,8 +56,9 @@ def _lent(response: Any, taken: list[bytes]) -> tuple[list[bytes], Line | None]:
     at_rest = content.exception() is None and not content.is_eof() and not owner._reading_paused  # noqa: SLF001
     if not at_rest or left <= 0 or arrived > BLOCK:
         return taken, None
-    owner._parser = _Between()  # noqa: SLF001
-    return [], Line(transport, owner, b"".join(taken), left, content.feed_eof)
+    line = Line(transport, owner, taken, left, content.feed_eof)
+    owner._parser = _Between()  # noqa: SLF001 (last: nothing that fails comes behind it)
+    return [], line
 
 
 def _plain_length(response: Any) -> int | None:

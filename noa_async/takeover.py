@@ -38,8 +38,8 @@ class Line:
     transport: asyncio.Transport
     owner: asyncio.BaseProtocol
     """Whom it belongs to."""
-    begun: bytes
-    """What the owner has read of the body: at most as much as two blocks hold."""
+    begun: list[bytes]
+    """What the owner has read of the body, at most a block; emptied when it is taken over."""
     left: int
     """How many bytes are still to come."""
     done: Callable[[], None]
@@ -56,7 +56,7 @@ class Body(asyncio.BufferedProtocol):
         self._line = line
         self._stall = stall
         self._hold = hold
-        self._left = len(line.begun) + line.left
+        self._left = sum(map(len, line.begun)) + line.left
         self._size = min(BLOCK, self._left)
         blocks = min(BLOCKS, -(-self._left // self._size))
         # One byte more than is given out: it shows what comes behind the body's end.
@@ -65,6 +65,7 @@ class Body(asyncio.BufferedProtocol):
         self._block: memoryview | None = self._free.popleft()
         self._given = self._filled = 0
         self._usable = True
+        self._torn = False
         self._ours = False
         self._paused = False
         self._heard = 0.0
@@ -106,6 +107,7 @@ class Body(asyncio.BufferedProtocol):
         self._heard = self._loop.time()
         if self._block is None or nbytes > self._left:
             self._usable = False
+            self._torn = self._torn or bool(self._left and self._block is None)
             nbytes = self._left if self._block is not None else 0
         self._filled += nbytes
         self._left -= nbytes
@@ -117,6 +119,12 @@ class Body(asyncio.BufferedProtocol):
             self._pause()
         if self._is_ready():
             self._wake()
+
+    def pause_writing(self) -> None:
+        self._line.owner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._line.owner.resume_writing()
 
     def eof_received(self) -> None:
         self._usable = False
@@ -177,6 +185,8 @@ class Body(asyncio.BufferedProtocol):
         return views
 
     def _use_again(self, block: memoryview) -> None:
+        if self._torn:
+            return  # a byte came while no block was free: what comes behind it is not given out
         if self._block is None and self._left:
             self._block = block
             self._resume()
@@ -199,14 +209,16 @@ class Body(asyncio.BufferedProtocol):
     # The connection.
 
     def _take_over(self) -> None:
-        begun = memoryview(self._line.begun)
         self._pause()  # uvloop chooses how to read when reading starts
-        while begun:
-            room = self.get_buffer(-1)
-            amount = min(len(room), len(begun))
-            room[:amount] = begun[:amount]
-            self.buffer_updated(amount)
-            begun = begun[amount:]
+        for piece in self._line.begun:
+            begun = memoryview(piece)
+            while begun:
+                room = self.get_buffer(-1)
+                amount = min(len(room), len(begun))
+                room[:amount] = begun[:amount]
+                self.buffer_updated(amount)
+                begun = begun[amount:]
+        self._line.begun.clear()
         self._line.transport.set_protocol(self)
         self._ours = True
         self._resume()
@@ -223,6 +235,10 @@ class Body(asyncio.BufferedProtocol):
             self._line.transport.set_protocol(self._line.owner)
             self._ours = False
             self._line.transport.abort()
+        # A loop may remember this protocol's methods for as long as the connection is idle.
+        self._free.clear()
+        self._full.clear()
+        self._block = None
 
     def _pause(self) -> None:
         if not self._paused:

@@ -66,7 +66,7 @@ class Response:
         Raises ServiceFault past ``limit`` bytes, ServiceUnreachable where it is cut or stalls.
         """
         body = bytearray()
-        async for piece in self._pieces():
+        async for piece in self._pieces(_READ_BUFFER):
             body += piece
             if len(body) > limit:
                 raise ServiceFault(
@@ -79,7 +79,7 @@ class Response:
         """The body's first ``limit`` bytes, or as many as can be had; never raises for a cut."""
         body = bytearray()
         with contextlib.suppress(ServiceUnreachable):
-            async for piece in self._pieces():
+            async for piece in self._pieces(limit):
                 body += piece
                 if len(body) >= limit:
                     break
@@ -116,7 +116,7 @@ class Response:
         clock = asyncio.get_running_loop().time
         due = clock() + _LONGEST_HELD
         try:
-            async for piece in self._pieces():
+            async for piece in self._pieces(size):
                 # The last piece stays here until another has come.
                 if held >= size or (pieces and clock() > due):
                     yield pieces
@@ -129,23 +129,37 @@ class Response:
         if pieces:
             yield pieces
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises ServiceUnreachable after all that came before the break."""
+    async def _pieces(self, most: int) -> AsyncIterator[bytes]:
+        """The body as it comes, at most so many bytes at a time.
+
+        Raises ServiceUnreachable after all that came before the break.
+        """
         content = self._raw.content
         try:
-            while True:
-                async with asyncio.timeout(self._stall):
-                    piece = await content.readany()
-                if not piece:
-                    return
+            while piece := await self._piece(content, most):
                 yield piece
         except TimeoutError:
             failure = self._broke_off(stalled=True)
         except (aiohttp.ClientError, OSError):
             failure = self._broke_off(stalled=False)
+        else:
+            return
         for piece in unread(content):
             yield piece
         raise failure
+
+    async def _piece(self, content: aiohttp.StreamReader, most: int) -> bytes:
+        """The next bytes; none at the end. Raises TimeoutError where none came for so long."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + self._stall
+            try:
+                async with asyncio.timeout_at(due):
+                    return await content.read(most)
+            except TimeoutError:
+                if clock() < due + self._stall / 4:
+                    raise
+                # So late a timer says that this process stood still, not the service.
 
     def _broke_off(self, *, stalled: bool) -> ServiceUnreachable:
         host = host_of(self.url)

@@ -77,7 +77,11 @@ def _download(job: Job, settings: Settings, transfer: TransferOptions, screen: L
     report = report_of(job, transfer, course)
     client = NoaClient(settings, observer=observers(course.progress, screen))
     try:
-        run(_bring(client, job, course, screen, report), how_to_go_on=_GO_ON)
+        run(
+            _bring(client, job, course, screen, report),
+            service=settings.service.catalogue_url,
+            how_to_go_on=_GO_ON,
+        )
     finally:
         close(course, screen, transfer, nothing=NOTHING_FOUND)
     return 1 if course.tally.failed else 0

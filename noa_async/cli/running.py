@@ -1,7 +1,8 @@
 """The event loop and the signals: the first one ends a run in order, the second at once.
 
-uvloop is used where it can be imported; ``NOA_LOOP=asyncio`` keeps to the plain loop, to compare
-the two or to rule one out.
+uvloop brings bytes faster, but not over TLS: there it is no faster, and it drops what has arrived
+encrypted when a service ends the connection while reading is paused. So it is used where it can be
+imported and the catalogue has no TLS; ``NOA_LOOP=asyncio`` keeps to the plain loop everywhere.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ _T = TypeVar("_T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(work: Coroutine[Any, Any, _T], *, how_to_go_on: str = "") -> _T:
-    """Run ``work`` to its end.
+def run(work: Coroutine[Any, Any, _T], *, service: str = "", how_to_go_on: str = "") -> _T:
+    """Run ``work``, which brings bytes from ``service`` (a URL), to its end.
 
     Raises Interrupted, with ``how_to_go_on``, where a signal ended it; then all clean-up is done.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory(service)) as runner:
         return runner.run(_heeding_signals(work, how_to_go_on))
 
 
@@ -75,8 +76,9 @@ def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    if os.environ.get("NOA_LOOP") == "asyncio":
+def loop_factory(service: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the loop that suits a service's URL; None is asyncio's own."""
+    if os.environ.get("NOA_LOOP") == "asyncio" or not service.startswith("http:"):
         return None
     try:
         import uvloop  # noqa: PLC0415 (only where a loop runs)

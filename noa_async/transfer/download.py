@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -232,13 +233,15 @@ class Fetcher:
 
     async def _stream(self, product: Product, response: Response, sink: Sink) -> None:
         try:
-            async for pieces in response.batches(self._traffic.bandwidth.batch(_BATCH)):
-                received = sum(map(len, pieces))
-                await self._traffic.bandwidth.take(received)
-                await sink.write(pieces)
-                self._traffic.health.succeeded()
-                _check_bounds(sink.part, product)
-                self._observer(TransferAdvanced(product.id, received))
+            size = self._traffic.bandwidth.batch(_BATCH)
+            async with aclosing(response.batches(size)) as batches:
+                async for pieces in batches:
+                    received = sum(map(len, pieces))
+                    await self._traffic.bandwidth.take(received)
+                    await sink.write(pieces)
+                    self._traffic.health.succeeded()
+                    _check_bounds(sink.part, product)
+                    self._observer(TransferAdvanced(product.id, received))
         except ServiceUnreachable as error:
             raise TransferInterrupted(error.message) from error
         finally:

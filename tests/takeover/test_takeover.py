@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import random
 import ssl
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -160,7 +162,7 @@ async def test_this_aiohttp_lends_its_connections(origin, client):
     async with client.request("GET", f"{origin.url}/x") as response:
         _, line = lending.lent(response._raw)
         assert line is not None, "This aiohttp is different inside: see noa_async/lending.py."
-        assert len(line.begun) + line.left == len(CONTENT)
+        assert sum(map(len, line.begun)) + line.left == len(CONTENT)
 
 
 async def test_a_body_passes_aiohttp_by_and_the_connection_is_used_again(origin, client, bodies):
@@ -391,6 +393,14 @@ async def test_the_environment_turns_it_off(origin, settings, bodies, monkeypatc
     assert not bodies
 
 
+async def test_small_batches_are_small(origin, client):
+    origin.give("/x", CONTENT)
+    async with client.request("GET", f"{origin.url}/x") as response:
+        sizes = [sum(map(len, pieces)) async for pieces in response.batches(25_000)]
+    assert sum(sizes) == len(CONTENT)
+    assert max(sizes) < 2 * 25_000
+
+
 @pytest.mark.parametrize("missing", ["_parser", "_reading_paused", "transport"])
 async def test_a_different_aiohttp_is_a_stream(origin, client, bodies, monkeypatch, missing):
     real = Connection.protocol.fget
@@ -419,7 +429,111 @@ async def test_a_different_aiohttp_is_a_stream(origin, client, bodies, monkeypat
     assert not bodies
 
 
+async def test_a_stream_without_its_end_is_not_lent(origin, client, bodies, monkeypatch):
+    """Nothing of aiohttp's is changed where one of its names is missing."""
+    origin.give("/x", CONTENT)
+    async with client.request("GET", f"{origin.url}/x") as response:
+        await until(lambda: response._raw.connection.protocol._reading_paused)
+        content = response._raw.content
+        with monkeypatch.context() as patch:
+            patch.setattr(response._raw, "content", WithoutEnd(content))
+            parts = [bytes(each) async for some in response.batches(BLOCK) for each in some]
+    assert b"".join(parts) == CONTENT
+    assert not bodies
+
+
+class WithoutEnd:
+    """A stream reader of an aiohttp that has no ``feed_eof``."""
+
+    def __init__(self, content: object) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> object:
+        if name == "feed_eof":
+            raise AttributeError(name)
+        return getattr(self._content, name)
+
+
+async def test_a_connection_that_is_closing_is_not_lent(origin, client, bodies):
+    """Its owner alone hears of the end: a body would wait for that as long as for silence."""
+
+    async def halting(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n" + CONTENT[:100_000])
+        await writer.drain()
+        await asyncio.Event().wait()
+
+    origin.answers["/x"] = halting
+    async with client.request("GET", f"{origin.url}/x") as response:
+        response._raw.connection.transport.abort()
+        with pytest.raises(ServiceUnreachable):
+            async with asyncio.timeout(5):
+                async for _ in response.batches(BLOCK):
+                    pass
+    assert not bodies
+
+
+@pytest.mark.parametrize("path", ["fast", "stream"])
+async def test_a_process_that_stood_still_is_no_silence(origin, settings, monkeypatch, path):
+    """As after Ctrl-Z and fg: the time went by, and the bytes are there."""
+    monkeypatch.setenv("NOA_FASTPATH", "1" if path == "fast" else "0")
+    begun, more = asyncio.Event(), threading.Event()
+    half = len(CONTENT) // 2
+
+    async def halting(writer: asyncio.StreamWriter) -> None:
+        writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode())
+        writer.write(CONTENT[:half])
+        await writer.drain()
+        begun.set()
+        await asyncio.to_thread(more.wait)
+        writer.write(CONTENT[half:])
+
+    origin.answers["/x"] = halting
+    async with Transport(settings.with_values({"stall_timeout": 0.4})) as client:
+        reading = asyncio.create_task(gather(client, f"{origin.url}/x"))
+        await begun.wait()
+        asyncio.get_running_loop().call_later(0.1, stand_still, more)
+        assert await reading == (CONTENT, None)
+
+
+def stand_still(more: threading.Event) -> None:
+    more.set()
+    time.sleep(0.8)  # longer than silence may last; it is the loop itself that must not run
+
+
+async def test_a_body_that_ended_keeps_no_blocks(origin, client, bodies):
+    """Loops remember a protocol's methods for as long as its connection is idle."""
+    origin.give("/x", CONTENT)
+    await gather(client, f"{origin.url}/x")
+    [body] = bodies
+    assert body._block is None
+    assert not body._free
+    assert not body._full
+
+
 # The blocks, without a network.
+
+
+async def test_nothing_is_given_out_behind_a_byte_that_found_no_block() -> None:
+    pipe = Pipe(b"", [1])
+    line = Line(pipe, asyncio.Protocol(), [], 10 * BLOCK, lambda: None)  # type: ignore[arg-type]
+    body = Body(line, stall=5, hold=5)
+    pieces = body.pieces()
+    reading = asyncio.create_task(anext(pieces))
+    await asyncio.sleep(0)
+    for number in range(takeover.BLOCKS):
+        room = body.get_buffer(-1)
+        room[:BLOCK] = bytes([number]) * BLOCK
+        body.buffer_updated(BLOCK)
+    assert not pipe.reading
+    body.buffer_updated(len(body.get_buffer(-1)))  # a transport that reads on all the same
+    got = [bytes(view[:1]) for view in await reading]
+    with pytest.raises(BodyCutError):
+        async for views in pieces:
+            got += [bytes(view[:1]) for view in views if view]
+            room = body.get_buffer(-1)
+            room[: len(room)] = b"x" * len(room)
+            body.buffer_updated(len(room))
+    assert got == [b"\x00", b"\x01", b"\x02"]
 
 
 class Pipe:
@@ -468,7 +582,7 @@ async def through_blocks(
     """What a body gives, read as late as is allowed: behind the piece after; whether it was cut."""
     pipe = Pipe(content[begun:], portions)
     left = len(content) - begun + missing
-    line = Line(pipe, asyncio.Protocol(), content[:begun], left, lambda: None)  # type: ignore[arg-type]
+    line = Line(pipe, asyncio.Protocol(), [content[:begun]], left, lambda: None)  # type: ignore[arg-type]
     body = Body(line, stall=5, hold=5)
     flow = asyncio.create_task(pipe.flow(body))
     got, before, cut = bytearray(), [], False
