@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import threading
 import time
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import resource
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
