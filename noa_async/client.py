@@ -24,9 +24,11 @@ from noa_async.events import Observer, ProductQueued, ignore
 from noa_async.hooks import Hook, run_hook
 from noa_async.pipeline import Later, each, run_pipeline
 from noa_async.settings import Settings
-from noa_async.transfer.download import Fetcher, Traffic
+from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
 from noa_async.transfer.limiter import Bandwidth, Slots
+from noa_async.transfer.tail import Tail
+from noa_async.transfer.traffic import Traffic
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
@@ -128,11 +130,10 @@ class NoaClient:
         catalogue = Catalogue(session, service, retry, listings=listings, observer=self._observer)
         pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
         self._stack.push_async_callback(asyncio.to_thread, pool.shutdown)
-        traffic = Traffic(
-            Slots(workers, longest_pause=2 * retry.base, longest_asked=retry.longest_wait),
-            Bandwidth(self.settings.limits.bandwidth),
-            Health(catalogue.probe, suspicious=max(3, workers)),
-        )
+        slots = Slots(workers, longest_pause=2 * retry.base, longest_asked=retry.longest_wait)
+        bandwidth = Bandwidth(self.settings.limits.bandwidth)
+        health = Health(catalogue.probe, suspicious=max(3, workers))
+        traffic = Traffic(slots, bandwidth, health, Tail(slots, bandwidth))
         fetcher = Fetcher(session, catalogue, retry, pool, traffic, observer=self._observer)
         self._parts = _Parts(
             tokens, catalogue, pool, fetcher, Orders(session, service), traffic.health

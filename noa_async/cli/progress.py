@@ -135,8 +135,11 @@ class Progress:
         self.arrived += event.received
         transfer = self.running.get(event.product_id)
         if transfer is not None:
-            transfer.have += event.received
-            self.have += event.received
+            # A stretch that came twice, as a share that failed does, counts once.
+            room = transfer.total - transfer.have if transfer.total else event.received
+            used = min(event.received, max(0, room))
+            transfer.have += used
+            self.have += used
 
     def _finish(self, event: ProductFinished) -> None:
         self.finished += 1

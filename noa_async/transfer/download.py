@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from noa_async.errors import (
     ServiceUnreachable,
     TransferInterrupted,
 )
-from noa_async.events import Observer, TransferAdvanced, TransferRetried, TransferStarted, ignore
+from noa_async.events import Observer, TransferRetried, TransferStarted, ignore
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
 from noa_async.transfer.resume import (
     Append,
@@ -33,21 +32,21 @@ from noa_async.transfer.resume import (
     range_headers,
     refusal,
 )
+from noa_async.transfer.shares import Shares
 from noa_async.transfer.sink import PartFile, Sink
+from noa_async.transfer.tail import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from noa_async.auth.session import AuthSession
     from noa_async.catalogue.pages import Catalogue
     from noa_async.settings import RetryPolicy
-    from noa_async.transfer.health import Health
-    from noa_async.transfer.limiter import Bandwidth, Slots
+    from noa_async.transfer.traffic import Traffic
     from noa_async.transport import Response
 
-_BATCH = 1 << 20
 _REFUSAL_BYTES = 4096
 _SLACK = 1 << 20
 
@@ -65,15 +64,6 @@ class Fetched:
     verified: bool
     """Whether ``checksum`` is the catalogue's; False where that has none that is usable."""
     attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What all workers share."""
-
-    slots: Slots
-    bandwidth: Bandwidth
-    health: Health
 
 
 class Fetcher:
@@ -128,7 +118,8 @@ class Fetcher:
         part = PartFile(path, checksum.algorithm if checksum else OWN)
         async with Sink(part, self._pool) as sink:
             await sink.run(part.open, checksum and str(checksum))
-            attempts = await self._until_whole(product, checksum, sink)
+            async with self._shares(product, path) as shares:
+                attempts = await self._until_whole(product, checksum, sink, shares)
             found = Checksum(checksum.algorithm if checksum else OWN, part.digest())
             try:
                 product = await self._check_whole(product, checksum, found, sink)
@@ -139,7 +130,7 @@ class Fetcher:
         return Fetched(product, part.state.length, found, checksum is not None, attempts)
 
     async def _check_whole(
-        self, product: Product, checksum: Checksum | None, found: Checksum, sink: Sink
+        self, product: Product, checksum: Checksum | None, found: Checksum, sink: Sink[PartFile]
     ) -> Product:
         """The product, perhaps as the catalogue has it now, where the bytes are right.
 
@@ -157,7 +148,20 @@ class Fetcher:
         await sink.run(sink.part.forget_note)  # no run goes on with these bytes
         raise ChecksumMismatch(product.name, expected=str(checksum), found=str(found))
 
-    async def _until_whole(self, product: Product, checksum: Checksum | None, sink: Sink) -> int:
+    def _shares(self, product: Product, path: Path) -> Shares:
+        return Shares(
+            product,
+            self._catalogue.value_url(product.id),
+            self._session,
+            self._traffic,
+            self._pool,
+            path.parent,
+            self._observer,
+        )
+
+    async def _until_whole(
+        self, product: Product, checksum: Checksum | None, sink: Sink[PartFile], shares: Shares
+    ) -> int:
         """Attempt after attempt until all bytes are there; how many it took."""
         part, health = sink.part, self._traffic.health
         budget = Budget(self._retry, part.state.length)
@@ -167,7 +171,9 @@ class Fetcher:
             attempt += 1
             before, others = part.state.length, health.successes
             try:
-                await self._attempt(product, checksum, sink, attempt)
+                await self._attempt(product, checksum, sink, shares, attempt)
+                await shares.absorb(sink)
+                await self._check_length(product, checksum, sink)
             except NoaError as error:
                 error.attempts = attempt
                 if isinstance(error, ProductOffline):
@@ -190,7 +196,12 @@ class Fetcher:
             await self._sleep(delay)
 
     async def _attempt(
-        self, product: Product, checksum: Checksum | None, sink: Sink, attempt: int
+        self,
+        product: Product,
+        checksum: Checksum | None,
+        sink: Sink[PartFile],
+        shares: Shares,
+        attempt: int,
     ) -> None:
         part = sink.part
         url = self._catalogue.value_url(product.id)
@@ -216,9 +227,11 @@ class Fetcher:
                 case Complete():
                     return
                 case Discard(reason):
+                    await shares.drop()
                     await sink.run(part.restart, Validator(), None, None)
                     raise TransferInterrupted(f"The part cannot be gone on with: {reason}.")
                 case Restart(total):
+                    await shares.drop()
                     wanted = checksum and str(checksum)
                     await sink.run(part.restart, head.validator, total, wanted)
                 case Append(total):
@@ -228,26 +241,28 @@ class Fetcher:
             self._observer(
                 TransferStarted(product.id, product.name, attempt, state.length, state.total)
             )
-            await self._stream(product, response, sink)
-        await self._check_length(product, checksum, sink)
+            await self._stream(product, response, sink, shares)
 
-    async def _stream(self, product: Product, response: Response, sink: Sink) -> None:
+    async def _stream(
+        self, product: Product, response: Response, sink: Sink[PartFile], shares: Shares
+    ) -> None:
+        state = sink.part.state
+
+        async def write(pieces: Sequence[bytes | memoryview]) -> None:
+            await sink.write(pieces)
+            _check_bounds(sink.part, product)
+
         try:
-            size = self._traffic.bandwidth.batch(_BATCH)
-            async with aclosing(response.batches(size)) as batches:
-                async for pieces in batches:
-                    received = sum(map(len, pieces))
-                    await self._traffic.bandwidth.take(received)
-                    await sink.write(pieces)
-                    self._traffic.health.succeeded()
-                    _check_bounds(sink.part, product)
-                    self._observer(TransferAdvanced(product.id, received))
+            span, end = shares.span(state), state.total or UNKNOWN
+            await shares.stream(response, span, write, state, end)
         except ServiceUnreachable as error:
             raise TransferInterrupted(error.message) from error
         finally:
             await sink.drain()
 
-    async def _check_length(self, product: Product, checksum: Checksum | None, sink: Sink) -> None:
+    async def _check_length(
+        self, product: Product, checksum: Checksum | None, sink: Sink[PartFile]
+    ) -> None:
         """Raise TransferInterrupted where the body ended, cleanly, but not at the product's end."""
         part = sink.part
         length, total = part.state.length, part.state.total

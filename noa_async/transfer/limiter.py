@@ -36,6 +36,11 @@ class Bandwidth:
         """How many bytes to take at once, so that a slow rate flows evenly."""
         return largest if self._rate is None else max(1, min(largest, int(self._rate * _BURST)))
 
+    @property
+    def full(self) -> bool:
+        """Whether all that the cap allows is used at the moment."""
+        return self._rate is not None and self._free_at > self._clock()
+
     async def take(self, amount: int) -> None:
         """Wait until ``amount`` more bytes are within the cap."""
         if self._rate is None:
@@ -120,6 +125,12 @@ class Slots:
         self._not_before = 0.0
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
+
+    @property
+    def free(self) -> bool:
+        """Whether one more could ask at once, with nobody before it."""
+        waited_for = self._turn.locked() or self._not_before > self._clock()
+        return not waited_for and self._asking < self.window.limit
 
     @asynccontextmanager
     async def lease(self) -> AsyncGenerator[Lease]:

@@ -168,14 +168,14 @@ class Refuse:
 Decision = Append | Restart | Complete | Discard | Inspect | Refuse
 
 
-def range_headers(part: PartState) -> dict[str, str]:
-    """The header fields that ask for what is missing of ``part``.
+def range_headers(part: PartState, *, end: int | None = None) -> dict[str, str]:
+    """The header fields that ask for what is missing of ``part``, up to but not at ``end``.
 
     Without a validator fit for If-Range the ETag of a 206 is compared instead.
     """
     headers = {"Accept-Encoding": "identity"}
     if part.length:
-        headers["Range"] = f"bytes={part.length}-"
+        headers["Range"] = f"bytes={part.length}-" + ("" if end is None else f"{end - 1}")
         if part.validator.if_range:
             headers["If-Range"] = part.validator.if_range
     return headers

@@ -8,7 +8,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from noa_async.disk import blamed_on, write_all
 from noa_async.transfer.checksum import feed_file, hasher
@@ -20,11 +20,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _T = TypeVar("_T")
+_Kept = TypeVar("_Kept", bound="Store")
 
 WORTH_RESUMING = 1 << 20
 """Bytes: below it, what a later run could save does not pay for a note beside the part."""
 
 _MOST_PIECES = 512
+
+
+class Store(Protocol):
+    """Where bytes are kept; all of it blocks but ``stop``."""
+
+    def append(self, pieces: Sequence[bytes | memoryview]) -> None: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
 
 
 def note_of(part: Path) -> Path:
@@ -138,14 +147,14 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-class Sink:
-    """A part file driven from the event loop: one thread job at a time, the next batch meanwhile.
+class Sink(Generic[_Kept]):
+    """A file driven from the event loop: one thread job at a time, the next batch meanwhile.
 
     Resources: an async context manager; leaving it waits for the job under way, even when
     cancelled, and closes the file. What was written stays.
     """
 
-    def __init__(self, part: PartFile, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, part: _Kept, pool: ThreadPoolExecutor) -> None:
         self.part = part
         self._pool = pool
         self._job: asyncio.Future[None] | None = None

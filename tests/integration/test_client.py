@@ -396,7 +396,7 @@ async def test_a_replaced_product_takes_the_place_of_the_old(
 async def test_a_damaged_part_is_not_built_upon(connect: Connect, tmp_path: Path) -> None:
     settings = small(products=1, mean_bytes=12_000_000, rate=8_000_000)
     async with Emulator(settings) as mirror:
-        async with connect(mirror) as noa:
+        async with connect(mirror, workers=1) as noa:
             [product] = [each async for each in noa.search(ALL)]
             fetching = asyncio.create_task(noa.download(product, tmp_path))
             part = tmp_path / f".noa-async/parts/{product.id}.part"
@@ -408,7 +408,7 @@ async def test_a_damaged_part_is_not_built_upon(connect: Connect, tmp_path: Path
         assert part.with_suffix(".json").exists()
         with part.open("r+b") as file:
             file.write(b"damaged!")
-        async with connect(mirror) as noa:
+        async with connect(mirror, workers=1) as noa:
             outcome = await noa.download(product, tmp_path)
         assert outcome.status is Status.DOWNLOADED
         assert [each.status for each in mirror.stats.downloads[product.id]] == [200, 206, 200]

@@ -1,0 +1,263 @@
+"""A product brought over several connections: each share goes on from where another one stops.
+
+The product's own stream comes in order and is hashed as it comes. A share's bytes are put aside, in
+a file with no name that a crash leaves nothing of, until the stream has come up to them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+from noa_async.disk import blamed_on, write_all
+from noa_async.errors import NoaError, QuotaExceeded
+from noa_async.events import Observer, TransferAdvanced
+from noa_async.transfer.resume import Append, Head, Inspect, Refuse, decide, range_headers, refusal
+from noa_async.transfer.sink import Sink
+from noa_async.transfer.tail import UNKNOWN, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from noa_async.auth.session import AuthSession
+    from noa_async.catalogue.product import Product
+    from noa_async.transfer.limiter import Lease
+    from noa_async.transfer.resume import PartState
+    from noa_async.transfer.sink import PartFile
+    from noa_async.transfer.traffic import Traffic
+    from noa_async.transport import Response
+
+BATCH = 1 << 20
+_REFUSAL_BYTES = 4096
+_MOST_FAILURES = 3
+"""Shares of one product that may come to nothing before no more are tried."""
+
+
+class Stash:
+    """Bytes put aside. All methods block; ``Sink`` calls them in a thread."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._descriptor = -1
+        self.length = 0
+
+    def append(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Write ``pieces`` behind what is there."""
+        with blamed_on(self._folder):
+            if self._descriptor < 0:
+                with tempfile.TemporaryFile(dir=self._folder) as file:
+                    self._descriptor = os.dup(file.fileno())
+            self.length += write_all(self._descriptor, pieces, self.length)
+
+    def move_into(self, part: PartFile) -> None:
+        """Write and hash all of it at the end of ``part``."""
+        block = memoryview(bytearray(min(BATCH, max(1, self.length))))
+        done = 0
+        with blamed_on(self._folder):
+            while done < self.length:
+                got = os.preadv(self._descriptor, [block], done)
+                part.append([block[:got]])
+                done += got
+
+    def discard(self) -> None:
+        """Give the room back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def stop(self) -> None:
+        """Nothing here takes long."""
+
+    def close(self) -> None:
+        """The bytes stay until they are moved or discarded."""
+
+
+@dataclass(eq=False, slots=True)
+class _Share:
+    """A stretch that another connection brings."""
+
+    start: int
+    span: Span
+    before: Span
+    """The stretch that it was cut from."""
+    stash: Stash
+    granted: bool = False
+    """Whether the service gives it: from then on ``before`` stops where it starts."""
+    task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the one before has not come up to here, nor given its end away, meanwhile."""
+        return self.before.position < self.start and self.before.end == self.span.end
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is there."""
+        return self.granted and self.span.position >= self.span.end
+
+    def give_back(self) -> bool:
+        """Let the one before go on through this stretch; False where it has stopped already."""
+        if not self.granted:
+            return True
+        if not self.before.position < self.before.end == self.start:
+            return False
+        self.before.end, self.granted = self.span.end, False
+        return True
+
+
+class Shares:
+    """The shares of one product.
+
+    Resources: an async context manager; leaving it ends every request and gives the room back.
+    Error handling: a share that fails leaves its stretch to whom it was cut from, or to the
+    product's next attempt; nothing of it is raised.
+    """
+
+    def __init__(
+        self,
+        product: Product,
+        url: str,
+        session: AuthSession,
+        traffic: Traffic,
+        pool: ThreadPoolExecutor,
+        folder: Path,
+        observer: Observer,
+    ) -> None:
+        self._product = product
+        self._url = url
+        self._session = session
+        self._traffic = traffic
+        self._pool = pool
+        self._folder = folder
+        self._observer = observer
+        self._shares: list[_Share] = []
+        self._failures = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.drop()
+
+    async def drop(self) -> None:
+        """Forget them all: the product begins anew, or ends."""
+        shares, self._shares = self._shares, []
+        tasks = [share.task for share in shares if share.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for share in shares:
+            await self._in_thread(share.stash.discard)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()  # a fault of ours must not pass unseen
+
+    def span(self, state: PartState) -> Span:
+        """What the product's own stream is to bring now."""
+        ahead = (each.start for each in self._shares if each.granted and each.start > state.length)
+        return Span(state.length, min(ahead, default=state.total or UNKNOWN))
+
+    def offer(self, span: Span, state: PartState) -> None:
+        """Let a connection that is free take the end of ``span``; ``state``: of the product."""
+        checked = bool(self._product.checksums)  # else nobody could tell where two states meet
+        if not checked or state.total is None or self._failures >= _MOST_FAILURES:
+            return
+        if any(share.before is span and not share.granted for share in self._shares):
+            return
+        start = self._traffic.tail.cut(span)
+        if start is None or start >= span.end:
+            return
+        share = _Share(start, Span(start, span.end), span, Stash(self._folder))
+        self._shares.append(share)
+        share.task = asyncio.create_task(self._bring(share, replace(state, length=start)))
+
+    async def absorb(self, sink: Sink[PartFile]) -> None:
+        """Put behind the part what the shares have that begins at its end, waiting for it."""
+        while share := self._next(sink.part.state.length):
+            if share.task is not None:
+                await asyncio.wait({share.task})
+            await sink.run(share.stash.move_into, sink.part)
+            self._shares.remove(share)
+            await self._in_thread(share.stash.discard)
+
+    def _next(self, length: int) -> _Share | None:
+        return next((one for one in self._shares if one.granted and one.start == length), None)
+
+    async def _bring(self, share: _Share, state: PartState) -> None:
+        with suppress(NoaError):  # the product's own stream meets what is wrong, and says more
+            async with self._traffic.slots.lease() as lease:
+                if share.fits:
+                    await self._request(share, state, lease)
+        if not share.whole:
+            self._failures += 1
+        if not share.whole and share.give_back():
+            self._shares.remove(share)
+            await self._in_thread(share.stash.discard)
+
+    async def _request(self, share: _Share, state: PartState, lease: Lease) -> None:
+        headers = range_headers(state, end=share.span.end)
+        async with self._session.get(self._url, headers=headers) as response:
+            head = Head.read(response.status, response.headers)
+            decision = decide(state, head, others_served=True)
+            if isinstance(decision, Inspect):
+                decision = refusal(head, await response.peek(_REFUSAL_BYTES))
+            if isinstance(decision, Refuse) and isinstance(decision.error, QuotaExceeded):
+                lease.refused(decision.error.retry_after)
+            if not isinstance(decision, Append):
+                return
+            if not share.fits:
+                return
+            lease.granted()
+            share.before.end, share.granted = share.start, True
+            async with Sink(share.stash, self._pool) as sink:
+                await self.stream(response, share.span, sink.write, state, share.span.end)
+                await sink.drain()
+
+    async def stream(
+        self,
+        response: Response,
+        span: Span,
+        write: Callable[[Sequence[bytes | memoryview]], Awaitable[None]],
+        state: PartState,
+        body_end: int,
+    ) -> None:
+        """Read a body that goes up to ``body_end``, but not beyond ``span``, whose end may move.
+
+        Where it is read whole, its connection can be used again. ``state``: of the product.
+        """
+        traffic, product = self._traffic, self._product
+        with traffic.tail.running(span):
+            size = traffic.bandwidth.batch(BATCH)
+            async with aclosing(response.batches(size)) as batches:
+                async for arrived in batches:
+                    pieces = _up_to(arrived, span.end - span.position)
+                    received = sum(map(len, pieces))
+                    await traffic.bandwidth.take(received)
+                    await write(pieces)
+                    span.position += received
+                    traffic.health.succeeded()
+                    self._observer(TransferAdvanced(product.id, received))
+                    if span.position >= span.end != body_end:
+                        return
+                    self.offer(span, state)
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+
+def _up_to(pieces: Sequence[bytes | memoryview], most: int) -> Sequence[bytes | memoryview]:
+    """The first ``most`` bytes of ``pieces``."""
+    if sum(map(len, pieces)) <= most:
+        return pieces
+    kept = []
+    for piece in pieces:
+        kept.append(piece[:most])
+        most -= len(kept[-1])
+    return kept
