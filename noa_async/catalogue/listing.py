@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from noa_async.catalogue.reading import REMEMBERED, Recent, WindowReader
+from noa_async.catalogue.reading import WindowReader
+from noa_async.catalogue.window_pages import REMEMBERED, Recent, WindowPages
 from noa_async.catalogue.windows import EARLIEST, Axis, Shortfall, Window, largest
 from noa_async.errors import NoaError, ServiceFault
 from noa_async.events import PageListed
@@ -156,15 +157,15 @@ class Listing:
             while len(part.pages) > _HELD_PAGES:
                 await self._changed.wait()
 
-        reader = WindowReader(
+        pages = WindowPages(
             self._catalogue,
             part.window,
             emit,
             attributes=self._attributes,
-            total=self._first_count or 0,
             known=part.known,
             enough=part.enough,
         )
+        reader = WindowReader(pages, total=self._first_count or 0)
         pieces: tuple[Window, ...] = ()
         try:
             pieces = await reader.read()
@@ -174,7 +175,7 @@ class Listing:
             self._first_count = reader.counted
         if reader.shortfall is not None:
             self.shortfalls.append(reader.shortfall)
-        self._put(part, pieces, reader.seen)
+        self._put(part, pieces, pages.seen)
         part.done = True
         self._notify()
 

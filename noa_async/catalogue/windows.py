@@ -20,6 +20,7 @@ _LARGEST = 750
 _WINDOWS = 50
 _FEWEST_PAGES = 2
 _MOST_PARTS = 8
+_SHORTEST_LIMIT = 10
 
 
 class Axis(StrEnum):
@@ -146,6 +147,24 @@ def judge(reading: Reading, page_size: int, *, passes: int, cuttable: bool) -> V
     if passes < PASSES:
         return Verdict.AGAIN
     return Verdict.WHOLE if enough else Verdict.SHORT
+
+
+def is_full(shown: int, asked: int, linked: int) -> bool:
+    """Whether a page of ``shown`` entries with no link may be cut off, not the last.
+
+    | the longest page with a link | full from             |
+    |------------------------------|-----------------------|
+    | as long as was asked for     | so many on            |
+    | shorter: the service's most  | so many on            |
+    | none had one                 | 10, or what was asked |
+
+    ``linked`` is that page's length, 0 where none had a link. A service that gives fewer than 10 at
+    once, and no link, is not known.
+
+    >>> is_full(50, 50, 0), is_full(20, 50, 20), is_full(19, 50, 20), is_full(9, 50, 0)
+    (True, True, False, False)
+    """
+    return shown >= min(asked, linked or _SHORTEST_LIMIT)
 
 
 def largest(page_size: int, total: int = 0) -> int:

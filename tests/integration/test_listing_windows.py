@@ -119,6 +119,42 @@ async def test_without_counts_the_dates_lead_on(
             assert (of.counted, of.listed, of.shortfalls) == (None, len(starts), [])
 
 
+@pytest.mark.parametrize("max_skip", [0, 100])
+@pytest.mark.parametrize("starts", [spread(300), spread(300, each=15), [START] * 290 + spread(10)])
+async def test_without_counts_pages_shorter_than_asked_for_are_full_too(
+    connect: Connect, starts: list[datetime], max_skip: int
+) -> None:
+    """The service gives 20 at most, whatever is asked for, and its links end silently."""
+    clamped = {"counts": False, "max_skip": max_skip, "max_top": 20, "clamp_top": True}
+    async with mirror_of(made(starts), **clamped) as mirror, connect(mirror) as noa:
+        of = listing(noa)
+        assert await taken(of) == ids(mirror)
+        assert of.shortfalls == []
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 19, 20])
+@pytest.mark.parametrize("clamped", [False, True])
+async def test_without_counts_what_is_on_one_page_is_all(
+    connect: Connect, count: int, clamped: bool
+) -> None:
+    """One instant, one publication: nothing leads on, and the service says that nothing is left."""
+    products = [replace(each, published=START) for each in made([START] * count)]
+    settings = {"counts": False, "max_top": 20, "clamp_top": True} if clamped else {"counts": False}
+    async with mirror_of(products, **settings) as mirror, connect(mirror) as noa:
+        assert sorted(product.id for product in await listed(noa)) == ids(mirror)
+
+
+@pytest.mark.parametrize("max_skip", [0, 10])
+async def test_without_counts_a_clamped_instant_with_no_way_on_is_said(
+    connect: Connect, max_skip: int
+) -> None:
+    products = [replace(each, published=START) for each in made([START] * 60)]
+    clamped = {"counts": False, "max_skip": max_skip, "max_top": 20, "clamp_top": True}
+    async with mirror_of(products, **clamped) as mirror, connect(mirror) as noa:
+        with pytest.raises(ServiceFault, match="listed 20 products and gave no way on"):
+            await listed(noa)
+
+
 async def test_without_counts_and_a_way_on_it_is_said(connect: Connect) -> None:
     products = [replace(each, published=START) for each in made([START] * 120)]
     async with mirror_of(products, counts=False, max_skip=10) as mirror:
