@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from noa_async.catalogue.uncounted import UncountedReader
 from noa_async.catalogue.window_pages import Links
 from noa_async.catalogue.windows import (
-    EARLIEST,
     INSTANT,
     Reading,
     Shortfall,
@@ -40,6 +38,8 @@ class WindowReader:
         self.counted: int | None = None
         """The count of the first page, where the service counts."""
         self.shortfall: Shortfall | None = None
+        self.by_date = False
+        """Whether it went on by date where links ended."""
 
     async def read(self) -> tuple[Window, ...]:
         """Give out the window's products; the windows to read instead, where that was not all.
@@ -51,7 +51,7 @@ class WindowReader:
         if page.count is None:
             uncounted = UncountedReader(self._pages)
             pieces = await uncounted.read(page)
-            self.shortfall = uncounted.shortfall
+            self.shortfall, self.by_date = uncounted.shortfall, uncounted.by_date
             return pieces
         cuttable = True
         if self._pages.enough is None and page.count > self._most:
@@ -108,6 +108,6 @@ class WindowReader:
         """The last instant that can be in the window; asked for where it has no end."""
         if self._window.end is not None:
             return self._window.end - INSTANT
-        dated = replace(self._window, start=self._window.start or EARLIEST)  # some put null first
+        dated = self._window.dated()  # some services put null first
         page = await self._pages.look(dated, descending=True)
         return max(self._pages.instants(page), default=self._pages.latest)

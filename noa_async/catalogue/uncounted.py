@@ -28,6 +28,8 @@ class UncountedReader:
         self._linked = 0
         """The same, of the pages with a link: so many the service gives where there are more."""
         self.shortfall: Shortfall | None = None
+        self.by_date = False
+        """Whether it went on by date: what has none may have been passed by."""
 
     async def read(self, page: Page) -> tuple[Window, ...]:
         """Give out what comes after the first page; the windows to read instead of the rest.
@@ -50,6 +52,7 @@ class UncountedReader:
             except ServiceRefused:  # past the site's limit some refuse what their own link asks for
                 if onwards is None:
                     raise
+            self.by_date = True
             if onwards is None or onwards in links:
                 return await self._around()
             url = links.follow(onwards)

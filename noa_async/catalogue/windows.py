@@ -69,6 +69,19 @@ class Window:
             return f"({self.within}) and {self.bounds}"
         return self.within or self.bounds
 
+    def dated(self) -> Window:
+        """Those of its products that have an instant on its axis."""
+        return self if self.start else replace(self, start=EARLIEST)
+
+    def undated(self) -> Window:
+        """Those that have none, to be cut by publication: no bound in time holds them.
+
+        >>> Window("Online eq true").undated().filter
+        '(Online eq true) and ContentDate/Start eq null'
+        """
+        null = f"{self.axis} eq null"
+        return Window(f"({self.filter}) and {null}" if self.filter else null, Axis.PUBLISHED)
+
     def onwards(self, start: datetime) -> Window:
         """What is left of it from ``start`` on, the whole of that instant."""
         return replace(self, start=_to_milliseconds(start))

@@ -27,6 +27,7 @@ from noa_async.emulator import (
     make_product,
 )
 from noa_async.emulator import Product as Held
+from noa_async.emulator.errors import RefusedError
 from noa_async.events import Event, PageListed
 
 from .conftest import WHO, Connect, Recorder, settings_for
@@ -303,19 +304,83 @@ async def test_a_limit_gives_so_many_of_the_first(connect: Connect, limit: int) 
         assert found == [product.id for product in mirror.catalogue.products[:limit]]
 
 
-async def test_products_of_no_date_lie_beside_the_windows_and_that_is_said(
-    connect: Connect,
+NULL = "ContentDate/Start eq null"
+
+
+def undate(mirror: Emulator, undated: set[str], *, null: bool | None = True) -> None:
+    """Some products have no date: no bound holds for them, they come last, and first descending.
+
+    ``null``: whether the service can be asked for them; None: it refuses to be.
+    """
+    select = mirror.catalogue.select
+
+    def as_a_database(text: str, order: Sequence[tuple[str, bool]], **options: bool) -> list[Held]:
+        if NULL in text and null is None:
+            raise RefusedError(400, "Invalid filter: null.")
+        rest = text.replace(NULL, "Online eq true")
+        found = list(select(rest, order, **options))
+        dateless = [each for each in found if each.id in undated]
+        dated = [each for each in found if each.id not in undated]
+        if NULL in text:
+            return dateless if null else []
+        if "ContentDate/Start" in text:
+            return dated
+        if ("ContentDate/Start", True) in order:
+            return [*dateless, *dated]
+        return [*dated, *dateless] if ("ContentDate/Start", False) in order else found
+
+    mirror.catalogue.select = as_a_database  # type: ignore[method-assign,assignment]
+
+
+def with_undated(count: int, undated: int) -> list[Held]:
+    """Of ``count`` products so many have no ContentDate."""
+    products = made(spread(count))
+    step = max(1, count // max(1, undated))
+    for at in range(0, undated * step, step):
+        products[at] = replace(products[at], omit=frozenset({"ContentDate"}))
+    return products
+
+
+def undated_of(mirror: Emulator) -> set[str]:
+    return {each.id for each in mirror.catalogue.products if "ContentDate" in each.omit}
+
+
+@pytest.mark.parametrize(("count", "undated"), [(800, 2), (1000, 100), (2000, 1900), (800, 800)])
+async def test_products_of_no_date_are_listed_past_the_windows_of_time(
+    connect: Connect, count: int, undated: int
+) -> None:
+    async with mirror_of(with_undated(count, undated), max_skip=100) as mirror:
+        undate(mirror, undated_of(mirror))
+        async with connect(mirror) as noa:
+            of = listing(noa)
+            found = await taken(of)
+        assert found == ids(mirror)
+        assert (of.listed, of.counted, of.shortfalls) == (count, count, [])
+
+
+async def test_without_counts_products_of_no_date_are_listed_too(connect: Connect) -> None:
+    products = with_undated(300, 30)
+    async with mirror_of(products, max_skip=100, counts=False) as mirror:
+        undate(mirror, undated_of(mirror))
+        async with connect(mirror) as noa:
+            assert await taken(listing(noa)) == ids(mirror)
+
+
+async def test_a_limit_above_all_there_is_takes_those_of_no_date_too(connect: Connect) -> None:
+    async with mirror_of(with_undated(1000, 20)) as mirror:
+        undate(mirror, undated_of(mirror))
+        async with connect(mirror) as noa:
+            found = listing(noa, Query(everything=True, limit=5000))
+            assert await taken(found) == ids(mirror)
+
+
+@pytest.mark.parametrize("null", [False, None])
+async def test_products_of_no_date_that_cannot_be_asked_for_are_missing_and_that_is_said(
+    connect: Connect, null: bool | None
 ) -> None:
     """A service that counts products which no window of time can hold."""
-    async with mirror_of(made(spread(1000))) as mirror, connect(mirror) as noa:
-        undated = [mirror.catalogue.products[at].id for at in range(500, 520)]
-        select = mirror.catalogue.select
-
-        def without(text: str, order: Sequence[tuple[str, bool]], **options: bool) -> object:
-            found = select(text, order, **options)
-            return [each for each in found if each.id not in undated] if text else found
-
-        mirror.catalogue.select = without  # type: ignore[method-assign,assignment]
+    async with mirror_of(with_undated(1000, 20)) as mirror, connect(mirror) as noa:
+        undate(mirror, undated_of(mirror), null=null)
         of = listing(noa)
         with pytest.raises(ServiceFault, match="listed 980 products of the 1000") as fault:
             async for _ in of.pages():
@@ -368,7 +433,8 @@ async def test_each_once_whatever_the_instants(
         settings = settings_for(mirror)
         settings = replace(settings, service=replace(settings.service, page_size=page_size))
         async with NoaClient(settings, WHO) as noa:
-            found = sorted(product.id for product in await listed(noa))
-    if counts or not undated:
+            of = listing(noa)
+            found = await taken(of)
+    if counts or not undated or not of.shortfalls:
         assert found == ids(mirror)
     assert len(set(found)) == len(found)
