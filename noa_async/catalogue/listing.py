@@ -49,9 +49,9 @@ class Listing:
     """The products that a query matches, to be gone through once with ``pages``.
 
     The first page tells how many there are. Up to about fifteen pages are followed link by link;
-    what is more is cut into windows of time, ``at_once`` of them read at a time and given out in
-    order. A window whose products and count disagree is read again, in halves where it can be
-    cut. Where all windows together fall short, the products that have no date are asked for.
+    what is more is cut into windows of time, at most ``at_once`` of them read at a time and given
+    out in order. A window whose products and count disagree is read again, in halves where it can
+    be cut. Where all windows together fall short, the products that have no date are asked for.
 
     Error handling: a page that cannot be had raises after all that comes before it was given out;
     so does, at the end, ServiceFault where the listing is not whole. Ended without either, it is.
@@ -152,7 +152,8 @@ class Listing:
         if place is None:
             return None
         held = sum(bool(page) for part in self._order for page in part.pages)
-        free = place < self._at_once or held < self._at_once * _AHEAD_PAGES
+        at_once = self._catalogue.at_once
+        free = place < at_once or held < at_once * _AHEAD_PAGES
         return self._order[place] if free else None
 
     async def _list(self, part: _Part) -> None:

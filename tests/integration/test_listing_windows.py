@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from noa_async import Limits, NoaClient, Query, ServiceError, ServiceFault
+from noa_async import Limits, NoaClient, Query, ServiceError, ServiceFault, Timeouts
 from noa_async.catalogue.listing import Listing
 from noa_async.catalogue.product import Product
 from noa_async.emulator import (
@@ -272,6 +272,45 @@ async def test_never_more_requests_at_once_than_allowed(connect: Connect, at_onc
         assert mirror.stats.lists_peak == at_once
 
 
+async def test_more_requests_at_once_while_that_goes_well(connect: Connect) -> None:
+    async with mirror_of(made(spread(4000)), latency=0.05) as mirror, connect(mirror) as noa:
+        assert noa._open.catalogue.at_once == 4
+        assert len(await listed(noa)) == 4000
+        assert noa._open.catalogue.at_once == 8
+        assert 4 < mirror.stats.lists_peak <= 8
+
+
+def refusing(status: int, page: int) -> Fault:
+    if status == 429:
+        return Fault(FaultKind.PAGE_TOO_MANY, page=page)
+    return Fault(FaultKind.PAGE_ERROR, page=page, status=status)
+
+
+@pytest.mark.parametrize(("status", "at_once"), [(429, 2), (503, 2), (504, 2), (500, 4)])
+async def test_fewer_requests_at_once_where_the_service_is_in_trouble(
+    connect: Connect, status: int, at_once: int
+) -> None:
+    faults = FaultPlan((refusing(status, 1),))
+    async with mirror_of(made(spread(80)), faults=faults) as mirror, connect(mirror) as noa:
+        assert len(await listed(noa)) == 80
+        assert noa._open.catalogue.at_once == at_once
+
+
+async def test_fewer_requests_at_once_where_no_answer_comes(connect: Connect) -> None:
+    faults = FaultPlan((Fault(FaultKind.PAGE_SLOW, seconds=30.0),))
+    async with mirror_of(made(spread(10)), faults=faults) as mirror:
+        async with connect(mirror, timeouts=Timeouts(answer=0.2)) as noa:
+            assert len(await listed(noa)) == 10
+            assert noa._open.catalogue.at_once == 2
+
+
+async def test_a_service_that_refuses_now_and_then_loses_nothing(connect: Connect) -> None:
+    faults = FaultPlan((Fault(FaultKind.PAGE_TOO_MANY, probability=0.5),))
+    async with mirror_of(made(spread(3000)), faults=faults) as mirror, connect(mirror) as noa:
+        assert sorted(each.id for each in await listed(noa)) == ids(mirror)
+        assert 1 <= noa._open.catalogue.at_once < 8
+
+
 async def test_leaving_early_leaves_no_task(connect: Connect) -> None:
     async with mirror_of(made(spread(5000)), latency=0.01) as mirror, connect(mirror) as noa:
         before = len(asyncio.all_tasks())
@@ -282,18 +321,22 @@ async def test_leaving_early_leaves_no_task(connect: Connect) -> None:
         while len(asyncio.all_tasks()) > before:  # the emulator's own, of what was cut off
             await asyncio.sleep(0)
         assert mirror.stats.requests - requests <= 1
-        assert noa._open.catalogue._places._value == noa.settings.limits.listings
+        assert noa._open.catalogue._places.taken == 0
 
 
-async def test_a_reader_that_stands_still_holds_the_listing_back(connect: Connect) -> None:
-    async with mirror_of(made(spread(6000))) as mirror, connect(mirror) as noa:
+@pytest.mark.parametrize(("at_once", "count", "most"), [(4, 6000, 110), (8, 12_000, 220)])
+async def test_a_reader_that_stands_still_holds_the_listing_back(
+    connect: Connect, at_once: int, count: int, most: int
+) -> None:
+    limits = Limits(listings=at_once)
+    async with mirror_of(made(spread(count))) as mirror, connect(mirror, limits=limits) as noa:
         async with aclosing(noa.search(ALL)) as products:
             await anext(products)
             pages = -1
             while pages != mirror.stats.pages:
                 pages = mirror.stats.pages
                 await asyncio.sleep(0.2)
-        assert 20 < pages < 110
+        assert 20 < pages < most
 
 
 @pytest.mark.parametrize("limit", [1, 60, 749, 751, 1500])
