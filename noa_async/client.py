@@ -227,6 +227,7 @@ class NoaClient:
             self._bringing(keeper, after),
             workers=workers,
             depth=workers * _QUEUED_PER_WORKER,
+            size=lambda product: product.size,
         )
         async with aclosing(outcomes):
             async for outcome in outcomes:

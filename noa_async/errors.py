@@ -96,6 +96,8 @@ class ServiceError(NoaError):
     """The service, or the way to it."""
 
     exit_code = 4
+    status: int | None = None
+    """The status of HTTP, where it was one."""
 
 
 class ServiceUnreachable(ServiceError):
@@ -112,9 +114,6 @@ class ServiceFault(ServiceError):
 
 class ServiceRefused(ServiceError):
     """A 4xx: the service understood and said no. Asking again changes nothing."""
-
-    status: int | None = None
-    """The status of HTTP, where it was one."""
 
 
 class ServiceAway(ServiceError):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 from noa_async.errors import NoaError
@@ -39,20 +41,31 @@ async def run_pipeline(
     *,
     workers: int,
     depth: int,
+    size: Callable[[_Item], int | None] | None = None,
+    drained: Callable[[], object] | None = None,
 ) -> AsyncGenerator[_Result]:
     """Give each item of ``source`` to one of ``workers``; their results come as they are ready.
 
-    Where ``work`` says ``Later``, it is given the item again after so many seconds, ahead of what
-    is new; until then the item holds no worker. All comes to its end before the stream does.
+    Of the new items that wait for a worker the one of the largest ``size`` goes first, so that the
+    last to end is not a large one that all wait for; one of unknown size (None) may be large and
+    goes before them. Those of one size go in the order of coming.
 
-    At most ``depth`` items wait for a worker and as many results for the caller: a slow worker
+    Where ``work`` says ``Later``, it is given the item again after so many seconds; until then the
+    item holds no worker. What has come back goes in turn with what is new. All comes to its end
+    before the stream does.
+
+    ``drained`` is called once, on the loop, when ``source`` has ended (also by a NoaError) and no
+    new item waits for a worker: some may be worked on still, and those put off may come back.
+
+    At most ``depth`` new items wait for a worker and as many results for the caller: a slow worker
     holds the source back, a slow caller the workers. Beside them the items put off are held in
     memory, as many as there are: the items alone, nothing of the work on them.
 
-    Error handling: what ``work`` raises ends the rest and is raised here. So is what ``source``
-    raises; where that is a NoaError, the items before it are worked off first.
+    Error handling: what ``work`` or ``drained`` raises ends the rest and is raised here. So is what
+    ``source`` raises; where that is a NoaError, the items before it are worked off first.
     Resources: closing the generator, or cancelling its caller, cancels every task and waits for it.
     """
+    queue = _Queue(depth, size or _unknown, drained or _nobody)
     results: asyncio.Queue[_Result | _End] = asyncio.Queue()
     unread = asyncio.Semaphore(depth)
 
@@ -62,7 +75,7 @@ async def run_pipeline(
 
     async def conduct() -> None:
         try:
-            await _work_off(source, work, deliver, workers, depth)
+            await _work_off(source, work, deliver, queue, workers)
         finally:
             results.put_nowait(_END)
 
@@ -83,10 +96,9 @@ async def _work_off(
     source: AsyncIterable[_Item] | Iterable[_Item],
     work: Callable[[_Item], Awaitable[_Result | Later]],
     deliver: Callable[[_Result], Awaitable[None]],
+    queue: _Queue[_Item],
     workers: int,
-    depth: int,
 ) -> None:
-    queue: _Queue[_Item] = _Queue(depth)
     put_off: _PutOff[_Item] = _PutOff()
     broken: list[NoaError] = []
 
@@ -97,9 +109,10 @@ async def _work_off(
                     await queue.put(item)
         except NoaError as error:
             broken.append(error)  # what is listed is still worked off
+        queue.seal()
         await queue.all_done()
         returns.cancel()
-        await queue.end(workers)
+        queue.end(workers)
 
     async def consume() -> None:
         while not isinstance(item := await queue.get(), _End):
@@ -119,40 +132,89 @@ async def _work_off(
         raise broken[0]
 
 
-class _Queue(Generic[_Item]):
-    """What waits for a worker, at most ``depth`` items; those that come back go first.
+def _unknown(_item: object) -> None:
+    """The size of any item."""
 
-    An item counts as open from its first ``put`` until ``done``, also while it is put off.
+
+def _nobody() -> None:
+    """Whom to tell."""
+
+
+class _Queue(Generic[_Item]):
+    """What waits for a worker: at most ``depth`` new items, the largest first, and what comes back.
+
+    An item counts as open from its ``put`` until ``done``, also while it is put off.
     """
 
-    _AGAIN, _NEW, _LAST = range(3)
-
-    def __init__(self, depth: int) -> None:
-        self._queue: asyncio.PriorityQueue[tuple[int, int, _Item | _End]] = asyncio.PriorityQueue(
-            depth
-        )
+    def __init__(
+        self,
+        depth: int,
+        size: Callable[[_Item], int | None],
+        drained: Callable[[], object],
+    ) -> None:
+        self._size = size
+        self._drained = drained
+        self._new: list[tuple[float, int, _Item]] = []
+        self._again: deque[_Item] = deque()
         self._number = count()
         """Keeps the order of coming, and items from being compared."""
+        self._room = asyncio.Semaphore(depth)
+        self._waiting = asyncio.Semaphore(0)
+        """As many as there are to get."""
+        self._new_was_last = False
+        self._sealed = False
+        self._open = 0
+        self._changed = asyncio.Event()
 
     async def put(self, item: _Item) -> None:
-        await self._queue.put((self._NEW, next(self._number), item))
+        await self._room.acquire()
+        size = self._size(item)
+        rank = -inf if size is None else -size
+        heapq.heappush(self._new, (rank, next(self._number), item))
+        self._open += 1
+        self._waiting.release()
 
-    async def put_again(self, item: _Item) -> None:
-        await self._queue.put((self._AGAIN, next(self._number), item))
-        self._queue.task_done()  # that of its earlier time: it was open all the while
+    def put_again(self, item: _Item) -> None:
+        self._again.append(item)
+        self._waiting.release()
 
-    async def end(self, workers: int) -> None:
+    def seal(self) -> None:
+        """Nothing new will come."""
+        self._sealed = True
+        self._tell_if_drained()
+
+    def end(self, workers: int) -> None:
+        """Send so many workers home; all is done."""
         for _ in range(workers):
-            await self._queue.put((self._LAST, next(self._number), _END))
+            self._waiting.release()
 
     async def get(self) -> _Item | _End:
-        return (await self._queue.get())[-1]
+        await self._waiting.acquire()
+        if self._again and (self._new_was_last or not self._new):
+            self._new_was_last = False
+            return self._again.popleft()
+        if not self._new:
+            return _END
+        self._new_was_last = True
+        item = heapq.heappop(self._new)[-1]
+        self._room.release()
+        self._tell_if_drained()
+        return item
 
     def done(self) -> None:
-        self._queue.task_done()
+        self._open -= 1
+        self._changed.set()
 
     async def all_done(self) -> None:
-        await self._queue.join()
+        """Wait until no item is open."""
+        while self._open:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _tell_if_drained(self) -> None:
+        if self._sealed and not self._new:
+            told, self._drained = self._drained, _nobody
+            told()
 
 
 class _PutOff(Generic[_Item]):
@@ -171,7 +233,7 @@ class _PutOff(Generic[_Item]):
     async def give_back(self, queue: _Queue[_Item]) -> NoReturn:
         """Put each into ``queue`` when its time has come."""
         while True:
-            await queue.put_again(await self._next_due())
+            queue.put_again(await self._next_due())
 
     async def _next_due(self) -> _Item:
         now = asyncio.get_running_loop().time

@@ -52,8 +52,9 @@ class Limits:
 
     workers: int = 4
     """Products fetched at the same time. NOA's quota is not published; its kin allow four."""
-    listings: int = 4
-    """Pages of the catalogue asked for at the same time by a long listing."""
+    listings: int = 8
+    """The most pages of the catalogue asked for at the same time by long listings: four at first,
+    more while that goes well, half where the service is in trouble."""
     bandwidth: float | None = None
     """Bytes a second for all workers together (None: no cap)."""
 

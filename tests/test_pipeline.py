@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -250,3 +251,145 @@ async def test_a_slow_caller_holds_the_source_though_items_are_put_off() -> None
         # Read, unread, in work, in the queue, and one in hand.
         assert source.taken <= read + 5 + 3 + 5 + 1
     await results.aclose()
+
+
+async def settled() -> None:
+    """Let all tasks go on as far as they can."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def order_of(
+    sizes: list[int | None], depth: int, size: Callable[[int], int | None] | None
+) -> list[int]:
+    """In what order one worker is given items 1, 2, ... that come while it works on item 0."""
+    begun, gate = asyncio.Event(), asyncio.Event()
+    asked: list[int] = []
+
+    async def source() -> AsyncGenerator[int]:
+        yield 0
+        await begun.wait()
+        for number in range(len(sizes)):
+            yield number + 1
+
+    async def work(number: int) -> int:
+        asked.append(number)
+        begun.set()
+        await gate.wait()
+        await settled()  # the next one has come in
+        return number
+
+    results = run_pipeline(source(), work, workers=1, depth=depth, size=size)
+    first = asyncio.create_task(anext(results))
+    await settled()
+    gate.set()
+    _ = [await first, *[each async for each in results]]
+    return asked[1:]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "depth", "expected"),
+    [
+        ([10, 30, 20], 3, [2, 3, 1]),
+        ([10, 20, 10, 20], 4, [2, 4, 1, 3]),
+        ([None, None, None], 3, [1, 2, 3]),
+        ([10, None, 30, None], 4, [2, 4, 3, 1]),
+        ([0, 5], 2, [2, 1]),
+        ([10, 20, 30, 40], 2, [2, 3, 4, 1]),
+        ([10, 20, 30], 1, [1, 2, 3]),
+    ],
+)
+async def test_the_largest_of_those_that_wait_goes_first(
+    sizes: list[int | None], depth: int, expected: list[int]
+) -> None:
+    assert await order_of(sizes, depth, lambda number: [0, *sizes][number]) == expected
+
+
+async def test_without_sizes_the_order_is_that_of_coming() -> None:
+    assert await order_of([10, 30, 20], 3, None) == [1, 2, 3]
+
+
+class Tally:
+    """What had happened when it was called."""
+
+    def __init__(self, asked: list[int]) -> None:
+        self.calls: list[list[int]] = []
+        self._asked = asked
+
+    def __call__(self) -> None:
+        asyncio.get_running_loop()  # raises off the loop
+        self.calls.append(list(self._asked))
+
+
+async def test_drained_is_told_when_the_last_new_item_has_a_worker() -> None:
+    work = Desk({0: 2})
+    drained = Tally(work.asked)
+    found = run_pipeline(Source(6).items(), work, workers=1, depth=2, drained=drained)
+    assert sorted([each async for each in found]) == list(range(6))
+    [before] = drained.calls
+    assert set(before) >= set(range(5))
+    assert work.asked.count(5) == 1
+
+
+async def test_drained_is_told_while_the_last_are_worked_on_or_put_off() -> None:
+    gate, told = asyncio.Event(), asyncio.Event()
+
+    async def work(number: int) -> int | Later:
+        if number == 0 and not told.is_set():
+            return Later(3600.0)
+        await gate.wait()
+        return number
+
+    found = run_pipeline(range(2), work, workers=2, depth=2, drained=told.set)
+    ended = asyncio.create_task(anext(found))
+    async with asyncio.timeout(10):
+        await told.wait()
+    gate.set()
+    assert await ended == 1
+    await found.aclose()
+
+
+@pytest.mark.parametrize("error", [None, ServiceFault("no more pages")])
+@pytest.mark.parametrize("size", [0, 1, 5])
+async def test_drained_is_told_once_however_the_source_ends(
+    size: int, error: ServiceFault | None
+) -> None:
+    drained = Tally([])
+    source = Source(size, error).items()
+    with suppress(ServiceFault):
+        async for _ in run_pipeline(source, Desk({0: 3}), workers=2, depth=1, drained=drained):
+            pass
+    assert len(drained.calls) == 1
+
+
+async def test_drained_is_not_told_while_the_source_goes_on() -> None:
+    drained, source = Tally([]), Source(1000)
+    results = run_pipeline(source.items(), double, workers=3, depth=5, drained=drained)
+    for _ in range(20):
+        await anext(results)
+    await results.aclose()
+    assert drained.calls == []
+
+
+async def test_what_drained_raises_ends_the_rest() -> None:
+    def drained() -> None:
+        raise LookupError("drained")
+
+    with pytest.raises(LookupError, match="drained"):
+        _ = [each async for each in run_pipeline([1], double, workers=1, depth=1, drained=drained)]
+
+
+async def test_what_comes_back_does_not_hold_up_what_is_new() -> None:
+    """However many come back, every second turn is for one that is new."""
+    asked: list[int] = []
+
+    async def work(number: int) -> int | Later:
+        asked.append(number)
+        await asyncio.sleep(0)
+        return Later(0.0) if number < 40 and len(set(asked)) < 60 else number
+
+    async with asyncio.timeout(10):
+        found = run_pipeline(range(60), work, workers=1, depth=60)
+        assert sorted([each async for each in found]) == list(range(60))
+    last_new = max(asked.index(number) for number in range(60))
+    assert last_new <= 2 * 60

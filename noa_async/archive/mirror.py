@@ -202,6 +202,7 @@ class Mirror:
                 self._pool.bring,
                 workers=self._pool.workers,
                 depth=self._pool.depth,
+                size=lambda product: product.size,
             )
             async with aclosing(outcomes):
                 async for outcome in outcomes:

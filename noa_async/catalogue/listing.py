@@ -7,9 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from noa_async.catalogue.reading import REMEMBERED, Recent, WindowReader
-from noa_async.catalogue.windows import EARLIEST, Axis, Shortfall, Window, largest
-from noa_async.errors import NoaError, ServiceFault
+from noa_async.catalogue.reading import WindowReader
+from noa_async.catalogue.wholeness import Tally
+from noa_async.catalogue.window_pages import REMEMBERED, Recent, WindowPages
+from noa_async.catalogue.windows import Axis, Shortfall, Window, largest
+from noa_async.errors import NoaError, ServiceRefused
 from noa_async.events import PageListed
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ class _Part:
 
     window: Window
     known: Iterable[str] = ()
+    """Ids given out before; once it was read, those on its pages too."""
+    counted: int = 0
+    """By the service, when it was read."""
     enough: int | None = None
     pages: deque[Sequence[Product]] = field(default_factory=deque)
     started: bool = False
@@ -44,9 +49,9 @@ class Listing:
     """The products that a query matches, to be gone through once with ``pages``.
 
     The first page tells how many there are. Up to about fifteen pages are followed link by link;
-    what is more is cut into windows of time, ``at_once`` of them read at a time and given out in
-    order. A window whose products and count disagree is read again, in halves where it can be
-    cut.
+    what is more is cut into windows of time, at most ``at_once`` of them read at a time and given
+    out in order. A window whose products and count disagree is read again, in halves where it can
+    be cut. Where all windows together fall short, the products that have no date are asked for.
 
     Error handling: a page that cannot be had raises after all that comes before it was given out;
     so does, at the end, ServiceFault where the listing is not whole. Ended without either, it is.
@@ -73,8 +78,10 @@ class Listing:
         self._root = _Part(Window(query.filter), enough=query.limit if small else None)
         self._order = [self._root]
         self._first_count: int | None = None
-        self._was_cut = False
+        self._by_time = False
         self._by_publication = False
+        self._beside: _Part | None = None
+        """The products of no date: read where the windows of time fall short of the count."""
         self.listed = 0
         """Products given out so far."""
         self.counted: int | None = None
@@ -91,7 +98,7 @@ class Listing:
         conductor = asyncio.create_task(self._conduct())
         conductor.add_done_callback(lambda _: self._notify())
         try:
-            while self._order:
+            while self._order or await self._look_beside():
                 part = self._order[0]
                 while part.pages:
                     if fresh := self._taken(part):
@@ -145,7 +152,8 @@ class Listing:
         if place is None:
             return None
         held = sum(bool(page) for part in self._order for page in part.pages)
-        free = place < self._at_once or held < self._at_once * _AHEAD_PAGES
+        at_once = self._catalogue.at_once
+        free = place < at_once or held < at_once * _AHEAD_PAGES
         return self._order[place] if free else None
 
     async def _list(self, part: _Part) -> None:
@@ -156,25 +164,30 @@ class Listing:
             while len(part.pages) > _HELD_PAGES:
                 await self._changed.wait()
 
-        reader = WindowReader(
+        pages = WindowPages(
             self._catalogue,
             part.window,
             emit,
             attributes=self._attributes,
-            total=self._first_count or 0,
             known=part.known,
             enough=part.enough,
         )
+        reader = WindowReader(pages, total=self._first_count or 0)
         pieces: tuple[Window, ...] = ()
         try:
             pieces = await reader.read()
+        except ServiceRefused as error:
+            if part is not self._beside:  # not every service can be asked for what has no date
+                part.error = error
         except NoaError as error:
             part.error = error
+        part.known, part.counted = pages.seen, reader.counted or 0
         if part is self._root:
             self._first_count = reader.counted
+        self._by_time = self._by_time or reader.by_date or bool(pieces)
         if reader.shortfall is not None:
             self.shortfalls.append(reader.shortfall)
-        self._put(part, pieces, reader.seen)
+        self._put(part, pieces, pages.seen)
         part.done = True
         self._notify()
 
@@ -187,52 +200,46 @@ class Listing:
             del self._order[after:]
         parts = [_Part(piece, known) for piece in pieces]
         self._order[after:after] = parts
-        self._was_cut = self._was_cut or bool(parts)
         if any(each.window.axis is Axis.PUBLISHED for each in parts):
             self._by_publication = True
 
-    async def _check(self) -> None:
-        """Compare with the service's counts. Raises ServiceFault where something is missing."""
+    async def _look_beside(self) -> bool:
+        """After all windows: whether there is one more to read, of the products with no date."""
+        if self._beside is not None:
+            return False
         first = self.counted = self._capped(self._first_count)
-        if first is not None and (self._was_cut or self.listed < first):
+        if first is not None and (self._by_time or self.listed < first):
             again = await self._catalogue.count_or_none(self._query.filter)
             self.counted = first if again is None else self._capped(again)
-        least = min(first or 0, self.counted or 0)
-        if not self.shortfalls and (self.listed >= least or await self._every_window_told()):
-            return
-        told = self.counted or 0
-        if self.listed >= told:
-            told = self.listed + sum((one.counted or 0) - one.listed for one in self.shortfalls)
-        if self.counted is None:
-            sentence = f"The catalogue listed {self.listed} products and gave no way on from them."
-        else:
-            sentence = f"The catalogue listed {self.listed} products of the {told} it counts."
-        raise ServiceFault(sentence, hint=self._hint())
-
-    async def _every_window_told(self) -> bool:
-        """Whether nothing can lie beside the windows, each of which was whole when it was read.
-
-        Then there are fewer than either count because some went and others came meanwhile.
-        """
-        if not self._was_cut or self._by_publication or self._query.limit is not None:
+        if not self._tally().may_lie_beside:
             return False
-        dated = Window(self._query.filter, start=EARLIEST).filter
-        count = await self._catalogue.count_or_none(dated)
-        return count is not None and count >= (self.counted or 0)
+        self._beside = _Part(Window(self._query.filter).undated(), known=self._root.known)
+        self._order.append(self._beside)
+        self._notify()
+        return True
+
+    async def _check(self) -> None:
+        """Compare with the service's counts. Raises ServiceFault where something is missing."""
+        tally = self._tally()
+        if tally.short and not await self._every_window_told(tally):
+            raise tally.fault()
+
+    async def _every_window_told(self, tally: Tally) -> bool:
+        """Whether nothing can lie beside the windows, each of which was whole when it was read."""
+        if self._beside is None or self._by_publication or self._query.limit is not None:
+            return False
+        dated = await self._catalogue.count_or_none(Window(self._query.filter).dated().filter)
+        return dated is not None and tally.accounts_for(dated, self._beside.counted)
+
+    def _tally(self) -> Tally:
+        return Tally(
+            first=self._capped(self._first_count),
+            again=self.counted,
+            listed=self.listed,
+            shortfalls=tuple(self.shortfalls),
+            by_time=self._by_time,
+        )
 
     def _capped(self, count: int | None) -> int | None:
         limit = self._query.limit
         return count if count is None or limit is None else min(count, limit)
-
-    def _hint(self) -> str:
-        where = next((each for each in self.shortfalls if each.window.bounds), None)
-        if where is not None:
-            of = "" if where.counted is None else f" of {where.counted}"
-            return (
-                f"What was listed is right. It lists {where.listed}{of} for {where.window.bounds}."
-            )
-        if self._was_cut and not self.shortfalls:
-            return (
-                "What was listed is right. Products with no ContentDate are in no window of time."
-            )
-        return "What was listed is right; start again, or ask for a shorter time."

@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 from noa_async.budget import Budget
 from noa_async.catalogue.listing import Listing
 from noa_async.catalogue.odata import encode_query
+from noa_async.catalogue.pace import Places, is_strain
 from noa_async.catalogue.product import Product
 from noa_async.errors import (
     CredentialsRefused,
@@ -52,7 +53,7 @@ class Page:
 
 
 class Catalogue:
-    """What can be asked; ``listings`` is how many pages of listings at once.
+    """What can be asked; ``listings`` is how many pages of listings at once, at the most.
 
     Error handling: a page that cannot be read is asked for again by the retry policy, then raises;
     a listing never ends early as if it were whole.
@@ -64,15 +65,15 @@ class Catalogue:
         service: Service,
         retry: RetryPolicy,
         *,
-        listings: int = 4,
+        listings: int = 8,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._session = session
         self._service = service
         self._retry = retry
-        self._at_once = listings
-        self._places = asyncio.Semaphore(listings)
+        self._most = listings
+        self._places = Places(listings)
         self._observer = observer
         self._sleep = sleep
         self._answered = False
@@ -133,7 +134,7 @@ class Catalogue:
             self,
             query,
             attributes=attributes,
-            at_once=self._at_once,
+            at_once=self._most,
             observer=self._observer,
         )
 
@@ -146,13 +147,18 @@ class Catalogue:
                 yield page
 
     async def page(self, url: str) -> Page:
-        """A page of a list, with all retries; not more at once than the settings allow.
+        """A page of a list, with all retries; not more at once than the service bears.
 
         A page keeps its place while it waits to be asked for again: a service in trouble is asked
         less.
         """
-        async with self._places:
+        async with self._places.one():
             return await self._page(url)
+
+    @property
+    def at_once(self) -> int:
+        """How many pages are asked for at once at the moment."""
+        return self._places.pace.limit
 
     def next_link(self, url: str, page: Page) -> str | None:
         """Where the page at ``url`` says the next one is, just as it says it.
@@ -185,17 +191,24 @@ class Catalogue:
     async def _read(self, url: str, read: Callable[[bytes], _T]) -> _T:
         """What ``read`` makes of the answer; asked for again while that may help."""
         budget = Budget(self._retry)
+        pace = self._places.pace
         attempt = 0
         while True:
             attempt += 1
+            epoch = pace.epoch
             try:
-                return read(await self._ask(url))
+                answer = read(await self._ask(url))
             except NoaError as error:
+                if is_strain(error):
+                    pace.in_trouble(epoch)
                 delay = budget.after(error)
                 strange = isinstance(error, ServiceUnreachable) and not self._answered
                 if delay is None or (strange and attempt > _FIRST_CONTACT_RETRIES):
                     raise
                 self._observer(PageRetried(attempt, delay, error.message))
+            else:
+                pace.went_well()
+                return answer
             await self._sleep(delay)
 
     async def _ask(self, url: str) -> bytes:
@@ -251,7 +264,9 @@ def catalogue_error(status: int, body: bytes, retry_after: float | None = None) 
     """What a status other than 200 of the catalogue means."""
     said = _message(body)
     if status in {408, 425, 429} or status >= 500:
-        return ServiceFault(f"The catalogue answered {status}{said}.", retry_after=retry_after)
+        fault = ServiceFault(f"The catalogue answered {status}{said}.", retry_after=retry_after)
+        fault.status = status
+        return fault
     if status in {401, 403}:
         return CredentialsRefused(
             f"The catalogue answered {status} to a fresh token{said}.",

@@ -20,6 +20,7 @@ _LARGEST = 750
 _WINDOWS = 50
 _FEWEST_PAGES = 2
 _MOST_PARTS = 8
+_SHORTEST_LIMIT = 10
 
 
 class Axis(StrEnum):
@@ -67,6 +68,19 @@ class Window:
         if self.within and self.bounds:
             return f"({self.within}) and {self.bounds}"
         return self.within or self.bounds
+
+    def dated(self) -> Window:
+        """Those of its products that have an instant on its axis."""
+        return self if self.start else replace(self, start=EARLIEST)
+
+    def undated(self) -> Window:
+        """Those that have none, to be cut by publication: no bound in time holds them.
+
+        >>> Window("Online eq true").undated().filter
+        '(Online eq true) and ContentDate/Start eq null'
+        """
+        null = f"{self.axis} eq null"
+        return Window(f"({self.filter}) and {null}" if self.filter else null, Axis.PUBLISHED)
 
     def onwards(self, start: datetime) -> Window:
         """What is left of it from ``start`` on, the whole of that instant."""
@@ -146,6 +160,24 @@ def judge(reading: Reading, page_size: int, *, passes: int, cuttable: bool) -> V
     if passes < PASSES:
         return Verdict.AGAIN
     return Verdict.WHOLE if enough else Verdict.SHORT
+
+
+def is_full(shown: int, asked: int, linked: int) -> bool:
+    """Whether a page of ``shown`` entries with no link may be cut off, not the last.
+
+    | the longest page with a link | full from             |
+    |------------------------------|-----------------------|
+    | as long as was asked for     | so many on            |
+    | shorter: the service's most  | so many on            |
+    | none had one                 | 10, or what was asked |
+
+    ``linked`` is that page's length, 0 where none had a link. A service that gives fewer than 10 at
+    once, and no link, is not known.
+
+    >>> is_full(50, 50, 0), is_full(20, 50, 20), is_full(19, 50, 20), is_full(9, 50, 0)
+    (True, True, False, False)
+    """
+    return shown >= min(asked, linked or _SHORTEST_LIMIT)
 
 
 def largest(page_size: int, total: int = 0) -> int:

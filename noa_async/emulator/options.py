@@ -43,7 +43,7 @@ class Options:
         given = _pairs(query)
         top = _number(given, "top", settings.page_size)
         skip = _number(given, "skip", 0)
-        if top > settings.max_top:
+        if top > settings.max_top and not settings.clamp_top:
             raise bad_request(f"$top is at most {settings.max_top}.")
         if settings.max_skip is not None and skip > settings.max_skip:
             raise bad_request(f"$skip is at most {settings.max_skip}.")
@@ -55,7 +55,7 @@ class Options:
             filter=given.get("filter", ""),
             orderby=_order(given.get("orderby", "")),
             orderby_text=given.get("orderby", ""),
-            top=top,
+            top=min(top, settings.max_top),
             top_given="top" in given,
             skip=skip,
             count=given.get("count") == "true",

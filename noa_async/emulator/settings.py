@@ -67,6 +67,8 @@ class EmulatorSettings:
     page_size: int = 50
     """Entries a page where `$top` is not given."""
     max_top: int = 1000
+    clamp_top: bool = False
+    """A `$top` above `max_top` is answered with `max_top` entries, not with a 400."""
     max_skip: int | None = None
     """Past it nextLink silently is not there, and an explicit `$skip` is a 400."""
     refused_links: bool = False

@@ -13,6 +13,7 @@ from noa_async.catalogue.windows import (
     Reading,
     Verdict,
     Window,
+    is_full,
     judge,
     largest,
     parts_for,
@@ -47,6 +48,27 @@ NEAR = st.integers(-5000, 5000).map(lambda micro: START + timedelta(microseconds
 def test_what_follows_from_a_reading(counted, listed, steady, cuttable, passes, verdict):
     reading = Reading(counted, listed, steady)
     assert judge(reading, 50, passes=passes, cuttable=cuttable) is verdict
+
+
+@pytest.mark.parametrize(
+    ("shown", "asked", "linked", "full"),
+    [
+        (50, 50, 50, True),
+        (49, 50, 50, False),
+        (20, 50, 20, True),
+        (21, 50, 20, True),
+        (19, 50, 20, False),
+        (50, 50, 0, True),
+        (10, 50, 0, True),
+        (9, 50, 0, False),
+        (2, 2, 0, True),
+        (1, 2, 0, False),
+        (0, 50, 0, False),
+        (5, 50, 5, True),
+    ],
+)
+def test_how_long_a_page_is_that_may_be_cut_off(shown, asked, linked, full):
+    assert is_full(shown, asked, linked) is full
 
 
 def holds(window: Window, instant: datetime) -> bool:

@@ -46,6 +46,12 @@ async def test_pages_are_complete_at_ties(open_site: OpenSite) -> None:
     assert site.emulator.stats.pages == len(pages) == 28
 
 
+async def test_a_site_may_give_fewer_than_asked_for(open_site: OpenSite) -> None:
+    site = await open_site(products=50, max_top=20, clamp_top=True, **SMALL)
+    pages = await site.pages(orderby="ContentDate/Start asc", top=1000)
+    assert [len(page) for page in pages] == [20, 20, 10]
+
+
 async def test_without_order_pages_overlap(open_site: OpenSite) -> None:
     site = await open_site(products=200, **SMALL)
     found = [one["Id"] for page in await site.pages() for one in page]

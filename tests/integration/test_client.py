@@ -27,7 +27,15 @@ from noa_async import (
     UsageError,
 )
 from noa_async.auth.credentials import find_credentials
-from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan, make_product
+from noa_async.emulator import (
+    Catalogue,
+    Emulator,
+    EmulatorSettings,
+    Fault,
+    FaultKind,
+    FaultPlan,
+    make_product,
+)
 from noa_async.events import PageListed, TokenObtained, TransferRetried, TransferStarted
 
 from .conftest import WHO, Connect, Recorder, assert_right, settings_for
@@ -524,3 +532,13 @@ async def test_what_was_listed_before_an_error_comes_home(connect: Connect, tmp_
                 outcomes.append(outcome)
         assert [each.status for each in outcomes] == [Status.DOWNLOADED] * 50
         assert_right(mirror, tmp_path, 50)
+
+
+async def test_the_largest_product_that_waits_goes_first(connect: Connect, tmp_path: Path) -> None:
+    """So a batch does not end on a large one, which would keep the other workers idle."""
+    products = [make_product(f"P{size}.nc", size) for size in (1000, 3000, 20_000, 2000)]
+    async with Emulator(small(), catalogue=Catalogue(products)) as mirror:
+        async with connect(mirror, workers=1) as noa:
+            listed = [each async for each in noa.search(Query(everything=True))]
+            found = [each.product.name async for each in noa.download_all(listed, tmp_path)]
+    assert found == ["P20000.nc", "P3000.nc", "P2000.nc", "P1000.nc"]

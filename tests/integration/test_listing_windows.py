@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as profile
 from hypothesis import strategies as st
 
-from noa_async import Limits, NoaClient, Query, ServiceError, ServiceFault
+from noa_async import Limits, NoaClient, Query, ServiceError, ServiceFault, Timeouts
 from noa_async.catalogue.listing import Listing
 from noa_async.catalogue.product import Product
 from noa_async.emulator import (
@@ -27,6 +27,7 @@ from noa_async.emulator import (
     make_product,
 )
 from noa_async.emulator import Product as Held
+from noa_async.emulator.errors import RefusedError
 from noa_async.events import Event, PageListed
 
 from .conftest import WHO, Connect, Recorder, settings_for
@@ -117,6 +118,42 @@ async def test_without_counts_the_dates_lead_on(
             of = listing(noa)
             assert await taken(of) == ids(mirror)
             assert (of.counted, of.listed, of.shortfalls) == (None, len(starts), [])
+
+
+@pytest.mark.parametrize("max_skip", [0, 100])
+@pytest.mark.parametrize("starts", [spread(300), spread(300, each=15), [START] * 290 + spread(10)])
+async def test_without_counts_pages_shorter_than_asked_for_are_full_too(
+    connect: Connect, starts: list[datetime], max_skip: int
+) -> None:
+    """The service gives 20 at most, whatever is asked for, and its links end silently."""
+    clamped = {"counts": False, "max_skip": max_skip, "max_top": 20, "clamp_top": True}
+    async with mirror_of(made(starts), **clamped) as mirror, connect(mirror) as noa:
+        of = listing(noa)
+        assert await taken(of) == ids(mirror)
+        assert of.shortfalls == []
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 19, 20])
+@pytest.mark.parametrize("clamped", [False, True])
+async def test_without_counts_what_is_on_one_page_is_all(
+    connect: Connect, count: int, clamped: bool
+) -> None:
+    """One instant, one publication: nothing leads on, and the service says that nothing is left."""
+    products = [replace(each, published=START) for each in made([START] * count)]
+    settings = {"counts": False, "max_top": 20, "clamp_top": True} if clamped else {"counts": False}
+    async with mirror_of(products, **settings) as mirror, connect(mirror) as noa:
+        assert sorted(product.id for product in await listed(noa)) == ids(mirror)
+
+
+@pytest.mark.parametrize("max_skip", [0, 10])
+async def test_without_counts_a_clamped_instant_with_no_way_on_is_said(
+    connect: Connect, max_skip: int
+) -> None:
+    products = [replace(each, published=START) for each in made([START] * 60)]
+    clamped = {"counts": False, "max_skip": max_skip, "max_top": 20, "clamp_top": True}
+    async with mirror_of(products, **clamped) as mirror, connect(mirror) as noa:
+        with pytest.raises(ServiceFault, match="listed 20 products and gave no way on"):
+            await listed(noa)
 
 
 async def test_without_counts_and_a_way_on_it_is_said(connect: Connect) -> None:
@@ -235,6 +272,45 @@ async def test_never_more_requests_at_once_than_allowed(connect: Connect, at_onc
         assert mirror.stats.lists_peak == at_once
 
 
+async def test_more_requests_at_once_while_that_goes_well(connect: Connect) -> None:
+    async with mirror_of(made(spread(4000)), latency=0.05) as mirror, connect(mirror) as noa:
+        assert noa._open.catalogue.at_once == 4
+        assert len(await listed(noa)) == 4000
+        assert noa._open.catalogue.at_once == 8
+        assert 4 < mirror.stats.lists_peak <= 8
+
+
+def refusing(status: int, page: int) -> Fault:
+    if status == 429:
+        return Fault(FaultKind.PAGE_TOO_MANY, page=page)
+    return Fault(FaultKind.PAGE_ERROR, page=page, status=status)
+
+
+@pytest.mark.parametrize(("status", "at_once"), [(429, 2), (503, 2), (504, 2), (500, 4)])
+async def test_fewer_requests_at_once_where_the_service_is_in_trouble(
+    connect: Connect, status: int, at_once: int
+) -> None:
+    faults = FaultPlan((refusing(status, 1),))
+    async with mirror_of(made(spread(80)), faults=faults) as mirror, connect(mirror) as noa:
+        assert len(await listed(noa)) == 80
+        assert noa._open.catalogue.at_once == at_once
+
+
+async def test_fewer_requests_at_once_where_no_answer_comes(connect: Connect) -> None:
+    faults = FaultPlan((Fault(FaultKind.PAGE_SLOW, seconds=30.0),))
+    async with mirror_of(made(spread(10)), faults=faults) as mirror:
+        async with connect(mirror, timeouts=Timeouts(answer=0.2)) as noa:
+            assert len(await listed(noa)) == 10
+            assert noa._open.catalogue.at_once == 2
+
+
+async def test_a_service_that_refuses_now_and_then_loses_nothing(connect: Connect) -> None:
+    faults = FaultPlan((Fault(FaultKind.PAGE_TOO_MANY, probability=0.5),))
+    async with mirror_of(made(spread(3000)), faults=faults) as mirror, connect(mirror) as noa:
+        assert sorted(each.id for each in await listed(noa)) == ids(mirror)
+        assert 1 <= noa._open.catalogue.at_once < 8
+
+
 async def test_leaving_early_leaves_no_task(connect: Connect) -> None:
     async with mirror_of(made(spread(5000)), latency=0.01) as mirror, connect(mirror) as noa:
         before = len(asyncio.all_tasks())
@@ -245,18 +321,22 @@ async def test_leaving_early_leaves_no_task(connect: Connect) -> None:
         while len(asyncio.all_tasks()) > before:  # the emulator's own, of what was cut off
             await asyncio.sleep(0)
         assert mirror.stats.requests - requests <= 1
-        assert noa._open.catalogue._places._value == noa.settings.limits.listings
+        assert noa._open.catalogue._places.taken == 0
 
 
-async def test_a_reader_that_stands_still_holds_the_listing_back(connect: Connect) -> None:
-    async with mirror_of(made(spread(6000))) as mirror, connect(mirror) as noa:
+@pytest.mark.parametrize(("at_once", "count", "most"), [(4, 6000, 110), (8, 12_000, 220)])
+async def test_a_reader_that_stands_still_holds_the_listing_back(
+    connect: Connect, at_once: int, count: int, most: int
+) -> None:
+    limits = Limits(listings=at_once)
+    async with mirror_of(made(spread(count))) as mirror, connect(mirror, limits=limits) as noa:
         async with aclosing(noa.search(ALL)) as products:
             await anext(products)
             pages = -1
             while pages != mirror.stats.pages:
                 pages = mirror.stats.pages
                 await asyncio.sleep(0.2)
-        assert 20 < pages < 110
+        assert 20 < pages < most
 
 
 @pytest.mark.parametrize("limit", [1, 60, 749, 751, 1500])
@@ -267,19 +347,83 @@ async def test_a_limit_gives_so_many_of_the_first(connect: Connect, limit: int) 
         assert found == [product.id for product in mirror.catalogue.products[:limit]]
 
 
-async def test_products_of_no_date_lie_beside_the_windows_and_that_is_said(
-    connect: Connect,
+NULL = "ContentDate/Start eq null"
+
+
+def undate(mirror: Emulator, undated: set[str], *, null: bool | None = True) -> None:
+    """Some products have no date: no bound holds for them, they come last, and first descending.
+
+    ``null``: whether the service can be asked for them; None: it refuses to be.
+    """
+    select = mirror.catalogue.select
+
+    def as_a_database(text: str, order: Sequence[tuple[str, bool]], **options: bool) -> list[Held]:
+        if NULL in text and null is None:
+            raise RefusedError(400, "Invalid filter: null.")
+        rest = text.replace(NULL, "Online eq true")
+        found = list(select(rest, order, **options))
+        dateless = [each for each in found if each.id in undated]
+        dated = [each for each in found if each.id not in undated]
+        if NULL in text:
+            return dateless if null else []
+        if "ContentDate/Start" in text:
+            return dated
+        if ("ContentDate/Start", True) in order:
+            return [*dateless, *dated]
+        return [*dated, *dateless] if ("ContentDate/Start", False) in order else found
+
+    mirror.catalogue.select = as_a_database  # type: ignore[method-assign,assignment]
+
+
+def with_undated(count: int, undated: int) -> list[Held]:
+    """Of ``count`` products so many have no ContentDate."""
+    products = made(spread(count))
+    step = max(1, count // max(1, undated))
+    for at in range(0, undated * step, step):
+        products[at] = replace(products[at], omit=frozenset({"ContentDate"}))
+    return products
+
+
+def undated_of(mirror: Emulator) -> set[str]:
+    return {each.id for each in mirror.catalogue.products if "ContentDate" in each.omit}
+
+
+@pytest.mark.parametrize(("count", "undated"), [(800, 2), (1000, 100), (2000, 1900), (800, 800)])
+async def test_products_of_no_date_are_listed_past_the_windows_of_time(
+    connect: Connect, count: int, undated: int
+) -> None:
+    async with mirror_of(with_undated(count, undated), max_skip=100) as mirror:
+        undate(mirror, undated_of(mirror))
+        async with connect(mirror) as noa:
+            of = listing(noa)
+            found = await taken(of)
+        assert found == ids(mirror)
+        assert (of.listed, of.counted, of.shortfalls) == (count, count, [])
+
+
+async def test_without_counts_products_of_no_date_are_listed_too(connect: Connect) -> None:
+    products = with_undated(300, 30)
+    async with mirror_of(products, max_skip=100, counts=False) as mirror:
+        undate(mirror, undated_of(mirror))
+        async with connect(mirror) as noa:
+            assert await taken(listing(noa)) == ids(mirror)
+
+
+async def test_a_limit_above_all_there_is_takes_those_of_no_date_too(connect: Connect) -> None:
+    async with mirror_of(with_undated(1000, 20)) as mirror:
+        undate(mirror, undated_of(mirror))
+        async with connect(mirror) as noa:
+            found = listing(noa, Query(everything=True, limit=5000))
+            assert await taken(found) == ids(mirror)
+
+
+@pytest.mark.parametrize("null", [False, None])
+async def test_products_of_no_date_that_cannot_be_asked_for_are_missing_and_that_is_said(
+    connect: Connect, null: bool | None
 ) -> None:
     """A service that counts products which no window of time can hold."""
-    async with mirror_of(made(spread(1000))) as mirror, connect(mirror) as noa:
-        undated = [mirror.catalogue.products[at].id for at in range(500, 520)]
-        select = mirror.catalogue.select
-
-        def without(text: str, order: Sequence[tuple[str, bool]], **options: bool) -> object:
-            found = select(text, order, **options)
-            return [each for each in found if each.id not in undated] if text else found
-
-        mirror.catalogue.select = without  # type: ignore[method-assign,assignment]
+    async with mirror_of(with_undated(1000, 20)) as mirror, connect(mirror) as noa:
+        undate(mirror, undated_of(mirror), null=null)
         of = listing(noa)
         with pytest.raises(ServiceFault, match="listed 980 products of the 1000") as fault:
             async for _ in of.pages():
@@ -332,7 +476,8 @@ async def test_each_once_whatever_the_instants(
         settings = settings_for(mirror)
         settings = replace(settings, service=replace(settings.service, page_size=page_size))
         async with NoaClient(settings, WHO) as noa:
-            found = sorted(product.id for product in await listed(noa))
-    if counts or not undated:
+            of = listing(noa)
+            found = await taken(of)
+    if counts or not undated or not of.shortfalls:
         assert found == ids(mirror)
     assert len(set(found)) == len(found)

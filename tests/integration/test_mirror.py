@@ -30,7 +30,15 @@ from noa_async.archive.journal import read_followed, read_runs
 from noa_async.archive.record import Record
 from noa_async.archive.rows import COLUMNS, record_of
 from noa_async.archive.states import State
-from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan, make_product
+from noa_async.emulator import (
+    Catalogue,
+    Emulator,
+    EmulatorSettings,
+    Fault,
+    FaultKind,
+    FaultPlan,
+    make_product,
+)
 from noa_async.events import (
     Event,
     FilesMoved,
@@ -45,6 +53,7 @@ from .conftest import Connect, Recorder, assert_right
 ALL = Query(everything=True)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 DELETE = Following(on_removed=OnRemoved.DELETE, max_delete=0.1)
 
 
@@ -614,3 +623,18 @@ async def test_the_outcomes_are_told_one_at_a_time_and_the_hook_sees_what_came(
         assert len(told) == len(hooked) == 20
         await night(mirror, tell=tell, after=after)
         assert len(hooked) == 20
+
+
+async def test_the_largest_product_that_waits_goes_first(connect: Connect, tmp_path: Path) -> None:
+    found: list[str] = []
+
+    async def tell(outcome: Outcome) -> None:
+        found.append(outcome.product.name)
+
+    products = [
+        make_product(f"P{size}.nc", size, start=START + size * HOUR) for size in (1000, 2000, 3000)
+    ]
+    async with Emulator(catalogue=Catalogue(products)) as mirror:
+        async with connect(mirror, workers=1) as noa:
+            await noa.mirror(ALL, tmp_path, tell=tell)
+    assert found.index("P3000.nc") < found.index("P2000.nc")

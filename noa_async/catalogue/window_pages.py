@@ -1,0 +1,145 @@
+"""The pages of one window: asked for, and what is new on them handed on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from noa_async.catalogue.windows import Axis
+from noa_async.errors import ServiceFault
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from noa_async.catalogue.pages import Catalogue, Page
+    from noa_async.catalogue.product import Product
+    from noa_async.catalogue.windows import Window
+
+    Emit = Callable[[Sequence[Product]], Awaitable[None]]
+
+REMEMBERED = 20_000
+
+
+class WindowPages:
+    """Asks for the pages of a window; what is on them goes to ``emit``, an Id once.
+
+    ``known`` are Ids given out before; after ``enough`` products nothing more needs to be asked.
+
+    Error handling: NoaError where a page cannot be had.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        window: Window,
+        emit: Emit,
+        *,
+        attributes: bool = False,
+        known: Iterable[str] = (),
+        enough: int | None = None,
+    ) -> None:
+        self.window = window
+        self.enough = enough
+        self.page_size: int = catalogue.page_size
+        self.seen = Recent(REMEMBERED, known)
+        """The Ids given out, the known ones too."""
+        self.given = 0
+        """Products given out, without the known ones."""
+        self.latest: datetime | None = None
+        """The last instant on a page so far, by the window's axis."""
+        self._catalogue = catalogue
+        self._emit = emit
+        self._attributes = attributes
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether so many were given out that no more are wanted."""
+        return self.enough is not None and self.given >= self.enough
+
+    async def take(self, url: str) -> Page:
+        """A page; what is new on it is handed on."""
+        page = await self._catalogue.page(url)
+        fresh = [product for product in page.products if self.seen.add(product.id)]
+        self.given += len(fresh)
+        instants = self.instants(page)
+        if instants:
+            self.latest = max(instants if self.latest is None else [*instants, self.latest])
+        await self._emit(fresh)
+        return page
+
+    async def look(
+        self, window: Window | None = None, *, skip: int = 0, descending: bool = False
+    ) -> Page:
+        """One entry of the window, or of another, which is not handed on."""
+        window = window or self.window
+        options = {
+            "$filter": window.filter,
+            "$orderby": f"{window.axis} {'desc' if descending else 'asc'}",
+            "$top": "1",
+            "$skip": str(skip or ""),
+        }
+        return await self._catalogue.page(self._catalogue.url(options))
+
+    def next_link(self, url: str, page: Page) -> str | None:
+        """As ``Catalogue.next_link``."""
+        return self._catalogue.next_link(url, page)
+
+    def instants(self, page: Page) -> list[datetime]:
+        """Where the products of a page lie on the window's axis, as far as they say."""
+        sensed = self.window.axis is Axis.SENSED
+        instants = (each.sensing_start if sensed else each.published for each in page.products)
+        return [instant for instant in instants if instant is not None]
+
+    def url(self, window: Window | None = None, *, top: int = 0) -> str:
+        """The first page of the window, or of another: of ``top`` entries, else as usual."""
+        window = window or self.window
+        options: dict[str, str] = {
+            "$filter": window.filter,
+            "$orderby": f"{window.axis} asc",
+            "$top": str(top or self.page_size),
+            "$count": "true",
+        }
+        if self._attributes:
+            options["$expand"] = "Attributes"
+        return self._catalogue.url(options)
+
+
+class Links:
+    """The addresses asked for one after the other, so that none leads in a circle."""
+
+    def __init__(self, first: str) -> None:
+        self._met = Recent(REMEMBERED, [first])
+
+    def __contains__(self, url: str) -> bool:
+        return url in self._met
+
+    def follow(self, url: str) -> str:
+        """The address, now met. Raises ServiceFault for one that was."""
+        if not self._met.add(url):
+            raise ServiceFault(
+                "The catalogue's pages lead in a circle.", hint="Ask for a shorter time."
+            )
+        return url
+
+
+class Recent:
+    """The last keys met, ``size`` of them: pages shift and repeat, but not by far."""
+
+    def __init__(self, size: int, keys: Iterable[str] = ()) -> None:
+        self._size = size
+        self._keys = dict.fromkeys(keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def add(self, key: str) -> bool:
+        """Whether ``key`` is new."""
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._size:
+            del self._keys[next(iter(self._keys))]
+        return True
