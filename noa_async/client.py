@@ -58,7 +58,7 @@ class _Parts:
     pool: ThreadPoolExecutor
     fetcher: Fetcher
     orders: Orders
-    health: Health
+    traffic: Traffic
 
 
 class NoaClient:
@@ -135,9 +135,7 @@ class NoaClient:
         health = Health(catalogue.probe, suspicious=max(3, workers))
         traffic = Traffic(slots, bandwidth, health, Tail(slots, bandwidth))
         fetcher = Fetcher(session, catalogue, retry, pool, traffic, observer=self._observer)
-        self._parts = _Parts(
-            tokens, catalogue, pool, fetcher, Orders(session, service), traffic.health
-        )
+        self._parts = _Parts(tokens, catalogue, pool, fetcher, Orders(session, service), traffic)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -222,16 +220,18 @@ class NoaClient:
         """
         keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
         workers = self.settings.limits.workers
-        outcomes = run_pipeline(
-            self._announced(products),
-            self._bringing(keeper, after),
-            workers=workers,
-            depth=workers * _QUEUED_PER_WORKER,
-            size=lambda product: product.size,
-        )
-        async with aclosing(outcomes):
-            async for outcome in outcomes:
-                yield outcome
+        with self._open.traffic.tail.more_to_come() as over:
+            outcomes = run_pipeline(
+                self._announced(products),
+                self._bringing(keeper, after),
+                workers=workers,
+                depth=workers * _QUEUED_PER_WORKER,
+                size=lambda product: product.size,
+                drained=over,
+            )
+            async with aclosing(outcomes):
+                async for outcome in outcomes:
+                    yield outcome
 
     async def mirror(
         self,
@@ -262,19 +262,20 @@ class NoaClient:
             )
         keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
         parts, workers = self._open, self.settings.limits.workers
-        parts.health.renew()
-        pool = Pool(self._bringing(keeper, after), workers, workers * _QUEUED_PER_WORKER)
-        mirror = Mirror(
-            await self._archive(folder, layout),
-            parts.catalogue,
-            keeper,
-            pool,
-            self.settings.following,
-            self._observer,
-        )
-        return await mirror.run(
-            query, tell or _heed_nothing, reconcile=reconcile, retry_failed=retry_failed
-        )
+        parts.traffic.health.renew()
+        with parts.traffic.tail.more_to_come() as over:
+            bring, depth = self._bringing(keeper, after), workers * _QUEUED_PER_WORKER
+            mirror = Mirror(
+                await self._archive(folder, layout),
+                parts.catalogue,
+                keeper,
+                Pool(bring, workers, depth, over),
+                self.settings.following,
+                self._observer,
+            )
+            return await mirror.run(
+                query, tell or _heed_nothing, reconcile=reconcile, retry_failed=retry_failed
+            )
 
     def _bringing(
         self, keeper: Keeper, after: Hook | None

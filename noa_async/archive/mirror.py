@@ -68,6 +68,8 @@ class Pool:
     workers: int
     depth: int
     """Products that may wait for a worker."""
+    drained: Callable[[], object]
+    """Called when none waits any more, and none will come."""
 
 
 @dataclass(slots=True)
@@ -203,6 +205,7 @@ class Mirror:
                 workers=self._pool.workers,
                 depth=self._pool.depth,
                 size=lambda product: product.size,
+                drained=self._pool.drained,
             )
             async with aclosing(outcomes):
                 async for outcome in outcomes:

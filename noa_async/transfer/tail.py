@@ -55,9 +55,10 @@ def cut_at(span: Span, now: float) -> int | None:
     >>> cut_at(Span(position=40, end=44, began=0.0), now=4.0) is None
     True
     """
-    if span.seconds_left(now) < WORTH_SHARING:
+    rest = span.end - span.position
+    if rest < 2 or span.seconds_left(now) < WORTH_SHARING:
         return None
-    return span.position + (span.end - span.position + 1) // 2
+    return span.position + (rest + 1) // 2
 
 
 class Tail:
