@@ -20,13 +20,25 @@ Statement = tuple[str, "Iterable[Sequence[Any]]"]
 _BUSY_SECONDS = 30
 _FAULTS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises; a torn page can stand in the very text of its error."""
+ANEW = "Run noa-async mirror once: it finds what is here by checksum."
+"""What to do where a ledger does not know what lies in its folder."""
+
+
+class LedgerDamaged(DestinationError):
+    """The ledger's file is not what was written."""
 
 
 class Database:
     """One connection to a ledger's file. Blocks; one thread at a time may use it.
 
-    Error handling: DestinationError; ``damaged`` says afterwards whether the file itself is broken.
+    Error handling: DestinationError; LedgerDamaged where the file itself is broken, and
+    ``damaged`` says so afterwards.
     """
+
+    set_aside: Path | None = None
+    """Where the damaged ledger is now in whose place this one was begun."""
+    fresh = False
+    """Whether there was no ledger before this one."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
@@ -80,16 +92,27 @@ class Database:
     def close(self) -> None:
         self._connection.close()
 
+    def check(self) -> None:
+        """Read the file through. Raises LedgerDamaged."""
+        found = self.rows("PRAGMA quick_check(1)")
+        if found != [("ok",)]:
+            raise self.broken(str(found[0][0] if found else "it holds nothing"))
+
+    def broken(self, why: str) -> LedgerDamaged:
+        """The error for a file that is found not to be what was written."""
+        self.damaged = True
+        return LedgerDamaged(
+            f"The ledger {self.path} is damaged: {why}.",
+            hint="Run noa-async mirror: a damaged ledger is set aside and made anew from the "
+            "folder and the catalogue.",
+        )
+
     def _blamed(self, error: Exception) -> DestinationError:
-        self.damaged = _is_damage(error)
+        if _is_damage(error):
+            return self.broken(str(error))
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return DestinationFull(f"No room for {self.path}.", hint="Make room and start again.")
         hint = "Move it away to begin anew: products in the folder are found by their checksums."
-        if self.damaged:
-            hint = (
-                "Start again: a damaged ledger is set aside and made anew from the folder "
-                "and the catalogue."
-            )
         return DestinationError(f"The ledger {self.path} cannot be used: {error}.", hint=hint)
 
 
@@ -99,47 +122,57 @@ def _is_damage(error: Exception) -> bool:
     return garbled or type(error) is sqlite3.DatabaseError
 
 
-def open_database(path: Path, *, suspect: bool = False) -> Database:
-    """The ledger at ``path``, made where it is missing, its schema brought up to date.
+def open_database(path: Path, *, suspect: bool = False, anew: bool = True) -> Database:
+    """The ledger at ``path``, its schema brought up to date.
 
-    ``suspect``: the last run did not end in order, so the file is read through first. One that is
-    damaged, or no ledger, is set aside under another name and begun anew.
+    ``suspect``: the last run did not end in order, so the file is read through first; so is one
+    of an older schema. ``anew``: one that is missing is made; one that is damaged, or no ledger,
+    is set aside under another name (``Database.set_aside``) and begun anew. Else both raise.
     """
     try:
+        fresh = not path.exists() or path.stat().st_size == 0
+        if fresh and not anew:
+            raise DestinationError(f"The ledger {path} is empty.", hint=ANEW)
         path.touch(mode=0o600)
-        database = Database(path)
-        if not _is_sound(database, suspect=suspect):
-            database.close()
-            _set_aside(path)
+        try:
+            database = _made_ready(path, suspect=suspect)
+        except LedgerDamaged:
+            if not anew:
+                raise
+            aside = _set_aside(path)
             path.touch(mode=0o600)
-            database = Database(path)
+            database = _made_ready(path)
+            database.set_aside = aside
     except OSError as error:
         raise destination_error(error, path) from error
+    database.fresh = fresh
+    return database
+
+
+def _made_ready(path: Path, *, suspect: bool = False) -> Database:
+    """The ledger, sound where it is ``suspect``, and of this version."""
+    database = Database(path)
     try:
-        _migrate(database)
+        database.rows("PRAGMA journal_mode = WAL")
+        database.rows("PRAGMA synchronous = NORMAL")
+        done = _version(database)
+        if suspect or done < len(MIGRATIONS):
+            database.check()
+        _migrate(database, done)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _is_sound(database: Database, *, suspect: bool) -> bool:
-    """Whether the file is a database, and read through where it is ``suspect``."""
-    try:
-        database.rows("PRAGMA journal_mode = WAL")
-        database.rows("PRAGMA synchronous = NORMAL")
-        return not suspect or database.rows("PRAGMA quick_check(1)") == [("ok",)]
-    except DestinationError:
-        if database.damaged:
-            return False
-        database.close()
-        raise
-
-
-def _migrate(database: Database) -> None:
-    done = _version(database)
+def _migrate(database: Database, done: int) -> None:
     for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
-        database.script(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        try:
+            database.script(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        except DestinationError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):  # it held when it was written
+                raise database.broken(str(error.__cause__)) from error
+            raise
 
 
 def check_there(path: Path) -> None:
@@ -183,8 +216,11 @@ def _version(database: Database) -> int:
     return version
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path) -> Path:
+    """Give the ledger, and what belongs to it, other names; the ledger's."""
+    now = int(time.time())
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         file = path.with_name(name)
         if file.exists():
-            file.replace(file.with_name(f"{name}.damaged-{int(time.time())}"))
+            file.replace(file.with_name(f"{name}.damaged-{now}"))
+    return path.with_name(f"{path.name}.damaged-{now}")

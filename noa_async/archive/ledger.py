@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from noa_async.archive.database import Database, Statement, open_database
+from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
 from noa_async.archive.rows import COLUMNS, record_of, row_of
 from noa_async.errors import DestinationError
 
@@ -46,8 +46,11 @@ class Ledger:
     ledger is set aside and begun anew: products that lie in the folder are found again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = True) -> None:
+        """``anew``: as for ``open_database``."""
         self.path = path
+        self._anew = anew
+        self._broken = False
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
         self._failure: DestinationError | None = None
@@ -59,11 +62,17 @@ class Ledger:
         """Open it; ``suspect`` as for ``open_database``."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
-            self._writer = await self._in_thread(lambda: open_database(self.path, suspect=suspect))
+            self._writer = await self._in_thread(
+                lambda: open_database(self.path, suspect=suspect, anew=self._anew)
+            )
+            self._databases = (self._writer,)
             self._reader = Database(self.path)
             self._databases = (self._writer, self._reader)
             (last,) = self._reader.row("SELECT max(todo) FROM products") or (None,)
-        except BaseException:
+        except BaseException as error:
+            self._broken = isinstance(error, LedgerDamaged)
+            for database in self._databases:
+                database.close()
             self._thread.shutdown()
             raise
         self._places: Iterator[int] = count((last or 0) + 1)
@@ -89,8 +98,18 @@ class Ledger:
 
     @property
     def damaged(self) -> bool:
-        """Whether the file was found broken while it was in use."""
-        return any(database.damaged for database in self._databases)
+        """Whether the file was found broken, and is so still."""
+        return self._broken or any(database.damaged for database in self._databases)
+
+    @property
+    def set_aside(self) -> Path | None:
+        """Where the damaged ledger is now in whose place this one was begun."""
+        return self._writer.set_aside
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there was no ledger before this one."""
+        return self._writer.fresh
 
     def get(self, product_id: str) -> Record | None:
         """The record of a product."""

@@ -13,13 +13,14 @@ from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
 
-from noa_async.archive.database import Database, read_database
+from noa_async.archive.database import ANEW, Database, read_database
 from noa_async.archive.decisions import wanted_checksum
 from noa_async.archive.destination import ledger_of
 from noa_async.archive.names import fold
 from noa_async.archive.reading import hash_file, is_lost
 from noa_async.archive.rows import COLUMNS, record_of
 from noa_async.archive.states import HELD, MOVES, State
+from noa_async.errors import DestinationError
 from noa_async.pipeline import run_pipeline
 
 if TYPE_CHECKING:
@@ -92,6 +93,25 @@ class Extent:
     bytes: int
     everything: bool
     """Whether it leaves nothing out."""
+
+
+_KNOWS_NOTHING = """
+    SELECT NOT EXISTS (SELECT 1 FROM products)
+        AND NOT EXISTS (SELECT 1 FROM queries WHERE reconciled IS NOT NULL)
+"""
+
+
+async def check_known(archive: Archive) -> None:
+    """Raise DestinationError where there are files, and the ledger was begun anew and not filled.
+
+    All of them would be foreign, and nothing wrong.
+    """
+    [nothing] = await archive.ledger.ask(lambda base: base.row(_KNOWS_NOTHING)) or (True,)
+    if nothing and await asyncio.to_thread(_some, archive.folder.files()):
+        raise DestinationError(
+            f"The ledger of {archive.folder.root} knows of no product, but files are there.",
+            hint=ANEW,
+        )
 
 
 async def measure(archive: Archive, selection: Selection) -> Extent:

@@ -16,7 +16,7 @@ from noa_async.archive.archive import Archive
 from noa_async.archive.database import check_there
 from noa_async.archive.destination import ledger_of
 from noa_async.archive.journal import Journal
-from noa_async.archive.verify import Selection, measure, verify, wrong_products
+from noa_async.archive.verify import Selection, check_known, measure, verify, wrong_products
 from noa_async.catalogue.moments import parse_instant
 from noa_async.cli.bringing import Course, observers
 from noa_async.cli.findings import Findings, JsonFindings
@@ -152,7 +152,8 @@ async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
     """Verify, with the archive locked for as long."""
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
-        async with Archive(plan.folder, None, pool) as archive:
+        async with Archive(plan.folder, None, pool, anew=False) as archive:
+            await check_known(archive)
             journal = Journal(archive.ledger)
             entry = await journal.begin("verify", None, time.time())
             extent = await measure(archive, plan.selection)

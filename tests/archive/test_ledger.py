@@ -218,6 +218,63 @@ async def test_damage_met_on_the_way_is_said_and_mended_by_the_next_opening(tmp_
         assert await again.count("1") == 0
 
 
+@pytest.mark.parametrize("spoil", [b"", b"no ledger at all, and longer than its head" * 99])
+async def test_one_that_is_only_read_is_not_begun_anew(tmp_path, spoil):
+    path = tmp_path / FILE
+    path.write_bytes(spoil)
+    ledger = Ledger(path, anew=False)
+    with pytest.raises(DestinationError, match="Run noa-async mirror"):
+        await ledger.open()
+    assert path.read_bytes() == spoil
+    assert ledger.damaged is bool(spoil)
+    assert [file.name for file in tmp_path.iterdir() if "damaged" in file.name] == []
+
+
+async def test_what_was_set_aside_is_told(tmp_path):
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        assert (ledger.fresh, ledger.set_aside) == (True, None)
+    async with Ledger(path) as ledger:
+        assert (ledger.fresh, ledger.set_aside) == (False, None)
+    path.write_bytes(b"no ledger at all" * 999)
+    async with Ledger(path) as ledger:
+        aside = ledger.set_aside
+    assert aside is not None
+    assert aside.read_bytes() == b"no ledger at all" * 999
+
+
+def first_version(path: Path, count: int) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+        connection.executemany(
+            "INSERT INTO products VALUES (?, 'n', 'verified', ?, ?, 12, 34, 'md5:ab', 2, NULL, 5)",
+            [(f"id-{number}", f"{number}.zip", f"{number}.zip") for number in range(count)],
+        )
+
+
+@pytest.mark.parametrize("torn", range(6))
+async def test_a_damaged_ledger_of_version_1_is_begun_anew_whatever_the_last_run_said(
+    tmp_path, torn
+):
+    path = tmp_path / FILE
+    first_version(path, 2000)
+    data = bytearray(path.read_bytes())
+    draw = random.Random(torn)
+    for page in draw.sample(range(1, len(data) // 4096), 2):
+        data[page * 4096 : (page + 1) * 4096] = draw.randbytes(4096)
+    path.write_bytes(data)
+    async with Ledger(path) as ledger:
+        assert await ledger.count("1") == 0
+        assert ledger.set_aside is not None
+        assert not ledger.damaged
+    path.unlink()
+    path.write_bytes(data)
+    ledger = Ledger(path, anew=False)
+    with pytest.raises(DestinationError, match="damaged"):
+        await ledger.open()
+    assert ledger.damaged
+
+
 async def test_garbage_in_the_schema_is_damage_whatever_the_error_says(tmp_path):
     path = tmp_path / FILE
     async with Ledger(path) as ledger:

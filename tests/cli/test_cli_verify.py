@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -167,6 +168,57 @@ async def test_no_archive_is_made(program: Program):
         assert "--output" in ended.err
     assert not list((program.folder / "empty").iterdir())
     assert not (program.folder / "none").exists()
+
+
+async def test_an_archive_whose_ledger_is_lost_is_not_passed(open_mirror: Open):
+    """Its files are no foreign ones: nobody knows what they should be."""
+    _, noa = await open_mirror()
+    query = ("--everything", "--output", "data")
+    await noa("mirror", *query, "-q")
+    ledger = ledger_of(noa.folder / "data")
+    data = bytearray(ledger.read_bytes())
+    data[2 * 4096 : 8 * 4096] = random.Random(3).randbytes(6 * 4096)
+    ledger.write_bytes(data)
+    lock = ledger.with_name("lock")
+    lock.write_text("1\n")  # the last run was killed
+    for _ in range(2):
+        ended = await noa("verify", "data")
+        assert (ended.code, ended.out) == (5, "")
+        assert "Run noa-async mirror" in ended.err
+    assert lock.read_bytes()
+    assert not list(ledger.parent.glob("*damaged*"))
+
+    ended = await noa("mirror", *query)
+    assert ended.code == 0
+    [aside] = ledger.parent.glob("ledger.sqlite3.damaged-*")
+    [told] = [line for line in ended.err.splitlines() if "begun anew" in line]
+    assert str(aside) in told
+    assert (await noa("verify", "data")).code == 0
+
+    ledger.unlink()
+    ended = await noa("--log-format", "json", "mirror", *query)
+    [told] = [line for line in ended.err.splitlines() if "ledger_set_aside" in line]
+    assert json.loads(told)["path"] is None
+
+
+async def test_an_archive_whose_ledger_knows_nothing_yet_is_not_passed(open_mirror: Open):
+    mirror, noa = await open_mirror(products=5)
+    query = ("--everything", "--output", "data", "-q")
+    await noa("mirror", *query)
+    ledger_of(noa.folder / "data").unlink()
+    mirror.faults = FaultPlan((Fault(FaultKind.PAGE_ERROR, times=None),))
+    assert (await noa("mirror", *query, "--retries", "0")).code == 4
+    ended = await noa("verify", "data")
+    assert (ended.code, ended.out) == (5, "")
+    assert "knows of no product" in ended.err
+
+
+async def test_a_query_that_nothing_matches_yet_is_no_lost_ledger(open_mirror: Open):
+    _, noa = await open_mirror(products=5)
+    await noa("mirror", "--roi", "-10,-10,-9.9,-9.9", "--output", "data", "-q")
+    (noa.folder / "data" / "mine.txt").touch()
+    ended = await noa("verify", "data")
+    assert (ended.code, ended.out) == (0, "foreign  mine.txt\n")
 
 
 async def test_a_folder_in_use(open_mirror: Open):
