@@ -18,8 +18,9 @@ Statement = tuple[str, "Iterable[Sequence[Any]]"]
 """SQL, and the values of each time it is to be done."""
 
 _BUSY_SECONDS = 30
-_FAULTS = (sqlite3.Error, UnicodeDecodeError)
-"""What SQLite raises; a torn page can stand in the very text of its error."""
+_FAULTS = (sqlite3.Error, UnicodeDecodeError, OverflowError)
+"""What SQLite raises; a torn page can stand in the very text of its error. A number of more than
+64 bits is an OverflowError."""
 ANEW = "Run noa-async mirror once: it finds what is here by checksum."
 """What to do where a ledger does not know what lies in its folder."""
 

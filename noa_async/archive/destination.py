@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 STATE_FOLDER = ".noa-async"
+_LAST_NS = 2**63 - 1
 
 
 def ledger_of(root: Path) -> Path:
@@ -31,6 +32,12 @@ class FileFacts:
 
     size: int
     mtime_ns: int
+    """Within what a ledger can hold, 1677 to 2262: file systems know later times."""
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Those of a file that was asked."""
+        return cls(found.st_size, max(-_LAST_NS, min(found.st_mtime_ns, _LAST_NS)))
 
 
 class LocalFolder:
@@ -140,7 +147,7 @@ class LocalFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         regular = (found.st_mode & 0o170000) == 0o100000
-        return FileFacts(found.st_size, found.st_mtime_ns) if regular else None
+        return FileFacts.of(found) if regular else None
 
     def is_zip(self, part: Path) -> bool:
         """Whether a part begins as a zip does."""
@@ -156,7 +163,7 @@ class LocalFolder:
             note_of(part).unlink(missing_ok=True)
             sync_folder(target.parent)
             found = target.stat()
-        return FileFacts(found.st_size, found.st_mtime_ns)
+        return FileFacts.of(found)
 
     def quarantine(self, part: Path) -> Path:
         """Put wrong bytes out of the way, over those of an earlier try; where they lie now."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
 from noa_async.archive.rows import COLUMNS, record_of, row_of
-from noa_async.errors import DestinationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -53,7 +52,7 @@ class Ledger:
         self._broken = False
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
-        self._failure: DestinationError | None = None
+        self._failure: Exception | None = None
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._databases: tuple[Database, ...] = ()
@@ -121,19 +120,41 @@ class Ledger:
 
     def owner(self, path_key: str) -> str | None:
         """The Id of the product that lies at a path."""
-        if path_key in self._pending_paths:
-            return self._pending_paths[path_key]
-        row = self._reader.row("SELECT id FROM products WHERE path_key = ?", (path_key,))
-        return str(row[0]) if row else None
+        return self._at(path_key)[0]
+
+    def stored(self, path_key: str) -> str | None:
+        """The path that the ledger has for what lies there, in its own letter case."""
+        return self._at(path_key)[1]
+
+    def _at(self, path_key: str) -> tuple[str | None, str | None]:
+        """Id and path of the product that lies at a path."""
+        product_id = self._pending_paths.get(path_key)
+        if product_id is not None:
+            return product_id, self._pending[product_id].path
+        try:
+            path_key.encode()
+        except UnicodeEncodeError:  # a name that is no text; no product's is such
+            return None, None
+        question = "SELECT id, path FROM products WHERE path_key = ?"
+        product_id, path = self._reader.row(question, (path_key,)) or (None, None)
+        return (None, None) if product_id in self._pending else (product_id, path)
 
     def put(self, record: Record) -> None:
         """Keep ``record``; it is committed within half a second."""
         if self._failure is not None:
             raise self._failure
+        before = self._pending.get(record.id)
+        if before is not None:
+            self._forget_path(before)
         self._pending[record.id] = record
         if record.path_key is not None:
             self._pending_paths[record.path_key] = record.id
         self._wake.set()
+
+    def _forget_path(self, record: Record) -> None:
+        """What is pending of a record's path, where that is still its own."""
+        if record.path_key is not None and self._pending_paths.get(record.path_key) == record.id:
+            del self._pending_paths[record.path_key]
 
     def next_place(self) -> int:
         """A place at the end of the list of what is to be fetched."""
@@ -154,8 +175,7 @@ class Ledger:
             for record in batch:
                 if self._pending.get(record.id) is record:
                     del self._pending[record.id]
-                    if self._pending_paths.get(record.path_key or "") == record.id:
-                        del self._pending_paths[record.path_key or ""]
+                    self._forget_path(record)
 
     async def todo(self, query: int, after: int, limit: int) -> Sequence[Record]:
         """The records of a followed query that come next in the list of what is to be fetched."""
@@ -204,7 +224,7 @@ class Ledger:
             self._wake.clear()
             try:
                 await self.flush()
-            except DestinationError as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next put raises it)
                 self._failure = error
                 return
 

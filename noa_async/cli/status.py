@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _WIDTH = 100
+_MOST = 1_000_000
 
 
 @click.command(cls=VerbCommand)
@@ -35,7 +36,7 @@ _WIDTH = 100
 )
 @click.option(
     "--days",
-    type=click.IntRange(0),
+    type=click.IntRange(0, _MOST),
     default=7,
     show_default=True,
     metavar="N",
@@ -43,7 +44,7 @@ _WIDTH = 100
 )
 @click.option(
     "--runs",
-    type=click.IntRange(0),
+    type=click.IntRange(0, _MOST),
     default=5,
     show_default=True,
     metavar="N",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import sqlite3
@@ -216,6 +217,34 @@ async def test_damage_met_on_the_way_is_said_and_mended_by_the_next_opening(tmp_
         await ledger.close()
     async with suspect(path) as again:
         assert await again.count("1") == 0
+
+
+async def test_whatever_a_write_in_the_background_meets_is_told(tmp_path):
+    ledger = await Ledger(tmp_path / FILE).open()
+    ledger.put(listed(1, mtime_ns=2**63))
+    flusher = ledger._flusher
+    await asyncio.wait({flusher}, timeout=10)
+    assert flusher.done()
+    assert flusher.exception() is None
+    with pytest.raises(DestinationError, match="cannot be used"):
+        ledger.put(listed(2))
+    with pytest.raises(DestinationError, match="cannot be used"):
+        await ledger.close()
+
+
+async def test_a_path_is_only_its_last_owners(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        for path in ("A.zip", "B.zip"):
+            ledger.put(listed(1, path=path))
+        assert (ledger.owner("a.zip"), ledger.owner("b.zip")) == (None, "id-00001")
+        assert ledger.stored("b.zip") == "B.zip"
+        await ledger.flush()
+        assert ledger.stored("b.zip") == "B.zip"
+        ledger.put(listed(1, path="C.zip"))
+        assert (ledger.owner("b.zip"), ledger.owner("c.zip")) == (None, "id-00001")
+        await ledger.flush()
+        assert (ledger.owner("b.zip"), ledger.owner("c.zip")) == (None, "id-00001")
+        assert not ledger._pending_paths
 
 
 @pytest.mark.parametrize("spoil", [b"", b"no ledger at all, and longer than its head" * 99])

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from hashlib import md5
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from blake3 import blake3
@@ -215,6 +215,31 @@ async def test_foreign_files_are_told_and_left_alone(store: Store):
     assert (store.root / "2026/deep/y.zip").read_text() == "mine"
     for selection in ({"sample": 1.0}, {"since": 0.0}):
         assert [one.path for one in await store.findings(**selection)] == ["one.zip"]
+
+
+async def test_a_foreign_name_that_is_no_text(store: Store):
+    store.add("one")
+    with open(os.fsencode(store.root) + b"/caf\xe9.zip", "wb"):
+        pass
+    found = {one.path: one.condition for one in await store.findings()}
+    assert found == {"one.zip": Condition.RIGHT, "caf\udce9.zip": Condition.FOREIGN}
+
+
+@pytest.mark.parametrize("ns", [2**63 + 5, -(2**63) - 5])
+async def test_a_file_of_another_age_of_the_world(store: Store, ns: int):
+    store.add("one")
+    os.utime(store.root / "one.zip", ns=(ns, ns))
+    if store.root.joinpath("one.zip").stat().st_mtime_ns != ns:
+        pytest.skip("this file system does not know such times")
+    assert (await store.only()).condition is Condition.RIGHT
+    await store.archive.ledger.flush()
+    facts = store.archive.folder.facts("one.zip")
+    assert facts is not None
+    assert store.get("one").mtime_ns == facts.mtime_ns
+    part = store.archive.folder.part("two")
+    part.touch()
+    os.utime(part, ns=(ns, ns))
+    assert store.archive.folder.publish(part, PurePosixPath("two.zip")).mtime_ns == facts.mtime_ns
 
 
 async def test_a_folder_that_nobody_may_read_is_foreign(store: Store, monkeypatch):

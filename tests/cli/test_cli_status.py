@@ -48,6 +48,14 @@ def test_the_keys_are_documented(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert found == documented
 
 
+@pytest.mark.parametrize("option", ["--runs", "--days"])
+def test_no_number_is_too_large_to_be_refused(tmp_path: Path, option: str, capsys):
+    make_ledger(tmp_path, 0)
+    assert run(["status", str(tmp_path), option, "9" * 20]) == 2
+    assert option in capsys.readouterr().err
+    assert run(["status", str(tmp_path), option, "1000000"]) == 0
+
+
 async def test_an_empty_archive_and_none(open_mirror: Open):
     _, noa = await open_mirror()
     assert (await noa("status", "data")).code == 5

@@ -69,6 +69,18 @@ async def test_all_is_right(open_mirror: Open):
     assert json.loads(told.err)["event"] == "verify_finished"
 
 
+async def test_a_foreign_name_that_is_no_text(open_mirror: Open):
+    _, noa = await open_mirror(products=2)
+    await noa(*DOWNLOAD)
+    with open(os.fsencode(noa.folder) + b"/data/caf\xe9.txt", "wb"):
+        pass
+    ended = await noa("verify", "data")
+    assert (ended.code, ended.out) == (0, "foreign  caf?.txt\n")
+    ended = await noa("verify", "data", "--format", "json")
+    [found] = json.loads(ended.out)["findings"]
+    assert found["path"] == r"caf\xe9.txt"
+
+
 async def test_what_is_wrong_is_told_and_repaired(open_mirror: Open):
     mirror, noa = await open_mirror()
     await noa(*DOWNLOAD)
@@ -139,7 +151,15 @@ async def test_samples_and_ages(open_mirror: Open):
 
 
 @pytest.mark.parametrize(
-    "options", [("--sample", "1"), ("--sample", "0%"), ("--sample", "101%"), ("--since", "soon")]
+    "options",
+    [
+        ("--sample", "1"),
+        ("--sample", "0%"),
+        ("--sample", "101%"),
+        ("--since", "soon"),
+        ("--since", "999999999w"),
+        ("--since", "36526d"),
+    ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, options: tuple[str, str], capsys):
     assert run(["verify", str(tmp_path), *options]) == 2
