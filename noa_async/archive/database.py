@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.archive.schema import MIGRATIONS
 from noa_async.disk import destination_error
 from noa_async.errors import DestinationError, DestinationFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+_T = TypeVar("_T")
 Statement = tuple[str, "Iterable[Sequence[Any]]"]
 """SQL, and the values of each time it is to be done."""
 
@@ -62,6 +63,16 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
         except _FAULTS as error:
             raise self._blamed(error) from error
+
+    def made(
+        self, make: Callable[[Sequence[Any]], _T], sql: str, values: Sequence[Any] = ()
+    ) -> list[_T]:
+        """What ``make`` makes of the rows of a question; where it cannot, the file is damaged."""
+        rows = self.rows(sql, values)
+        try:
+            return [make(row) for row in rows]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self.broken(f"a row is none of ours: {error}") from error
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of a question; None where there is none."""
@@ -123,12 +134,19 @@ def _is_damage(error: Exception) -> bool:
     return garbled or type(error) is sqlite3.DatabaseError
 
 
-def open_database(path: Path, *, suspect: bool = False, anew: bool = True) -> Database:
+def open_database(
+    path: Path,
+    *,
+    suspect: bool = False,
+    anew: bool = True,
+    read: Callable[[Database], None] = lambda _: None,
+) -> Database:
     """The ledger at ``path``, its schema brought up to date.
 
-    ``suspect``: the last run did not end in order, so the file is read through first; so is one
-    of an older schema. ``anew``: one that is missing is made; one that is damaged, or no ledger,
-    is set aside under another name (``Database.set_aside``) and begun anew. Else both raise.
+    ``suspect``: the last run did not end in order, so the file is read through first, and then by
+    ``read``, which raises LedgerDamaged for what only we can tell; one of an older schema is read
+    through, too. ``anew``: one that is missing is made; one that is damaged, or no ledger, is set
+    aside under another name (``Database.set_aside``) and begun anew. Else both raise.
     """
     try:
         fresh = not path.exists() or path.stat().st_size == 0
@@ -137,6 +155,8 @@ def open_database(path: Path, *, suspect: bool = False, anew: bool = True) -> Da
         path.touch(mode=0o600)
         try:
             database = _made_ready(path, suspect=suspect)
+            if suspect:
+                _read_by(read, database)
         except LedgerDamaged:
             if not anew:
                 raise
@@ -148,6 +168,14 @@ def open_database(path: Path, *, suspect: bool = False, anew: bool = True) -> Da
         raise destination_error(error, path) from error
     database.fresh = fresh
     return database
+
+
+def _read_by(read: Callable[[Database], None], database: Database) -> None:
+    try:
+        read(database)
+    except BaseException:
+        database.close()
+        raise
 
 
 def _made_ready(path: Path, *, suspect: bool = False) -> Database:

@@ -29,6 +29,9 @@ _MOST_PENDING = 10_000
 _PAGE = 500
 _NAMES = ", ".join(COLUMNS)
 _SELECT = f"SELECT {_NAMES} FROM products "  # noqa: S608 (made of constants)
+LAST_PLACE = "SELECT max(todo) FROM products WHERE todo IS NOT NULL"
+"""As the index of what is to be done has it: the table is not read through for it."""
+_BY_ID = _SELECT + "WHERE id = ?"
 _CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
 _UPSERT = (
     f"INSERT INTO products ({_NAMES}) VALUES ({', '.join('?' for _ in COLUMNS)}) "  # noqa: S608
@@ -62,12 +65,14 @@ class Ledger:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
             self._writer = await self._in_thread(
-                lambda: open_database(self.path, suspect=suspect, anew=self._anew)
+                lambda: open_database(
+                    self.path, suspect=suspect, anew=self._anew, read=read_through
+                )
             )
             self._databases = (self._writer,)
             self._reader = Database(self.path)
             self._databases = (self._writer, self._reader)
-            (last,) = self._reader.row("SELECT max(todo) FROM products") or (None,)
+            (last,) = await self.ask(lambda database: database.row(LAST_PLACE)) or (None,)
         except BaseException as error:
             self._broken = isinstance(error, LedgerDamaged)
             for database in self._databases:
@@ -115,8 +120,7 @@ class Ledger:
         pending = self._pending.get(product_id)
         if pending is not None:
             return pending
-        row = self._reader.row(_SELECT + "WHERE id = ?", (product_id,))
-        return record_of(row) if row else None
+        return next(iter(self._reader.made(record_of, _BY_ID, (product_id,))), None)
 
     def owner(self, path_key: str) -> str | None:
         """The Id of the product that lies at a path."""
@@ -181,24 +185,19 @@ class Ledger:
         """The records of a followed query that come next in the list of what is to be fetched."""
         await self.flush()
         question = _SELECT + "WHERE query = ? AND todo > ? ORDER BY todo LIMIT ?"
-        rows = await self.ask(lambda database: database.rows(question, (query, after, limit)))
-        return [record_of(row) for row in rows]
+        values = (query, after, limit)
+        return await self.ask(lambda database: database.made(record_of, question, values))
 
     async def records(self, where: str = "1") -> AsyncGenerator[Record]:
         """All committed records for which ``where`` (SQL of ours) holds, in no special order."""
         await self.flush()
-        question = (
-            f"SELECT number, {_NAMES} FROM products "  # noqa: S608 (SQL of ours)
-            f"WHERE number > ? AND ({where}) ORDER BY number LIMIT {_PAGE}"
-        )
         last = 0
         while True:
-            values = (last,)
-            rows = await self._in_thread(partial(self._writer.rows, question, values))
-            for number, *row in rows:
+            page = await self.ask(partial(numbered, where=where, after=last))
+            for number, record in page:
                 last = number
-                yield record_of(row)
-            if len(rows) < _PAGE:
+                yield record
+            if len(page) < _PAGE:
                 return
 
     async def count(self, where: str) -> int:
@@ -230,3 +229,19 @@ class Ledger:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def numbered(database: Database, where: str, after: int) -> list[tuple[int, Record]]:
+    """A page of the records for which ``where`` (SQL of ours) holds, each with its row's number."""
+    question = (
+        f"SELECT number, {_NAMES} FROM products "  # noqa: S608 (SQL of ours)
+        f"WHERE number > ? AND ({where}) ORDER BY number LIMIT {_PAGE}"
+    )
+    return database.made(lambda row: (row[0], record_of(row[1:])), question, (after,))
+
+
+def read_through(database: Database) -> None:
+    """Read every record. Raises LedgerDamaged: garbage within a text breaks no page."""
+    last = 0
+    while page := numbered(database, "1", last):
+        last = page[-1][0]

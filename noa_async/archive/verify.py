@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +14,10 @@ from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
 
-from noa_async.archive.database import ANEW, Database, read_database
+from noa_async.archive.database import ANEW, Database
 from noa_async.archive.decisions import wanted_checksum
-from noa_async.archive.destination import ledger_of
 from noa_async.archive.names import fold
 from noa_async.archive.reading import hash_file, is_lost
-from noa_async.archive.rows import COLUMNS, record_of
 from noa_async.archive.states import HELD, MOVES, State
 from noa_async.errors import DestinationError
 from noa_async.pipeline import run_pipeline
@@ -30,16 +29,17 @@ if TYPE_CHECKING:
     from noa_async.archive.archive import Archive
     from noa_async.archive.destination import FileFacts, LocalFolder
     from noa_async.archive.record import Record
-    from noa_async.catalogue.product import Product
 
 _ENTRIES = 500
 _HERE = "path IS NOT NULL AND state IN ('verified', 'unverified')"
 _EXPECTED_HERE = "path IS NOT NULL AND state NOT IN ('outdated', 'removed')"
-_WRONG = """(state IN ('damaged', 'missing')
-    OR path IS NOT NULL AND state IN ('listed', 'waiting', 'failed'))"""
 _AT_REST = HELD | {State.DAMAGED, State.MISSING}
 """Nobody tried to fetch the product since its file was last looked at."""
-_AGE = "CAST(coalesce(verified, 0) * 1000 AS INTEGER)"
+_AGE = "CAST(max(coalesce(looked, 0), coalesce(verified, 0)) * 1000 AS INTEGER)"
+
+
+_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening a file meets that was there a moment ago; ELOOP is a link by now."""
 
 
 class Condition(StrEnum):
@@ -80,7 +80,7 @@ class Selection:
     since: float | None = None
     """Only those whose file came or changed since then; seconds since 1970."""
     sample: float | None = None
-    """Only so large a share (0 to 1) of those that are here: the ones verified longest ago."""
+    """Only so large a share (0 to 1) of those that are here: the ones looked at longest ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _extent(database: Database, selection: Selection) -> Extent:
 
 
 def _oldest(database: Database, where: str, share: float) -> str:
-    """The ``share`` verified longest ago, at least one, as SQL; a wrong one is none of them.
+    """The ``share`` looked at longest ago, at least one, as SQL; a wrong one is none of them.
 
     The last of them is looked up once, for a page of the ledger should not need a sort. Ages are
     whole numbers, which are the same as text.
@@ -207,9 +207,8 @@ async def _check(
             return None
         loop = asyncio.get_running_loop()
         facts, finding = await loop.run_in_executor(pool, _look, archive.folder, record, stopped)
-        if finding.condition is not Condition.UNREADABLE:
-            place = archive.ledger.next_place
-            archive.ledger.put(after(record, finding, facts, archive.clock(), place))
+        place = archive.ledger.next_place
+        archive.ledger.put(after(record, finding, facts, archive.clock(), place))
         return finding
 
 
@@ -246,6 +245,9 @@ def _look(
             return facts, replace(finding, condition=Condition.DAMAGED, why=why)
         why = _read(folder.place(record.path), _expected(record), stopped)
     except OSError as error:
+        if error.errno in _VANISHED:
+            why = _instead(folder.place(record.path))
+            return None, replace(finding, condition=Condition.MISSING, why=why)
         condition = Condition.DAMAGED if is_lost(error) else Condition.UNREADABLE
         return None, replace(finding, condition=condition, why=error.strerror or str(error))
     condition = Condition.DAMAGED if why else Condition.RIGHT
@@ -285,7 +287,13 @@ def after(
     | wrong          | held, damaged, missing | damaged or missing   | yes   |
     | wrong          | failed                 | damaged or missing   | as it was |
     | wrong          | any other              | as it is             | as it was |
+    | unreadable     | any                    | as it is             | as it was |
+
+    Whatever it is, it is no more what was looked at longest ago.
     """
+    record = replace(record, looked=now)
+    if finding.condition is Condition.UNREADABLE:
+        return record
     if finding.condition is Condition.RIGHT and facts is not None:
         if record.held:
             return replace(record, verified=now, size=facts.size, mtime_ns=facts.mtime_ns)
@@ -299,25 +307,3 @@ def after(
     todo = record.todo or (place() if record.state in _AT_REST else None)
     error = f"{finding.path} is {finding.condition}: {finding.why}".removesuffix(": ") + "."
     return record.moved(state, now, todo=todo, error=error, reason=None)
-
-
-def wrong_products(root: Path) -> Generator[Product]:
-    """The products of which a file was here and is not right, as the ledger knows. Blocks.
-
-    It is read by pages: what is mended meanwhile may or may not be met.
-    Raises DestinationError where there is no archive.
-    """
-    database = read_database(ledger_of(root))
-    names = ", ".join(COLUMNS)
-    question = (
-        f"SELECT number, {names} FROM products "  # noqa: S608 (made of constants)
-        f"WHERE number > ? AND {_WRONG} ORDER BY number LIMIT {_ENTRIES}"
-    )
-    last = 0
-    try:
-        while rows := database.rows(question, (last,)):
-            for number, *row in rows:
-                last = number
-                yield record_of(row).product
-    finally:
-        database.close()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 VERSION = 1
 _WIDTH = 100
 _MOST = 1_000_000
+_UNFOLLOWED = (
+    "    verify --repair fetches those that were here, a mirror of their query all of them"
+)
 
 
 @click.command(cls=VerbCommand)
@@ -74,6 +77,7 @@ def held(folder: Path, overview: Overview) -> dict[str, object]:
         "days": [_picked(one, "day", "state") for one in overview.days],
         "troubles": [asdict(one) for one in overview.troubles],
         "to_do": overview.to_do,
+        "unfollowed": overview.unfollowed,
         "gone": overview.gone,
         "queries": [
             {
@@ -145,8 +149,13 @@ def _section(title: str, rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _left(overview: Overview) -> list[str]:
-    rows = [("to do", str(overview.to_do)), ("gone from the catalogue, kept", str(overview.gone))]
-    return table([row for row in rows if row[1] != "0"]) if overview.to_do or overview.gone else []
+    rows = {
+        "to do": overview.to_do,
+        "wrong or to come, of no query that is followed": overview.unfollowed,
+        "gone from the catalogue, kept": overview.gone,
+    }
+    found = table([(what, str(count)) for what, count in rows.items() if count])
+    return [*found, _UNFOLLOWED] if overview.unfollowed else found
 
 
 def _troubles(troubles: Iterable[Trouble]) -> list[str]:

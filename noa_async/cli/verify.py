@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from noa_async.archive.archive import Archive
 from noa_async.archive.database import check_there
 from noa_async.archive.destination import ledger_of
 from noa_async.archive.journal import Journal
-from noa_async.archive.verify import Selection, check_known, measure, verify, wrong_products
+from noa_async.archive.repairing import has_wrong, wrong_products
+from noa_async.archive.verify import Selection, check_known, measure, verify
 from noa_async.catalogue.moments import parse_instant
 from noa_async.cli.bringing import Course, observers
 from noa_async.cli.findings import Findings, JsonFindings
@@ -202,7 +204,7 @@ async def repair(folder: Path, helper: Helper, screen: Lines) -> Tally:
     from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
     course = Course()
-    if next(wrong_products(folder), None) is None:
+    if not await asyncio.to_thread(has_wrong, folder):
         return course.tally
     client = NoaClient(helper.settings, helper.who, observer=observers(course.progress, screen))
     async with (

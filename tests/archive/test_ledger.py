@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from noa_async import DestinationError
 from noa_async.archive.database import read_database
 from noa_async.archive.journal import Followed, Journal, read_followed, read_runs
-from noa_async.archive.ledger import Ledger
+from noa_async.archive.ledger import LAST_PLACE, Ledger
 from noa_async.archive.record import Record, first_record
-from noa_async.archive.rows import record_of, row_of
+from noa_async.archive.rows import COLUMNS, record_of, row_of
 from noa_async.archive.schema import MIGRATIONS
 from noa_async.archive.states import State
 from noa_async.catalogue.product import Checksum
@@ -314,6 +314,52 @@ async def test_garbage_in_the_schema_is_damage_whatever_the_error_says(tmp_path)
     async with suspect(path) as ledger:
         assert await ledger.count("1") == 0
     assert any("damaged" in file.name for file in tmp_path.iterdir())
+
+
+def test_a_checksum_that_is_none_is_left_out():
+    row = list(row_of(record(State.LISTED)))
+    place = COLUMNS.index("checksums")
+    row[place] = f"sha1;00 {row[place]} x"
+    assert record_of(row).product == record_of(row_of(record(State.LISTED))).product
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        "published = 'x' || published",
+        "sensing_start = 9e17",
+        "modified = 1 << 62",
+        "name = CAST(x'c6ff41' AS TEXT)",
+        "checksums = x'00'",
+    ],
+)
+async def test_garbage_within_a_row_is_damage_and_the_next_opening_sets_it_aside(tmp_path, garbled):
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        for number in range(700):
+            ledger.put(listed(number + 1))
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE products SET {garbled} WHERE id = 'id-00600'")
+    ledger = await Ledger(path).open()
+    try:
+        assert ledger.get("id-00599") is not None
+        for reading in (ledger.todo(1, 590, 20), anext(ledger.records("todo > 590"))):
+            with pytest.raises(DestinationError, match="damaged"):
+                await reading
+        with pytest.raises(DestinationError, match="damaged"):
+            ledger.get("id-00600")
+        assert ledger.damaged
+    finally:
+        await ledger.close()
+    async with suspect(path) as again:
+        assert again.set_aside is not None
+        assert await again.count("1") == 0
+
+
+async def test_the_last_place_is_read_from_an_index(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        plan = await ledger.ask(lambda database: database.rows(f"EXPLAIN QUERY PLAN {LAST_PLACE}"))
+    assert "USING COVERING INDEX products_todo" in plan[0][-1]
 
 
 @asynccontextmanager

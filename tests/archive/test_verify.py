@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,16 @@ from dataclasses import dataclass, replace
 from hashlib import md5
 from itertools import count
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
-from noa_async.archive import reading
+from noa_async.archive import reading, repairing
 from noa_async.archive.archive import Archive
 from noa_async.archive.destination import FileFacts
 from noa_async.archive.record import Record, first_record
+from noa_async.archive.repairing import ANY_WRONG, has_wrong, wrong_products
 from noa_async.archive.states import HELD, State
 from noa_async.archive.verify import (
     Condition,
@@ -29,7 +32,6 @@ from noa_async.archive.verify import (
     after,
     measure,
     verify,
-    wrong_products,
 )
 from noa_async.catalogue.product import Checksum, Product
 
@@ -133,7 +135,8 @@ async def test_what_is_wrong_is_found_and_put_on_the_list(store: Store, name: st
     assert "bad.zip" in after_it.error
     assert after_it.verified == record.verified
     assert [one.id for one in await store.archive.ledger.todo(1, 0, 10)] == ["bad"]
-    assert [one.id for one in wrong_products(store.root)] == ["bad"]
+    assert [one.id async for one in wrong_products(store.root)] == ["bad"]
+    assert has_wrong(store.root)
 
 
 @pytest.mark.parametrize("sums", [True, False])
@@ -145,7 +148,7 @@ async def test_what_is_right_is_dated_and_not_changed_otherwise(store: Store, su
     found = store.get("one")
     assert found.verified == NOW + 1
     found = replace(found, product=record.product)  # with what its name tells
-    assert found == replace(record, verified=found.verified, mtime_ns=5)
+    assert found == replace(record, verified=found.verified, looked=found.verified, mtime_ns=5)
 
 
 @pytest.mark.parametrize("sums", [True, False])
@@ -219,8 +222,7 @@ async def test_foreign_files_are_told_and_left_alone(store: Store):
 
 async def test_a_foreign_name_that_is_no_text(store: Store):
     store.add("one")
-    with open(os.fsencode(store.root) + b"/caf\xe9.zip", "wb"):
-        pass
+    (store.root / "caf\udce9.zip").touch()
     found = {one.path: one.condition for one in await store.findings()}
     assert found == {"one.zip": Condition.RIGHT, "caf\udce9.zip": Condition.FOREIGN}
 
@@ -278,7 +280,7 @@ async def test_a_file_that_cannot_be_read_is_a_finding(
     assert found["bad"].condition is condition
     assert found["bad"].why == os.strerror(number)
     if condition is Condition.UNREADABLE:
-        assert replace(store.get("bad"), product=record.product) == record
+        assert replace(store.get("bad"), product=record.product, looked=None) == record
     else:
         assert store.get("bad").state is State.DAMAGED
         assert record.checksum is not None
@@ -318,6 +320,74 @@ async def test_what_is_wrong_does_not_come_back_in_every_sample(store: Store):
     store.add("right")
     found = [one for _ in range(5) for one in await store.findings(sample=0.2)]
     assert Counter(one.condition for one in found) == {Condition.MISSING: 4, Condition.RIGHT: 1}
+
+
+async def test_what_cannot_be_read_does_not_come_back_in_every_sample(store: Store, monkeypatch):
+    for number in range(4):
+        store.add(f"p{number}")
+    preadv, broken = os.preadv, (store.root / "p0.zip").stat().st_ino
+
+    def read(descriptor: int, *arguments: object) -> int:
+        if os.fstat(descriptor).st_ino == broken:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return preadv(descriptor, *arguments)
+
+    monkeypatch.setattr(os, "preadv", read)
+    found = [one for _ in range(8) for one in await store.findings(sample=0.25)]
+    assert Counter(one.path for one in found) == {f"p{number}.zip": 2 for number in range(4)}
+    assert [one.condition for one in found].count(Condition.UNREADABLE) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (Path.unlink, ""),
+        (in_place(lambda path: path.symlink_to("/dev/zero")), "a link is in its place"),
+    ],
+)
+async def test_a_file_that_goes_while_it_is_looked_at_is_missing(
+    store: Store, monkeypatch, spoil, why
+):
+    store.add("one")
+    folder = store.archive.folder
+    facts = folder.facts
+
+    def spoilt_behind_it(path: str) -> FileFacts | None:
+        found = facts(path)
+        spoil(folder.place(path))
+        return found
+
+    monkeypatch.setattr(folder, "facts", spoilt_behind_it)
+    extent = await measure(store.archive, Selection(sample=1.0))
+    async with aclosing(verify(store.archive, extent)) as found:
+        [finding] = [one async for one in found]
+    assert (finding.condition, finding.why) == (Condition.MISSING, why)
+    assert store.get("one").state is State.MISSING
+
+
+async def test_what_is_wrong_is_read_by_pages_and_not_on_the_loop(store: Store, monkeypatch):
+    missing = replace(store.add("one"), state=State.MISSING)
+    assert not has_wrong(store.root)
+    keys = {f"p{number:04}" for number in range(1203)}
+    for key in keys:
+        product = replace(missing.product, id=key)
+        store.archive.ledger.put(replace(missing, product=product, path=f"{key}.zip"))
+    await store.archive.ledger.flush()
+    assert has_wrong(store.root)
+    read, threads = repairing.numbered, set()
+
+    def noted(*arguments: Any) -> Any:
+        threads.add(threading.current_thread())
+        return read(*arguments)
+
+    monkeypatch.setattr(repairing, "numbered", noted)
+    assert {one.id async for one in wrong_products(store.root)} == keys
+    assert threads
+    assert threading.current_thread() not in threads
+    plan = await store.archive.ledger.ask(
+        lambda database: database.rows(f"EXPLAIN QUERY PLAN {ANY_WRONG}")
+    )
+    assert "USING INDEX products_troubled" in plan[0][-1]
 
 
 async def test_since_is_by_when_the_file_came_not_when_it_was_read(store: Store):

@@ -75,7 +75,8 @@ async def test_after_a_download_and_a_verify(open_mirror: Open):
     assert (await noa("verify", "data", "-q")).code == 1
     ended = await Program(noa.folder)("status", "data")
     assert ended.code == 0
-    assert "  1 missing, 1 to be tried again, such as\n" in ended.out
+    assert "  1 missing, 0 to be tried again, such as\n" in ended.out  # no query is followed here
+    assert "  wrong or to come, of no query that is followed  1\n    verify --repair" in ended.out
     assert "verify: complete" in ended.out
     assert ".zip is missing.\n" in ended.out
 

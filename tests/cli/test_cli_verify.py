@@ -72,8 +72,7 @@ async def test_all_is_right(open_mirror: Open):
 async def test_a_foreign_name_that_is_no_text(open_mirror: Open):
     _, noa = await open_mirror(products=2)
     await noa(*DOWNLOAD)
-    with open(os.fsencode(noa.folder) + b"/data/caf\xe9.txt", "wb"):
-        pass
+    (noa.folder / "data" / "caf\udce9.txt").touch()
     ended = await noa("verify", "data")
     assert (ended.code, ended.out) == (0, "foreign  caf?.txt\n")
     ended = await noa("verify", "data", "--format", "json")
