@@ -189,8 +189,19 @@ async def _foreign(archive: Archive) -> AsyncGenerator[Finding]:
     await archive.ledger.flush()
     while batch := await asyncio.to_thread(_some, files):
         for path in batch:
-            if archive.ledger.owner(fold(str(path))) is None:
+            stored = archive.ledger.stored(fold(str(path)))
+            if stored == str(path):
+                continue
+            if stored is None or not await asyncio.to_thread(_same, archive.folder, stored, path):
                 yield Finding(Condition.FOREIGN, str(path))
+
+
+def _same(folder: LocalFolder, stored: str, path: PurePosixPath) -> bool:
+    """Whether two spellings are one file, as on a file system that ignores letter case."""
+    try:
+        return os.path.samestat(os.lstat(folder.place(stored)), os.lstat(folder.place(path)))
+    except OSError:
+        return False
 
 
 def _some(files: Generator[PurePosixPath]) -> list[PurePosixPath]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from blake3 import blake3
 
 from noa_async.archive import reading, repairing
 from noa_async.archive.archive import Archive
-from noa_async.archive.destination import FileFacts
+from noa_async.archive.destination import FileFacts, LocalFolder
 from noa_async.archive.record import Record, first_record
 from noa_async.archive.repairing import ANY_WRONG, has_wrong, wrong_products
 from noa_async.archive.states import HELD, State
@@ -34,6 +35,7 @@ from noa_async.archive.verify import (
     verify,
 )
 from noa_async.catalogue.product import Checksum, Product
+from noa_async.errors import DestinationError
 
 NOW = 1_800_000_000.0
 BEFORE = NOW - 86400
@@ -210,14 +212,53 @@ async def test_foreign_files_are_told_and_left_alone(store: Store):
         (store.root / path).parent.mkdir(parents=True, exist_ok=True)
         (store.root / path).write_text("mine")
     (store.root / "away").symlink_to("/")
-    (store.root / "ONE.ZIP").touch()  # on some file systems that is one.zip
+    (store.root / "ONE.ZIP").touch()
+    apart = (store.root / "ONE.ZIP").stat().st_size == 0  # on some file systems that is one.zip
     found = await store.findings()
     foreign = {one.path for one in found if one.condition is Condition.FOREIGN}
-    assert foreign == {"x.txt", "2026/deep/y.zip", "2026/.hidden", "away"}
-    assert len(found) == 5
+    assert foreign == {"x.txt", "2026/deep/y.zip", "2026/.hidden", "away"} | (
+        {"ONE.ZIP"} if apart else set()
+    )
+    assert len(found) == len(foreign) + 1
     assert (store.root / "2026/deep/y.zip").read_text() == "mine"
     for selection in ({"sample": 1.0}, {"since": 0.0}):
         assert [one.path for one in await store.findings(**selection)] == ["one.zip"]
+
+
+async def test_another_spelling_of_a_products_file_is_not_foreign(store: Store):
+    """As a folder that ignores letter case shows it: one file, told by another name."""
+    record = store.add("one")
+    store.archive.ledger.put(replace(record, path="One.ZIP"))
+    os.link(store.root / "one.zip", store.root / "One.ZIP")
+    found = await store.findings()
+    assert [(one.condition, one.path) for one in found] == [(Condition.RIGHT, "One.ZIP")]
+
+
+def in_two_folders(root: Path) -> tuple[LocalFolder, Path, Generator[PurePosixPath]]:
+    """A scan that has told the file of one folder; the one that is still to come."""
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        (root / name / "file").touch()
+    folder = LocalFolder(root)
+    files = folder.files()
+    first = next(files)
+    assert first.name == "file"
+    [other] = {"a", "b"} - {first.parent.name}
+    return folder, root / other, files
+
+
+def test_a_folder_that_goes_during_the_scan_holds_nothing(tmp_path: Path):
+    _, other, files = in_two_folders(tmp_path / "one")
+    shutil.rmtree(other)
+    assert list(files) == []
+    _, other, files = in_two_folders(tmp_path / "two")
+    shutil.rmtree(other)
+    other.touch()
+    assert list(files) == []
+    folder, _, _ = in_two_folders(tmp_path / "three")
+    shutil.rmtree(tmp_path / "three")
+    with pytest.raises(DestinationError, match=r"three cannot be read: No such file"):
+        list(folder.files())
 
 
 async def test_a_foreign_name_that_is_no_text(store: Store):
