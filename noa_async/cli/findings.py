@@ -77,7 +77,7 @@ class Findings:
 
 
 class JsonFindings(Findings):
-    """All of it as one JSON object; where it breaks off, what was written is not whole."""
+    """All of it as one JSON object; where the check breaks off, what was written is not whole."""
 
     _between = "\n"
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _WIDTH = 100
+_MIRRORED = tuple((word, word) for word in ("listed", "brought", "failed", "removed"))
+_CHECKED = (("listed", "read"), ("failed", "wrong"))
+"""What a run counts, and how that is called where it was a check."""
 _MOST = 1_000_000
 _UNFOLLOWED = (
     "    verify --repair fetches those that were here, a mirror of their query all of them"
@@ -191,11 +194,8 @@ def _run(run: Run) -> str:
     else:
         took = seconds_text(run.finished - run.started)
         ending = f"{shown(run.ending or 'ended')} in {took}"
-    counts = [
-        f"{count} {word}"
-        for word in ("listed", "brought", "failed", "removed")
-        if (count := getattr(run, word))
-    ]
+    words = _CHECKED if run.verb == "verify" else _MIRRORED
+    counts = [f"{count} {word}" for key, word in words if (count := getattr(run, key))]
     size = [bytes_text(run.bytes)] if run.bytes else []
     return f"  {_instant(run.started)}  {run.verb}: {', '.join([ending, *counts, *size])}"
 

@@ -136,6 +136,33 @@ async def test_repair_needs_an_account_before_hours_are_spent(open_mirror: Open)
     assert "right" not in ended.err
 
 
+async def test_what_was_found_is_whole_json_whatever_ends_the_repair(open_mirror: Open):
+    _, noa = await open_mirror(products=5)
+    await noa(*DOWNLOAD)
+    [gone, *_] = files(noa.folder)
+    gone.unlink()
+    noa.environ["NOA_PASSWORD"] = "another"
+    ended = await noa("verify", "data", "--repair", "--format", "json")
+    assert ended.code == 3
+    held = json.loads(ended.out)
+    assert [one["path"] for one in held["findings"]] == [gone.name]
+    assert held["counts"]["missing"] == 1
+    assert held["repair"] == {"products": 0, "bytes": 0, "failed": 0}
+
+
+async def test_a_check_that_ends_early_says_why(open_mirror: Open):
+    _, noa = await open_mirror(products=5)
+    await noa(*DOWNLOAD)
+    garbled = "UPDATE products SET published = 'x' WHERE path = ?"
+    database = Database(ledger_of(noa.folder / "data"))
+    database.write([(garbled, [(files(noa.folder)[3].name,)])])
+    database.close()
+    assert (await noa("verify", "data")).code == 5
+    told = (await noa("status", "data")).out
+    assert "  verify: The ledger " in told
+    assert "is damaged: a row is none of ours" in told
+
+
 async def test_samples_and_ages(open_mirror: Open):
     _, noa = await open_mirror(products=20)
     await noa(*DOWNLOAD)
@@ -274,6 +301,9 @@ async def test_an_end_in_the_middle_is_harmless(open_mirror: Open, number: signa
             await process.wait()
     assert process.returncode == (130 if number is signal.SIGINT else -9)
     assert number is signal.SIGKILL or b"--sample goes on" in err
+    told = (await noa("status", "data")).out
+    ending = "interrupted in" if number is signal.SIGINT else "goes on, or was killed"
+    assert f"  verify: {ending}" in told
     large.unlink()
     ended = await noa("verify", "data", "--repair")
     assert ended.out == f"missing  {large.name}\n"
