@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.archive.schema import MIGRATIONS
@@ -42,13 +44,13 @@ class Database:
     fresh = False
     """Whether there was no ledger before this one."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, manner: str = "mode=rw") -> None:
+        """``manner``: the parameters of SQLite's address."""
         self.path = path
         self.damaged = False
-        mode = "ro" if read_only else "rw"
         try:
             self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
+                f"{path.absolute().as_uri()}?{manner}",
                 uri=True,
                 isolation_level=None,
                 check_same_thread=False,
@@ -124,8 +126,35 @@ class Database:
             return self.broken(str(error))
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return DestinationFull(f"No room for {self.path}.", hint="Make room and start again.")
-        hint = "Move it away to begin anew: products in the folder are found by their checksums."
+        hint = _hint(error, self.path)
         return DestinationError(f"The ledger {self.path} cannot be used: {error}.", hint=hint)
+
+
+_OUT_OF_REACH = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+)
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+def _hint(error: Exception, path: Path) -> str:
+    """What to do about an error of SQLite's that is no damage; empty where nobody knows."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what further tells its kind
+    if code in _OUT_OF_REACH:
+        return _whose(path)
+    if code in _HELD:
+        return "Another program holds it: wait until that has ended."
+    if "no such table" in str(error) or " column" in str(error):
+        return "Move it away to begin anew: products in the folder are found by their checksums."
+    return ""
+
+
+def _whose(path: Path) -> str:
+    """Who may use a ledger."""
+    try:
+        owner = path.parent.owner()
+    except (OSError, KeyError):  # out of sight, or a user that this machine does not know
+        return "This user must be able to read it, and to write into its folder."
+    return f"Only a user who may read it and write into its folder can use it: it is {owner}'s."
 
 
 def _is_damage(error: Exception) -> bool:
@@ -205,8 +234,15 @@ def _migrate(database: Database, done: int) -> None:
 
 
 def check_there(path: Path) -> None:
-    """Raise DestinationError where there is no ledger at ``path``."""
-    if not path.is_file():
+    """Raise DestinationError where there is no ledger at ``path``, or none that can be seen."""
+    try:
+        there = S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except OSError as error:
+        text = f"The ledger {path} cannot be read: {error.strerror}."
+        raise DestinationError(text, hint=_whose(path)) from error
+    if not there:
         raise DestinationError(
             f"{path.parent.parent} holds no archive: there is no ledger in it.",
             hint="Name the folder that --output named.",
@@ -216,10 +252,15 @@ def check_there(path: Path) -> None:
 def read_database(path: Path) -> Database:
     """The ledger at ``path`` to read alone, also while a run writes it.
 
+    Where its folder cannot be written and it has no log, SQLite is told that nobody changes it:
+    else it would write beside it even to read it.
+
     Raises DestinationError where there is none, or one of another version.
     """
     check_there(path)
-    database = Database(path, read_only=True)
+    log = path.with_name(f"{path.name}-wal")
+    sealed = not log.exists() and not os.access(path.parent, os.W_OK)
+    database = Database(path, manner="immutable=1&mode=ro" if sealed else "mode=ro")
     try:
         version = _version(database)
     except BaseException:

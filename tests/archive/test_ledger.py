@@ -6,7 +6,9 @@ import asyncio
 import os
 import random
 import sqlite3
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noa_async import DestinationError
-from noa_async.archive.database import read_database
+from noa_async.archive.database import Database, read_database
+from noa_async.archive.destination import ledger_of
 from noa_async.archive.journal import Followed, Journal, read_followed, read_runs
 from noa_async.archive.ledger import LAST_PLACE, Ledger
+from noa_async.archive.overview import read_overview
 from noa_async.archive.record import Record, first_record
 from noa_async.archive.rows import COLUMNS, record_of, row_of
 from noa_async.archive.schema import MIGRATIONS
@@ -314,6 +318,91 @@ async def test_garbage_in_the_schema_is_damage_whatever_the_error_says(tmp_path)
     async with suspect(path) as ledger:
         assert await ledger.count("1") == 0
     assert any("damaged" in file.name for file in tmp_path.iterdir())
+
+
+def _no_table(path: Path) -> None:
+    with closing(Database(path)) as database:
+        database.rows("SELECT * FROM products")
+
+
+def _read_only(path: Path) -> None:
+    with closing(Database(path, manner="mode=ro")) as database:
+        database.write([("CREATE TABLE a (b)", [()])])
+
+
+def _busy(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(Database(path)) as database:
+            database.rows("PRAGMA busy_timeout = 0")
+            database.write([("CREATE TABLE a (b)", [()])])
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+    Database(path)
+
+
+@pytest.mark.parametrize(
+    ("use", "hint"),
+    [
+        (_no_table, "Move it away"),
+        (_read_only, "Only a user who may read it"),
+        (_gone, "Only a user who may read it"),
+        (_busy, "Another program holds it"),
+    ],
+)
+def test_only_a_ledger_of_another_making_is_to_be_moved_away(tmp_path, use, hint):
+    path = tmp_path / FILE
+    sqlite3.connect(path).close()
+    path.touch()
+    with pytest.raises(DestinationError, match="cannot be used") as raised:
+        use(path)
+    assert raised.value.hint.startswith(hint)
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Callable[[], Path]]:
+    """A folder, and its end as one that can be written."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        yield lambda: folder.joinpath(".noa-async").chmod(0o500) or folder
+        folder.joinpath(".noa-async").chmod(0o700)
+        return
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mount is not allowed here (root may write into any folder)")
+
+    def seal() -> Path:
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        return folder
+
+    folder.joinpath(".noa-async").mkdir()
+    yield seal
+    subprocess.run(["umount", folder], check=True)
+
+
+async def test_an_archive_that_cannot_be_written_is_read(tmp_path, sealed):
+    folder = tmp_path / "disk"
+    folder.joinpath(".noa-async").mkdir(exist_ok=True)
+    async with Ledger(ledger_of(folder)) as ledger:
+        ledger.put(listed(1))
+    sealed()
+    assert [one.products for one in read_overview(folder).states] == [1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_an_archive_of_another_user_is_not_called_none(tmp_path):
+    async with Ledger(tmp_path / FILE):
+        pass
+    tmp_path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(DestinationError, match="Permission denied") as raised:
+            read_database(tmp_path / FILE)
+    finally:
+        os.seteuid(0)
+    assert "read it" in raised.value.hint
 
 
 def test_a_checksum_that_is_none_is_left_out():
