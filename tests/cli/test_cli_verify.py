@@ -115,6 +115,20 @@ async def test_products_with_no_checksum_are_compared_with_our_own(open_mirror: 
     assert (await noa("verify", "data")).out == ""
 
 
+async def test_what_a_check_leaves_in_a_journal(open_mirror: Open):
+    """As docs/service.md has it: findings as text, then one JSON object."""
+    _, noa = await open_mirror(products=3)
+    await noa(*DOWNLOAD)
+    [gone, *_] = files(noa.folder)
+    gone.unlink()
+    journal = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
+    process = await noa.start("verify", "data", "--log-format", "json", **journal)
+    told, _ = await process.communicate()
+    found, *more, last = told.decode().splitlines()
+    assert (found, more) == (f"missing  {gone.name}", [])
+    assert json.loads(last)["event"] == "verify_finished"
+
+
 async def test_what_cannot_be_repaired_is_an_error_then_and_later(open_mirror: Open):
     mirror, noa = await open_mirror(products=5)
     await noa(*DOWNLOAD)
