@@ -35,11 +35,9 @@ _HERE = "path IS NOT NULL AND state IN ('verified', 'unverified')"
 _EXPECTED_HERE = "path IS NOT NULL AND state NOT IN ('outdated', 'removed')"
 _AT_REST = HELD | {State.DAMAGED, State.MISSING}
 """Nobody tried to fetch the product since its file was last looked at."""
-_AGE = "CAST(max(coalesce(looked, 0), coalesce(verified, 0)) * 1000 AS INTEGER)"
-
-
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What opening a file meets that was there a moment ago; ELOOP is a link by now."""
+_AGE = "CAST(max(coalesce(looked, 0), coalesce(verified, 0)) * 1000 AS INTEGER)"
 
 
 class Condition(StrEnum):
