@@ -98,10 +98,11 @@ class Archive:
 
     async def _settle_layout(self) -> None:
         """Move what is here into the layout that was asked for."""
+        if self.ledger.set_aside is not None:
+            self._observer(LedgerSetAside(str(self.ledger.set_aside)))
         kept = await self._in_thread(self.folder.read_layout)
-        aside = self.ledger.set_aside
-        if aside is not None or (self.ledger.fresh and kept is not None):
-            self._observer(LedgerSetAside(None if aside is None else str(aside)))
+        if self.ledger.fresh and kept is not None:
+            self._observer(LedgerSetAside(None))
         if kept is not None and self._asked_layout is None:
             self.layout = Layout.parse(kept)
         if kept is not None and kept != self.layout.template:
