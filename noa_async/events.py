@@ -134,6 +134,14 @@ class FilesMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerSetAside:
+    """The folder's ledger was damaged, or gone, and is begun anew: files are found by checksum."""
+
+    path: str | None
+    """Where the damaged one is now; None where there was none."""
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorPlanned:
     """What a mirror run asks for: all of its query, or what was published ``since``."""
 
@@ -188,6 +196,7 @@ Event = (
     | ProductFinished
     | FilePutAside
     | FilesMoved
+    | LedgerSetAside
     | MirrorPlanned
     | AllQueued
     | ProductRemoved

@@ -205,6 +205,7 @@ def byte_rate(value: str | float) -> float:
 
 
 _DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhdw])\s*")
+_LONGEST = timedelta(days=36_525)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -217,7 +218,10 @@ def duration(value: str) -> timedelta:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match or len(match[1]) > 9:
         raise ValueError("a length of time is a number with a unit, such as 90s, 15m, 12h or 7d")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
+    seconds = float(match[1]) * timedelta(**{_UNITS[match[2]]: 1}).total_seconds()
+    if seconds > _LONGEST.total_seconds():  # no date could be that far from today
+        raise ValueError("a length of time is a hundred years (36525d) at most")
+    return timedelta(seconds=seconds)
 
 
 def share(value: str) -> float:

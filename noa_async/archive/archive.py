@@ -29,7 +29,7 @@ from noa_async.archive.record import Record, first_record
 from noa_async.archive.states import State
 from noa_async.archive.turns import Turns
 from noa_async.errors import DestinationFull, ProductQuarantined
-from noa_async.events import FilePutAside, Observer, Status, ignore
+from noa_async.events import FilePutAside, LedgerSetAside, Observer, Status, ignore
 from noa_async.transfer.checksum import OWN, broken_zip
 from noa_async.transfer.outcome import Outcome
 
@@ -66,10 +66,11 @@ class Archive:
         observer: Observer = ignore,
         *,
         clock: Callable[[], float] = time.time,
+        anew: bool = True,
     ) -> None:
-        """``layout``: None is the one that the folder has, else flat."""
+        """``layout``: None is the one that the folder has, else flat; ``anew`` as for Ledger."""
         self.folder = LocalFolder(root)
-        self.ledger = Ledger(self.folder.state / "ledger.sqlite3")
+        self.ledger = Ledger(self.folder.state / "ledger.sqlite3", anew=anew)
         self.layout = layout or FLAT
         self.pool = pool
         self.clock = clock
@@ -97,7 +98,11 @@ class Archive:
 
     async def _settle_layout(self) -> None:
         """Move what is here into the layout that was asked for."""
+        if self.ledger.set_aside is not None:
+            self._observer(LedgerSetAside(str(self.ledger.set_aside)))
         kept = await self._in_thread(self.folder.read_layout)
+        if self.ledger.fresh and kept is not None:
+            self._observer(LedgerSetAside(None))
         if kept is not None and self._asked_layout is None:
             self.layout = Layout.parse(kept)
         if kept is not None and kept != self.layout.template:

@@ -2,39 +2,55 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.archive.schema import MIGRATIONS
 from noa_async.disk import destination_error
 from noa_async.errors import DestinationError, DestinationFull
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+_T = TypeVar("_T")
 Statement = tuple[str, "Iterable[Sequence[Any]]"]
 """SQL, and the values of each time it is to be done."""
 
 _BUSY_SECONDS = 30
-_FAULTS = (sqlite3.Error, UnicodeDecodeError)
-"""What SQLite raises; a torn page can stand in the very text of its error."""
+_FAULTS = (sqlite3.Error, UnicodeDecodeError, OverflowError)
+"""What SQLite raises; a torn page can stand in the very text of its error. A number of more than
+64 bits is an OverflowError."""
+ANEW = "Run noa-async mirror once: it finds what is here by checksum."
+"""What to do where a ledger does not know what lies in its folder."""
+
+
+class LedgerDamaged(DestinationError):
+    """The ledger's file is not what was written."""
 
 
 class Database:
     """One connection to a ledger's file. Blocks; one thread at a time may use it.
 
-    Error handling: DestinationError; ``damaged`` says afterwards whether the file itself is broken.
+    Error handling: DestinationError; LedgerDamaged where the file itself is broken, and
+    ``damaged`` says so afterwards.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    set_aside: Path | None = None
+    """Where the damaged ledger is now in whose place this one was begun."""
+    fresh = False
+    """Whether there was no ledger before this one."""
+
+    def __init__(self, path: Path, *, manner: str = "mode=rw") -> None:
+        """``manner``: the parameters of SQLite's address."""
         self.path = path
         self.damaged = False
-        mode = "ro" if read_only else "rw"
         try:
             self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
+                f"{path.absolute().as_uri()}?{manner}",
                 uri=True,
                 isolation_level=None,
                 check_same_thread=False,
@@ -49,6 +65,16 @@ class Database:
             return self._connection.execute(sql, values).fetchall()
         except _FAULTS as error:
             raise self._blamed(error) from error
+
+    def made(
+        self, make: Callable[[Sequence[Any]], _T], sql: str, values: Sequence[Any] = ()
+    ) -> list[_T]:
+        """What ``make`` makes of the rows of a question; where it cannot, the file is damaged."""
+        rows = self.rows(sql, values)
+        try:
+            return [make(row) for row in rows]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self.broken(f"a row is none of ours: {error}") from error
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """The first row of a question; None where there is none."""
@@ -80,17 +106,55 @@ class Database:
     def close(self) -> None:
         self._connection.close()
 
+    def check(self) -> None:
+        """Read the file through. Raises LedgerDamaged."""
+        found = self.rows("PRAGMA quick_check(1)")
+        if found != [("ok",)]:
+            raise self.broken(str(found[0][0] if found else "it holds nothing"))
+
+    def broken(self, why: str) -> LedgerDamaged:
+        """The error for a file that is found not to be what was written."""
+        self.damaged = True
+        return LedgerDamaged(
+            f"The ledger {self.path} is damaged: {why}.",
+            hint="Run noa-async mirror: a damaged ledger is set aside and made anew from the "
+            "folder and the catalogue.",
+        )
+
     def _blamed(self, error: Exception) -> DestinationError:
-        self.damaged = _is_damage(error)
+        if _is_damage(error):
+            return self.broken(str(error))
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             return DestinationFull(f"No room for {self.path}.", hint="Make room and start again.")
-        hint = "Move it away to begin anew: products in the folder are found by their checksums."
-        if self.damaged:
-            hint = (
-                "Start again: a damaged ledger is set aside and made anew from the folder "
-                "and the catalogue."
-            )
+        hint = _hint(error, self.path)
         return DestinationError(f"The ledger {self.path} cannot be used: {error}.", hint=hint)
+
+
+_OUT_OF_REACH = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+)
+_HELD = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+def _hint(error: Exception, path: Path) -> str:
+    """What to do about an error of SQLite's that is no damage; empty where nobody knows."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what further tells its kind
+    if code in _OUT_OF_REACH:
+        return _whose(path)
+    if code in _HELD:
+        return "Another program holds it: wait until that has ended."
+    if "no such table" in str(error) or " column" in str(error):
+        return "Move it away to begin anew: products in the folder are found by their checksums."
+    return ""
+
+
+def _whose(path: Path) -> str:
+    """Who may use a ledger."""
+    try:
+        owner = path.parent.owner()
+    except (OSError, KeyError):  # out of sight, or a user that this machine does not know
+        return "This user must be able to read it, and to write into its folder."
+    return f"Only a user who may read it and write into its folder can use it: it is {owner}'s."
 
 
 def _is_damage(error: Exception) -> bool:
@@ -99,52 +163,86 @@ def _is_damage(error: Exception) -> bool:
     return garbled or type(error) is sqlite3.DatabaseError
 
 
-def open_database(path: Path, *, suspect: bool = False) -> Database:
-    """The ledger at ``path``, made where it is missing, its schema brought up to date.
+def open_database(
+    path: Path,
+    *,
+    suspect: bool = False,
+    anew: bool = True,
+    read: Callable[[Database], None] = lambda _: None,
+) -> Database:
+    """The ledger at ``path``, its schema brought up to date.
 
-    ``suspect``: the last run did not end in order, so the file is read through first. One that is
-    damaged, or no ledger, is set aside under another name and begun anew.
+    ``suspect``: the last run did not end in order, so the file is read through first, and then by
+    ``read``, which raises LedgerDamaged for what only we can tell; one of an older schema is read
+    through, too. ``anew``: one that is missing is made; one that is damaged, or no ledger, is set
+    aside under another name (``Database.set_aside``) and begun anew. Else both raise.
     """
     try:
+        fresh = not path.exists() or path.stat().st_size == 0
+        if fresh and not anew:
+            raise DestinationError(f"The ledger {path} is empty.", hint=ANEW)
         path.touch(mode=0o600)
-        database = Database(path)
-        if not _is_sound(database, suspect=suspect):
-            database.close()
-            _set_aside(path)
+        try:
+            database = _made_ready(path, suspect=suspect)
+            if suspect:
+                _read_by(read, database)
+        except LedgerDamaged:
+            if not anew:
+                raise
+            aside = _set_aside(path)
             path.touch(mode=0o600)
-            database = Database(path)
+            database = _made_ready(path)
+            database.set_aside = aside
     except OSError as error:
         raise destination_error(error, path) from error
+    database.fresh = fresh
+    return database
+
+
+def _read_by(read: Callable[[Database], None], database: Database) -> None:
     try:
-        _migrate(database)
+        read(database)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _made_ready(path: Path, *, suspect: bool = False) -> Database:
+    """The ledger, sound where it is ``suspect``, and of this version."""
+    database = Database(path)
+    try:
+        database.rows("PRAGMA journal_mode = WAL")
+        database.rows("PRAGMA synchronous = NORMAL")
+        done = _version(database)
+        if suspect or done < len(MIGRATIONS):
+            database.check()
+        _migrate(database, done)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _is_sound(database: Database, *, suspect: bool) -> bool:
-    """Whether the file is a database, and read through where it is ``suspect``."""
-    try:
-        database.rows("PRAGMA journal_mode = WAL")
-        database.rows("PRAGMA synchronous = NORMAL")
-        return not suspect or database.rows("PRAGMA quick_check(1)") == [("ok",)]
-    except DestinationError:
-        if database.damaged:
-            return False
-        database.close()
-        raise
-
-
-def _migrate(database: Database) -> None:
-    done = _version(database)
+def _migrate(database: Database, done: int) -> None:
     for number, script in enumerate(MIGRATIONS[done:], start=done + 1):
-        database.script(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        try:
+            database.script(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        except DestinationError as error:
+            if isinstance(error.__cause__, sqlite3.IntegrityError):  # it held when it was written
+                raise database.broken(str(error.__cause__)) from error
+            raise
 
 
 def check_there(path: Path) -> None:
-    """Raise DestinationError where there is no ledger at ``path``."""
-    if not path.is_file():
+    """Raise DestinationError where there is no ledger at ``path``, or none that can be seen."""
+    try:
+        there = S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        there = False
+    except OSError as error:
+        text = f"The ledger {path} cannot be read: {error.strerror}."
+        raise DestinationError(text, hint=_whose(path)) from error
+    if not there:
         raise DestinationError(
             f"{path.parent.parent} holds no archive: there is no ledger in it.",
             hint="Name the folder that --output named.",
@@ -154,10 +252,15 @@ def check_there(path: Path) -> None:
 def read_database(path: Path) -> Database:
     """The ledger at ``path`` to read alone, also while a run writes it.
 
+    Where its folder cannot be written and it has no log, SQLite is told that nobody changes it:
+    else it would write beside it even to read it.
+
     Raises DestinationError where there is none, or one of another version.
     """
     check_there(path)
-    database = Database(path, read_only=True)
+    log = path.with_name(f"{path.name}-wal")
+    sealed = not log.exists() and not os.access(path.parent, os.W_OK)
+    database = Database(path, manner="immutable=1&mode=ro" if sealed else "mode=ro")
     try:
         version = _version(database)
     except BaseException:
@@ -183,8 +286,11 @@ def _version(database: Database) -> int:
     return version
 
 
-def _set_aside(path: Path) -> None:
+def _set_aside(path: Path) -> Path:
+    """Give the ledger, and what belongs to it, other names; the ledger's."""
+    now = int(time.time())
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         file = path.with_name(name)
         if file.exists():
-            file.replace(file.with_name(f"{name}.damaged-{int(time.time())}"))
+            file.replace(file.with_name(f"{name}.damaged-{now}"))
+    return path.with_name(f"{path.name}.damaged-{now}")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
 from noa_async.disk import blamed_on, destination_error, sync_folder
-from noa_async.errors import DestinationInUse
+from noa_async.errors import DestinationError, DestinationInUse
 from noa_async.transfer.checksum import ZIP_START
 from noa_async.transfer.sink import note_of
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 STATE_FOLDER = ".noa-async"
+_LAST_NS = 2**63 - 1
 
 
 def ledger_of(root: Path) -> Path:
@@ -31,6 +32,22 @@ class FileFacts:
 
     size: int
     mtime_ns: int
+    """Within what a ledger can hold, 1677 to 2262: file systems know later times."""
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Self:
+        """Those of a file that was asked."""
+        return cls(found.st_size, max(-_LAST_NS, min(found.st_mtime_ns, _LAST_NS)))
+
+
+_NOT_THERE = (PermissionError, FileNotFoundError, NotADirectoryError)
+
+
+def _unreadable(error: OSError, folder: Path) -> DestinationError:
+    return DestinationError(
+        f"{folder} cannot be read: {error.strerror or error}.",
+        hint="Check that it is there, that this user may read it, and that its disk is well.",
+    )
 
 
 class LocalFolder:
@@ -140,7 +157,7 @@ class LocalFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         regular = (found.st_mode & 0o170000) == 0o100000
-        return FileFacts(found.st_size, found.st_mtime_ns) if regular else None
+        return FileFacts.of(found) if regular else None
 
     def is_zip(self, part: Path) -> bool:
         """Whether a part begins as a zip does."""
@@ -156,7 +173,7 @@ class LocalFolder:
             note_of(part).unlink(missing_ok=True)
             sync_folder(target.parent)
             found = target.stat()
-        return FileFacts(found.st_size, found.st_mtime_ns)
+        return FileFacts.of(found)
 
     def quarantine(self, part: Path) -> Path:
         """Put wrong bytes out of the way, over those of an earlier try; where they lie now."""
@@ -204,27 +221,28 @@ class LocalFolder:
     def files(self) -> Generator[PurePosixPath]:
         """Every file and link under the folder that is not ours to keep, in no special order.
 
-        A folder that this user may not read, such as ``lost+found``, is told as itself.
+        A folder that this user may not read, such as ``lost+found``, is told as itself; one that
+        goes meanwhile holds nothing. Raises DestinationError where the disk, or the folder
+        itself, cannot be read.
         """
         heap = [self.root]
         while heap:
             folder = heap.pop()
             try:
-                entries = os.scandir(folder)
-            except PermissionError:
-                yield PurePosixPath(folder.relative_to(self.root))
-                continue
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        path = Path(entry.path)
+                        if path == self.state:
+                            continue
+                        if entry.is_dir(follow_symlinks=False):
+                            heap.append(path)
+                        else:
+                            yield PurePosixPath(path.relative_to(self.root))
             except OSError as error:
-                raise destination_error(error, folder) from error
-            with blamed_on(folder), entries:
-                for entry in entries:
-                    path = Path(entry.path)
-                    if path == self.state:
-                        continue
-                    if entry.is_dir(follow_symlinks=False):
-                        heap.append(path)
-                    else:
-                        yield PurePosixPath(path.relative_to(self.root))
+                if folder == self.root or not isinstance(error, _NOT_THERE):
+                    raise _unreadable(error, folder) from error
+                if isinstance(error, PermissionError):
+                    yield PurePosixPath(folder.relative_to(self.root))
 
     def room(self) -> int:
         """Bytes free for this user."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from noa_async.archive.ledger import Ledger
 
 
+COMPLETE = "complete"
+INTERRUPTED = "interrupted"
+
+
 @dataclass(frozen=True, slots=True)
 class Followed:
     """A query that a folder follows."""
@@ -39,11 +43,13 @@ class Run:
     finished: float | None = None
     """None while it runs, and for one that was killed."""
     ending: str | None = None
-    """``complete``, or the sentence that says what ended it."""
+    """``complete``, ``interrupted``, or the sentence that says what ended it."""
     listed: int = 0
+    """Products; of a check, those that it looked at."""
     brought: int = 0
     bytes: int = 0
     failed: int = 0
+    """Products; of a check, those that were wrong."""
     removed: int = 0
 
 

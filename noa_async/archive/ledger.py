@@ -13,9 +13,8 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from noa_async.archive.database import Database, Statement, open_database
+from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
 from noa_async.archive.rows import COLUMNS, record_of, row_of
-from noa_async.errors import DestinationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
@@ -30,6 +29,9 @@ _MOST_PENDING = 10_000
 _PAGE = 500
 _NAMES = ", ".join(COLUMNS)
 _SELECT = f"SELECT {_NAMES} FROM products "  # noqa: S608 (made of constants)
+LAST_PLACE = "SELECT max(todo) FROM products WHERE todo IS NOT NULL"
+"""As the index of what is to be done has it: the table is not read through for it."""
+_BY_ID = _SELECT + "WHERE id = ?"
 _CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
 _UPSERT = (
     f"INSERT INTO products ({_NAMES}) VALUES ({', '.join('?' for _ in COLUMNS)}) "  # noqa: S608
@@ -46,11 +48,14 @@ class Ledger:
     ledger is set aside and begun anew: products that lie in the folder are found again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anew: bool = True) -> None:
+        """``anew``: as for ``open_database``."""
         self.path = path
+        self._anew = anew
+        self._broken = False
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
-        self._failure: DestinationError | None = None
+        self._failure: Exception | None = None
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
         self._databases: tuple[Database, ...] = ()
@@ -59,11 +64,19 @@ class Ledger:
         """Open it; ``suspect`` as for ``open_database``."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
-            self._writer = await self._in_thread(lambda: open_database(self.path, suspect=suspect))
+            self._writer = await self._in_thread(
+                lambda: open_database(
+                    self.path, suspect=suspect, anew=self._anew, read=read_through
+                )
+            )
+            self._databases = (self._writer,)
             self._reader = Database(self.path)
             self._databases = (self._writer, self._reader)
-            (last,) = self._reader.row("SELECT max(todo) FROM products") or (None,)
-        except BaseException:
+            (last,) = await self.ask(lambda database: database.row(LAST_PLACE)) or (None,)
+        except BaseException as error:
+            self._broken = isinstance(error, LedgerDamaged)
+            for database in self._databases:
+                database.close()
             self._thread.shutdown()
             raise
         self._places: Iterator[int] = count((last or 0) + 1)
@@ -89,32 +102,63 @@ class Ledger:
 
     @property
     def damaged(self) -> bool:
-        """Whether the file was found broken while it was in use."""
-        return any(database.damaged for database in self._databases)
+        """Whether the file was found broken, and is so still."""
+        return self._broken or any(database.damaged for database in self._databases)
+
+    @property
+    def set_aside(self) -> Path | None:
+        """Where the damaged ledger is now in whose place this one was begun."""
+        return self._writer.set_aside
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there was no ledger before this one."""
+        return self._writer.fresh
 
     def get(self, product_id: str) -> Record | None:
         """The record of a product."""
         pending = self._pending.get(product_id)
         if pending is not None:
             return pending
-        row = self._reader.row(_SELECT + "WHERE id = ?", (product_id,))
-        return record_of(row) if row else None
+        return next(iter(self._reader.made(record_of, _BY_ID, (product_id,))), None)
 
     def owner(self, path_key: str) -> str | None:
         """The Id of the product that lies at a path."""
-        if path_key in self._pending_paths:
-            return self._pending_paths[path_key]
-        row = self._reader.row("SELECT id FROM products WHERE path_key = ?", (path_key,))
-        return str(row[0]) if row else None
+        return self._at(path_key)[0]
+
+    def stored(self, path_key: str) -> str | None:
+        """The path that the ledger has for what lies there, in its own letter case."""
+        return self._at(path_key)[1]
+
+    def _at(self, path_key: str) -> tuple[str | None, str | None]:
+        """Id and path of the product that lies at a path."""
+        product_id = self._pending_paths.get(path_key)
+        if product_id is not None:
+            return product_id, self._pending[product_id].path
+        try:
+            path_key.encode()
+        except UnicodeEncodeError:  # a name that is no text; no product's is such
+            return None, None
+        question = "SELECT id, path FROM products WHERE path_key = ?"
+        product_id, path = self._reader.row(question, (path_key,)) or (None, None)
+        return (None, None) if product_id in self._pending else (product_id, path)
 
     def put(self, record: Record) -> None:
         """Keep ``record``; it is committed within half a second."""
         if self._failure is not None:
             raise self._failure
+        before = self._pending.get(record.id)
+        if before is not None:
+            self._forget_path(before)
         self._pending[record.id] = record
         if record.path_key is not None:
             self._pending_paths[record.path_key] = record.id
         self._wake.set()
+
+    def _forget_path(self, record: Record) -> None:
+        """What is pending of a record's path, where that is still its own."""
+        if record.path_key is not None and self._pending_paths.get(record.path_key) == record.id:
+            del self._pending_paths[record.path_key]
 
     def next_place(self) -> int:
         """A place at the end of the list of what is to be fetched."""
@@ -135,31 +179,25 @@ class Ledger:
             for record in batch:
                 if self._pending.get(record.id) is record:
                     del self._pending[record.id]
-                    if self._pending_paths.get(record.path_key or "") == record.id:
-                        del self._pending_paths[record.path_key or ""]
+                    self._forget_path(record)
 
     async def todo(self, query: int, after: int, limit: int) -> Sequence[Record]:
         """The records of a followed query that come next in the list of what is to be fetched."""
         await self.flush()
         question = _SELECT + "WHERE query = ? AND todo > ? ORDER BY todo LIMIT ?"
-        rows = await self.ask(lambda database: database.rows(question, (query, after, limit)))
-        return [record_of(row) for row in rows]
+        values = (query, after, limit)
+        return await self.ask(lambda database: database.made(record_of, question, values))
 
     async def records(self, where: str = "1") -> AsyncGenerator[Record]:
         """All committed records for which ``where`` (SQL of ours) holds, in no special order."""
         await self.flush()
-        question = (
-            f"SELECT number, {_NAMES} FROM products "  # noqa: S608 (SQL of ours)
-            f"WHERE number > ? AND ({where}) ORDER BY number LIMIT {_PAGE}"
-        )
         last = 0
         while True:
-            values = (last,)
-            rows = await self._in_thread(partial(self._writer.rows, question, values))
-            for number, *row in rows:
+            page = await self.ask(partial(numbered, where=where, after=last))
+            for number, record in page:
                 last = number
-                yield record_of(row)
-            if len(rows) < _PAGE:
+                yield record
+            if len(page) < _PAGE:
                 return
 
     async def count(self, where: str) -> int:
@@ -185,9 +223,25 @@ class Ledger:
             self._wake.clear()
             try:
                 await self.flush()
-            except DestinationError as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next put raises it)
                 self._failure = error
                 return
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def numbered(database: Database, where: str, after: int) -> list[tuple[int, Record]]:
+    """A page of the records for which ``where`` (SQL of ours) holds, each with its row's number."""
+    question = (
+        f"SELECT number, {_NAMES} FROM products "  # noqa: S608 (SQL of ours)
+        f"WHERE number > ? AND ({where}) ORDER BY number LIMIT {_PAGE}"
+    )
+    return database.made(lambda row: (row[0], record_of(row[1:])), question, (after,))
+
+
+def read_through(database: Database) -> None:
+    """Read every record. Raises LedgerDamaged: garbage within a text breaks no page."""
+    last = 0
+    while page := numbered(database, "1", last):
+        last = page[-1][0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from noa_async.archive.database import read_database
 from noa_async.archive.destination import ledger_of
 from noa_async.archive.journal import Followed, Run, read_followed, read_runs
+from noa_async.archive.schema import TROUBLED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,13 +18,19 @@ if TYPE_CHECKING:
 
 _EPOCH = date(1970, 1, 1)
 _SUMS = "sum(products), sum(bytes) FROM sums"
-TROUBLES = """
-    SELECT state, reason, count(*), count(todo), max(number) FROM products
-    WHERE state NOT IN ('verified', 'unverified')
+_LAST = "(SELECT query FROM runs WHERE verb = 'mirror' ORDER BY number DESC LIMIT 1)"
+"""The query that was followed last: a run works off no other's list."""
+TROUBLES = f"""
+    SELECT state, reason, count(*), count(todo) FILTER (WHERE query = {_LAST}), max(number)
+    FROM products
+    WHERE {TROUBLED}
         AND state IN ('damaged', 'failed', 'missing', 'quarantined', 'waiting')
     GROUP BY state, reason
-"""
-TO_DO = "SELECT count(*) FROM products WHERE todo IS NOT NULL"
+"""  # noqa: S608 (made of constants)
+TO_DO = f"""
+    SELECT count(*) FILTER (WHERE query = {_LAST}), count(*)
+    FROM products WHERE todo IS NOT NULL
+"""  # noqa: S608
 GONE = "SELECT count(*) FROM products WHERE gone IS NOT NULL AND state <> 'removed'"
 
 
@@ -50,7 +57,7 @@ class Trouble:
     """The error's class; None where it was none."""
     products: int
     retried: int
-    """Of them those that a later run tries again."""
+    """Of them those that the next run of the query followed last tries again."""
     example: str
     """The name of the newest of them."""
     error: str | None
@@ -69,7 +76,10 @@ class Overview:
     troubles: tuple[Trouble, ...]
     """By state and reason, the most first."""
     to_do: int
-    """Products that the next run has to fetch or to look at."""
+    """Products of the query followed last that its next run has to fetch or to look at."""
+    unfollowed: int
+    """Products that are to be fetched, too, but by no such run: of queries followed before, or of
+    none."""
     gone: int
     """Products that are kept, though the catalogue does not list them any more."""
     queries: tuple[Followed, ...]
@@ -85,12 +95,14 @@ def read_overview(root: Path, *, runs: int = 5) -> Overview:
     database = read_database(ledger_of(root))
     try:
         database.script("BEGIN")  # all of it as of one instant
+        followed, all_of_them = database.row(TO_DO) or (0, 0)
         return Overview(
             _states(database),
             _types(database),
             _days(database),
             _troubles(database),
-            _number(database, TO_DO),
+            followed,
+            all_of_them - followed,
             _number(database, GONE),
             tuple(read_followed(database)),
             tuple(read_runs(database, runs)),

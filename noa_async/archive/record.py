@@ -36,6 +36,8 @@ class Record:
     """``algorithm:hex`` of the file's bytes; of what is in quarantine, what the catalogue wants."""
     verified: float | None = None
     """When the file's bytes were last found right."""
+    looked: float | None = None
+    """When a check last looked at the file, whatever it found."""
     attempts: int = 0
     """Requests for its bytes in the run that tried last."""
     failures: int = 0

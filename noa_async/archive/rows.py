@@ -22,8 +22,8 @@ _CATALOGUE = (
 )  # fmt: skip
 _FACETS = tuple(ATTRIBUTES)
 _OWN = (
-    "state", "path", "size", "mtime_ns", "checksum", "verified", "attempts", "failures",
-    "failed_at", "error", "reason", "todo", "query", "seen", "gone", "updated",
+    "state", "path", "size", "mtime_ns", "checksum", "verified", "looked", "attempts",
+    "failures", "failed_at", "error", "reason", "todo", "query", "seen", "gone", "updated",
 )  # fmt: skip
 COLUMNS = (*_CATALOGUE, *_FACETS, *_OWN, "path_key")
 _STATES = frozenset(State)
@@ -52,6 +52,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
         record.mtime_ns,
         record.checksum,
         record.verified,
+        record.looked,
         record.attempts,
         record.failures,
         record.failed_at,
@@ -68,7 +69,10 @@ def row_of(record: Record) -> tuple[Any, ...]:
 
 
 def record_of(row: Sequence[Any]) -> Record:
-    """The record of a row. A state that this version does not know is taken for failed."""
+    """The record of a row. A state that this version does not know is taken for failed.
+
+    Raises TypeError, ValueError or OverflowError for what ``row_of`` has not written.
+    """
     catalogue = row[: len(_CATALOGUE)]
     held = row[len(_CATALOGUE) : len(_CATALOGUE) + len(_FACETS)]
     state, *own = row[len(_CATALOGUE) + len(_FACETS) : -1]
@@ -85,7 +89,7 @@ def _product(catalogue: Sequence[Any], held: Sequence[Any]) -> Product:
         key,
         name,
         size,
-        tuple(Checksum(*text.split(":", 1)) for text in checksums.split()),
+        tuple(Checksum(*text.split(":", 1)) for text in checksums.split() if ":" in text),
         kind,
         bool(online),
         instant(published),

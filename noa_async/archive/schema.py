@@ -6,6 +6,8 @@
 Instants of the catalogue are milliseconds since 1970, those of the archive seconds.
 """
 
+TROUBLED = "state NOT IN ('verified', 'unverified')"
+"""The products that ``products_troubled`` holds; a question must say so to be answered by it."""
 _KEYS = "state, platform, product_type, day"
 
 
@@ -122,4 +124,10 @@ _FOLLOWING = f"""
     );
 """  # noqa: S608 (made of constants)
 
-MIGRATIONS = (_FIRST, _FOLLOWING)
+_LOOKED = f"""
+    ALTER TABLE products ADD COLUMN looked REAL;
+    DROP INDEX products_troubled;
+    CREATE INDEX products_troubled ON products (state, reason, todo, query) WHERE {TROUBLED};
+"""
+
+MIGRATIONS = (_FIRST, _FOLLOWING, _LOOKED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,12 @@ from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING
 
-from noa_async.archive.database import Database, read_database
+from noa_async.archive.database import ANEW, Database
 from noa_async.archive.decisions import wanted_checksum
-from noa_async.archive.destination import ledger_of
 from noa_async.archive.names import fold
 from noa_async.archive.reading import hash_file, is_lost
-from noa_async.archive.rows import COLUMNS, record_of
 from noa_async.archive.states import HELD, MOVES, State
+from noa_async.errors import DestinationError
 from noa_async.pipeline import run_pipeline
 
 if TYPE_CHECKING:
@@ -29,16 +29,15 @@ if TYPE_CHECKING:
     from noa_async.archive.archive import Archive
     from noa_async.archive.destination import FileFacts, LocalFolder
     from noa_async.archive.record import Record
-    from noa_async.catalogue.product import Product
 
 _ENTRIES = 500
 _HERE = "path IS NOT NULL AND state IN ('verified', 'unverified')"
 _EXPECTED_HERE = "path IS NOT NULL AND state NOT IN ('outdated', 'removed')"
-_WRONG = """(state IN ('damaged', 'missing')
-    OR path IS NOT NULL AND state IN ('listed', 'waiting', 'failed'))"""
 _AT_REST = HELD | {State.DAMAGED, State.MISSING}
 """Nobody tried to fetch the product since its file was last looked at."""
-_AGE = "CAST(coalesce(verified, 0) * 1000 AS INTEGER)"
+_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening a file meets that was there a moment ago; ELOOP is a link by now."""
+_AGE = "CAST(max(coalesce(looked, 0), coalesce(verified, 0)) * 1000 AS INTEGER)"
 
 
 class Condition(StrEnum):
@@ -79,7 +78,7 @@ class Selection:
     since: float | None = None
     """Only those whose file came or changed since then; seconds since 1970."""
     sample: float | None = None
-    """Only so large a share (0 to 1) of those that are here: the ones verified longest ago."""
+    """Only so large a share (0 to 1) of those that are here: the ones looked at longest ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,25 @@ class Extent:
     bytes: int
     everything: bool
     """Whether it leaves nothing out."""
+
+
+_KNOWS_NOTHING = """
+    SELECT NOT EXISTS (SELECT 1 FROM products)
+        AND NOT EXISTS (SELECT 1 FROM queries WHERE reconciled IS NOT NULL)
+"""
+
+
+async def check_known(archive: Archive) -> None:
+    """Raise DestinationError where there are files, and the ledger was begun anew and not filled.
+
+    All of them would be foreign, and nothing wrong.
+    """
+    [nothing] = await archive.ledger.ask(lambda base: base.row(_KNOWS_NOTHING)) or (True,)
+    if nothing and await asyncio.to_thread(_some, archive.folder.files()):
+        raise DestinationError(
+            f"The ledger of {archive.folder.root} knows of no product, but files are there.",
+            hint=ANEW,
+        )
 
 
 async def measure(archive: Archive, selection: Selection) -> Extent:
@@ -112,7 +130,7 @@ def _extent(database: Database, selection: Selection) -> Extent:
 
 
 def _oldest(database: Database, where: str, share: float) -> str:
-    """The ``share`` verified longest ago, at least one, as SQL; a wrong one is none of them.
+    """The ``share`` looked at longest ago, at least one, as SQL; a wrong one is none of them.
 
     The last of them is looked up once, for a page of the ledger should not need a sort. Ages are
     whole numbers, which are the same as text.
@@ -169,8 +187,19 @@ async def _foreign(archive: Archive) -> AsyncGenerator[Finding]:
     await archive.ledger.flush()
     while batch := await asyncio.to_thread(_some, files):
         for path in batch:
-            if archive.ledger.owner(fold(str(path))) is None:
+            stored = archive.ledger.stored(fold(str(path)))
+            if stored == str(path):
+                continue
+            if stored is None or not await asyncio.to_thread(_same, archive.folder, stored, path):
                 yield Finding(Condition.FOREIGN, str(path))
+
+
+def _same(folder: LocalFolder, stored: str, path: PurePosixPath) -> bool:
+    """Whether two spellings are one file, as on a file system that ignores letter case."""
+    try:
+        return os.path.samestat(os.lstat(folder.place(stored)), os.lstat(folder.place(path)))
+    except OSError:
+        return False
 
 
 def _some(files: Generator[PurePosixPath]) -> list[PurePosixPath]:
@@ -187,9 +216,8 @@ async def _check(
             return None
         loop = asyncio.get_running_loop()
         facts, finding = await loop.run_in_executor(pool, _look, archive.folder, record, stopped)
-        if finding.condition is not Condition.UNREADABLE:
-            place = archive.ledger.next_place
-            archive.ledger.put(after(record, finding, facts, archive.clock(), place))
+        place = archive.ledger.next_place
+        archive.ledger.put(after(record, finding, facts, archive.clock(), place))
         return finding
 
 
@@ -226,6 +254,9 @@ def _look(
             return facts, replace(finding, condition=Condition.DAMAGED, why=why)
         why = _read(folder.place(record.path), _expected(record), stopped)
     except OSError as error:
+        if error.errno in _VANISHED:
+            why = _instead(folder.place(record.path))
+            return None, replace(finding, condition=Condition.MISSING, why=why)
         condition = Condition.DAMAGED if is_lost(error) else Condition.UNREADABLE
         return None, replace(finding, condition=condition, why=error.strerror or str(error))
     condition = Condition.DAMAGED if why else Condition.RIGHT
@@ -265,7 +296,13 @@ def after(
     | wrong          | held, damaged, missing | damaged or missing   | yes   |
     | wrong          | failed                 | damaged or missing   | as it was |
     | wrong          | any other              | as it is             | as it was |
+    | unreadable     | any                    | as it is             | as it was |
+
+    Whatever it is, it is no more what was looked at longest ago.
     """
+    record = replace(record, looked=now)
+    if finding.condition is Condition.UNREADABLE:
+        return record
     if finding.condition is Condition.RIGHT and facts is not None:
         if record.held:
             return replace(record, verified=now, size=facts.size, mtime_ns=facts.mtime_ns)
@@ -279,25 +316,3 @@ def after(
     todo = record.todo or (place() if record.state in _AT_REST else None)
     error = f"{finding.path} is {finding.condition}: {finding.why}".removesuffix(": ") + "."
     return record.moved(state, now, todo=todo, error=error, reason=None)
-
-
-def wrong_products(root: Path) -> Generator[Product]:
-    """The products of which a file was here and is not right, as the ledger knows. Blocks.
-
-    It is read by pages: what is mended meanwhile may or may not be met.
-    Raises DestinationError where there is no archive.
-    """
-    database = read_database(ledger_of(root))
-    names = ", ".join(COLUMNS)
-    question = (
-        f"SELECT number, {names} FROM products "  # noqa: S608 (made of constants)
-        f"WHERE number > ? AND {_WRONG} ORDER BY number LIMIT {_ENTRIES}"
-    )
-    last = 0
-    try:
-        while rows := database.rows(question, (last,)):
-            for number, *row in rows:
-                last = number
-                yield record_of(row).product
-    finally:
-        database.close()

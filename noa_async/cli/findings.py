@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Self
 
@@ -76,7 +77,7 @@ class Findings:
 
 
 class JsonFindings(Findings):
-    """All of it as one JSON object; where it breaks off, what was written is not whole."""
+    """All of it as one JSON object; where the check breaks off, what was written is not whole."""
 
     _between = "\n"
 
@@ -91,10 +92,15 @@ class JsonFindings(Findings):
     def _tell(self, finding: Finding) -> None:
         held = {
             "condition": str(finding.condition),
-            "path": finding.path,
+            "path": _as_text(finding.path),
             "why": finding.why,
             "id": finding.product_id,
             "name": finding.name,
         }
         print(self._between + as_json(held), end="")
         self._between = ",\n"
+
+
+def _as_text(path: str) -> str:
+    r"""A path whose bytes may be no text; those that are none as ``\xe9``."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

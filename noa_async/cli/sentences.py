@@ -15,6 +15,7 @@ from noa_async.events import (
     FilePutAside,
     FilesMoved,
     HookFailed,
+    LedgerSetAside,
     MirrorPlanned,
     PageListed,
     PageRetried,
@@ -105,6 +106,13 @@ def _moved(event: FilesMoved) -> str:
     return f"moved into the layout {event.layout}: {number_of(event.files, 'file')}"
 
 
+def _set_aside(event: LedgerSetAside) -> str:
+    what = (
+        "The ledger is gone" if event.path is None else f"The ledger is damaged, {event.path} now"
+    )
+    return f"{what}: it is begun anew. Files that are here are found again by their checksums."
+
+
 def _planned(event: MirrorPlanned) -> str:
     changed = "The query is another one than this folder followed so far; what is here stays. "
     what = f"what was published since {format_instant(event.since)}" if event.since else "all of it"
@@ -145,6 +153,7 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     ProductFinished: (0, _finished),
     FilePutAside: (0, _put_aside),
     FilesMoved: (0, _moved),
+    LedgerSetAside: (-1, _set_aside),
     MirrorPlanned: (0, _planned),
     AllQueued: (2, _all_queued),
     ProductRemoved: (0, _removed),

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _WIDTH = 100
+_MIRRORED = tuple((word, word) for word in ("listed", "brought", "failed", "removed"))
+_CHECKED = (("listed", "read"), ("failed", "wrong"))
+"""What a run counts, and how that is called where it was a check."""
+_MOST = 1_000_000
+_UNFOLLOWED = (
+    "    verify --repair fetches those that were here, a mirror of their query all of them"
+)
 
 
 @click.command(cls=VerbCommand)
@@ -35,7 +42,7 @@ _WIDTH = 100
 )
 @click.option(
     "--days",
-    type=click.IntRange(0),
+    type=click.IntRange(0, _MOST),
     default=7,
     show_default=True,
     metavar="N",
@@ -43,7 +50,7 @@ _WIDTH = 100
 )
 @click.option(
     "--runs",
-    type=click.IntRange(0),
+    type=click.IntRange(0, _MOST),
     default=5,
     show_default=True,
     metavar="N",
@@ -73,6 +80,7 @@ def held(folder: Path, overview: Overview) -> dict[str, object]:
         "days": [_picked(one, "day", "state") for one in overview.days],
         "troubles": [asdict(one) for one in overview.troubles],
         "to_do": overview.to_do,
+        "unfollowed": overview.unfollowed,
         "gone": overview.gone,
         "queries": [
             {
@@ -144,8 +152,13 @@ def _section(title: str, rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _left(overview: Overview) -> list[str]:
-    rows = [("to do", str(overview.to_do)), ("gone from the catalogue, kept", str(overview.gone))]
-    return table([row for row in rows if row[1] != "0"]) if overview.to_do or overview.gone else []
+    rows = {
+        "to do": overview.to_do,
+        "wrong or to come, of no query that is followed": overview.unfollowed,
+        "gone from the catalogue, kept": overview.gone,
+    }
+    found = table([(what, str(count)) for what, count in rows.items() if count])
+    return [*found, _UNFOLLOWED] if overview.unfollowed else found
 
 
 def _troubles(troubles: Iterable[Trouble]) -> list[str]:
@@ -181,11 +194,8 @@ def _run(run: Run) -> str:
     else:
         took = seconds_text(run.finished - run.started)
         ending = f"{shown(run.ending or 'ended')} in {took}"
-    counts = [
-        f"{count} {word}"
-        for word in ("listed", "brought", "failed", "removed")
-        if (count := getattr(run, word))
-    ]
+    words = _CHECKED if run.verb == "verify" else _MIRRORED
+    counts = [f"{count} {word}" for key, word in words if (count := getattr(run, key))]
     size = [bytes_text(run.bytes)] if run.bytes else []
     return f"  {_instant(run.started)}  {run.verb}: {', '.join([ending, *counts, *size])}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,9 @@ import click
 from noa_async.archive.archive import Archive
 from noa_async.archive.database import check_there
 from noa_async.archive.destination import ledger_of
-from noa_async.archive.journal import Journal
-from noa_async.archive.verify import Selection, measure, verify, wrong_products
+from noa_async.archive.journal import COMPLETE, INTERRUPTED, Journal
+from noa_async.archive.repairing import has_wrong, wrong_products
+from noa_async.archive.verify import Selection, check_known, measure, verify
 from noa_async.catalogue.moments import parse_instant
 from noa_async.cli.bringing import Course, observers
 from noa_async.cli.findings import Findings, JsonFindings
@@ -27,7 +29,7 @@ from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_service, with_verify
 from noa_async.cli.tally import failures
 from noa_async.cli.text import bytes_text, number_of, rate_text, seconds_text
-from noa_async.errors import SettingsError
+from noa_async.errors import NoaError, SettingsError
 from noa_async.settings import duration, share
 
 if TYPE_CHECKING:
@@ -130,16 +132,19 @@ def command(manner: Manner, folder: Path, options: VerifyOptions, service: Servi
 
 
 async def _work(plan: Plan, manner: Manner, helper: Helper | None) -> int:
-    done, mended = Sum(), None
+    done, mended = Sum(), Course()
     with (JsonFindings if plan.as_json else Findings)(plan.folder, bar=plan.bars) as findings:
         await _verify(plan, done, findings)
         findings.pause()
         _close(make_lines(manner), done)
-        if helper is not None:
-            screen = make_screen(manner, helper.settings.limits.workers, bars=plan.bars)
-            mended = await repair(plan.folder, helper, screen)
-        findings.end(done.held() | {"repair": None if mended is None else _repaired(mended)})
-    left = done.wrong if mended is None else done.counts["unreadable"] + mended.failed
+        try:
+            if helper is not None:
+                screen = make_screen(manner, helper.settings.limits.workers, bars=plan.bars)
+                await repair(plan.folder, helper, screen, mended)
+        finally:  # what was found is told whole, whatever ends the repair
+            repaired = None if helper is None else _repaired(mended.tally)
+            findings.end(done.held() | {"repair": repaired})
+    left = done.wrong if helper is None else done.counts["unreadable"] + mended.tally.failed
     return 1 if left else 0
 
 
@@ -152,19 +157,26 @@ async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
     """Verify, with the archive locked for as long."""
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
-        async with Archive(plan.folder, None, pool) as archive:
+        async with Archive(plan.folder, None, pool, anew=False) as archive:
+            await check_known(archive)
             journal = Journal(archive.ledger)
-            entry = await journal.begin("verify", None, time.time())
-            extent = await measure(archive, plan.selection)
-            findings.begin(extent.bytes)
-            async with aclosing(verify(archive, extent)) as found:
-                async for finding in found:
-                    done.add(finding)
-                    findings.add(finding)
-            done.seconds = time.monotonic() - began
-            looked_at = done.counts.total() - done.counts["foreign"]
-            entry = replace(entry, listed=looked_at, bytes=done.bytes, failed=done.wrong)
-            await journal.end(entry, "complete", time.time())
+            entry, ending = await journal.begin("verify", None, time.time()), INTERRUPTED
+            try:
+                extent = await measure(archive, plan.selection)
+                findings.begin(extent.bytes)
+                async with aclosing(verify(archive, extent)) as found:
+                    async for finding in found:
+                        done.add(finding)
+                        findings.add(finding)
+                ending = COMPLETE
+            except NoaError as error:
+                ending = error.message
+                raise
+            finally:
+                done.seconds = time.monotonic() - began
+                looked_at = done.counts.total() - done.counts["foreign"]
+                entry = replace(entry, listed=looked_at, bytes=done.bytes, failed=done.wrong)
+                await journal.end(entry, ending, time.time())
 
 
 def _close(lines: Lines, done: Sum) -> None:
@@ -196,13 +208,12 @@ def find_help(service: ServiceOptions, workers: str | None) -> Helper:
     return Helper(settings, find_credentials(settings.service.token_url))
 
 
-async def repair(folder: Path, helper: Helper, screen: Lines) -> Tally:
-    """Fetch again what the ledger of ``folder`` knows to be wrong."""
+async def repair(folder: Path, helper: Helper, screen: Lines, course: Course) -> None:
+    """Fetch again what the ledger of ``folder`` knows to be wrong; ``course`` says what came."""
     from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
-    course = Course()
-    if next(wrong_products(folder), None) is None:
-        return course.tally
+    if not await asyncio.to_thread(has_wrong, folder):
+        return
     client = NoaClient(helper.settings, helper.who, observer=observers(course.progress, screen))
     async with (
         client as noa,
@@ -215,4 +226,3 @@ async def repair(folder: Path, helper: Helper, screen: Lines) -> Tally:
         screen.line(line, level=-1)
     mended = course.tally.products - course.tally.failed
     screen.line(f"Repaired {number_of(mended, 'product')}, {bytes_text(course.tally.bytes)}")
-    return course.tally

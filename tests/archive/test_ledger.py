@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import sqlite3
-from contextlib import asynccontextmanager
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noa_async import DestinationError
-from noa_async.archive.database import read_database
+from noa_async.archive.database import Database, read_database
+from noa_async.archive.destination import ledger_of
 from noa_async.archive.journal import Followed, Journal, read_followed, read_runs
-from noa_async.archive.ledger import Ledger
+from noa_async.archive.ledger import LAST_PLACE, Ledger
+from noa_async.archive.overview import read_overview
 from noa_async.archive.record import Record, first_record
-from noa_async.archive.rows import record_of, row_of
+from noa_async.archive.rows import COLUMNS, record_of, row_of
 from noa_async.archive.schema import MIGRATIONS
 from noa_async.archive.states import State
 from noa_async.catalogue.product import Checksum
@@ -218,6 +223,91 @@ async def test_damage_met_on_the_way_is_said_and_mended_by_the_next_opening(tmp_
         assert await again.count("1") == 0
 
 
+async def test_whatever_a_write_in_the_background_meets_is_told(tmp_path):
+    ledger = await Ledger(tmp_path / FILE).open()
+    ledger.put(listed(1, mtime_ns=2**63))
+    flusher = ledger._flusher
+    await asyncio.wait({flusher}, timeout=10)
+    assert flusher.done()
+    assert flusher.exception() is None
+    with pytest.raises(DestinationError, match="cannot be used"):
+        ledger.put(listed(2))
+    with pytest.raises(DestinationError, match="cannot be used"):
+        await ledger.close()
+
+
+async def test_a_path_is_only_its_last_owners(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        for path in ("A.zip", "B.zip"):
+            ledger.put(listed(1, path=path))
+        assert (ledger.owner("a.zip"), ledger.owner("b.zip")) == (None, "id-00001")
+        assert ledger.stored("b.zip") == "B.zip"
+        await ledger.flush()
+        assert ledger.stored("b.zip") == "B.zip"
+        ledger.put(listed(1, path="C.zip"))
+        assert (ledger.owner("b.zip"), ledger.owner("c.zip")) == (None, "id-00001")
+        await ledger.flush()
+        assert (ledger.owner("b.zip"), ledger.owner("c.zip")) == (None, "id-00001")
+        assert not ledger._pending_paths
+
+
+@pytest.mark.parametrize("spoil", [b"", b"no ledger at all, and longer than its head" * 99])
+async def test_one_that_is_only_read_is_not_begun_anew(tmp_path, spoil):
+    path = tmp_path / FILE
+    path.write_bytes(spoil)
+    ledger = Ledger(path, anew=False)
+    with pytest.raises(DestinationError, match="Run noa-async mirror"):
+        await ledger.open()
+    assert path.read_bytes() == spoil
+    assert ledger.damaged is bool(spoil)
+    assert [file.name for file in tmp_path.iterdir() if "damaged" in file.name] == []
+
+
+async def test_what_was_set_aside_is_told(tmp_path):
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        assert (ledger.fresh, ledger.set_aside) == (True, None)
+    async with Ledger(path) as ledger:
+        assert (ledger.fresh, ledger.set_aside) == (False, None)
+    path.write_bytes(b"no ledger at all" * 999)
+    async with Ledger(path) as ledger:
+        aside = ledger.set_aside
+    assert aside is not None
+    assert aside.read_bytes() == b"no ledger at all" * 999
+
+
+def first_version(path: Path, count: int) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+        connection.executemany(
+            "INSERT INTO products VALUES (?, 'n', 'verified', ?, ?, 12, 34, 'md5:ab', 2, NULL, 5)",
+            [(f"id-{number}", f"{number}.zip", f"{number}.zip") for number in range(count)],
+        )
+
+
+@pytest.mark.parametrize("torn", range(6))
+async def test_a_damaged_ledger_of_version_1_is_begun_anew_whatever_the_last_run_said(
+    tmp_path, torn
+):
+    path = tmp_path / FILE
+    first_version(path, 2000)
+    data = bytearray(path.read_bytes())
+    draw = random.Random(torn)
+    for page in draw.sample(range(1, len(data) // 4096), 2):
+        data[page * 4096 : (page + 1) * 4096] = draw.randbytes(4096)
+    path.write_bytes(data)
+    async with Ledger(path) as ledger:
+        assert await ledger.count("1") == 0
+        assert ledger.set_aside is not None
+        assert not ledger.damaged
+    path.unlink()
+    path.write_bytes(data)
+    ledger = Ledger(path, anew=False)
+    with pytest.raises(DestinationError, match="damaged"):
+        await ledger.open()
+    assert ledger.damaged
+
+
 async def test_garbage_in_the_schema_is_damage_whatever_the_error_says(tmp_path):
     path = tmp_path / FILE
     async with Ledger(path) as ledger:
@@ -228,6 +318,137 @@ async def test_garbage_in_the_schema_is_damage_whatever_the_error_says(tmp_path)
     async with suspect(path) as ledger:
         assert await ledger.count("1") == 0
     assert any("damaged" in file.name for file in tmp_path.iterdir())
+
+
+def _no_table(path: Path) -> None:
+    with closing(Database(path)) as database:
+        database.rows("SELECT * FROM products")
+
+
+def _read_only(path: Path) -> None:
+    with closing(Database(path, manner="mode=ro")) as database:
+        database.write([("CREATE TABLE a (b)", [()])])
+
+
+def _busy(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with closing(Database(path)) as database:
+            database.rows("PRAGMA busy_timeout = 0")
+            database.write([("CREATE TABLE a (b)", [()])])
+
+
+def _gone(path: Path) -> None:
+    path.unlink()
+    Database(path)
+
+
+@pytest.mark.parametrize(
+    ("use", "hint"),
+    [
+        (_no_table, "Move it away"),
+        (_read_only, "Only a user who may read it"),
+        (_gone, "Only a user who may read it"),
+        (_busy, "Another program holds it"),
+    ],
+)
+def test_only_a_ledger_of_another_making_is_to_be_moved_away(tmp_path, use, hint):
+    path = tmp_path / FILE
+    sqlite3.connect(path).close()
+    path.touch()
+    with pytest.raises(DestinationError, match="cannot be used") as raised:
+        use(path)
+    assert raised.value.hint.startswith(hint)
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Callable[[], Path]]:
+    """A folder, and its end as one that can be written."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        yield lambda: folder.joinpath(".noa-async").chmod(0o500) or folder
+        folder.joinpath(".noa-async").chmod(0o700)
+        return
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False).returncode:
+        pytest.skip("mount is not allowed here (root may write into any folder)")
+
+    def seal() -> Path:
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        return folder
+
+    folder.joinpath(".noa-async").mkdir()
+    yield seal
+    subprocess.run(["umount", folder], check=True)
+
+
+async def test_an_archive_that_cannot_be_written_is_read(tmp_path, sealed):
+    folder = tmp_path / "disk"
+    folder.joinpath(".noa-async").mkdir(exist_ok=True)
+    async with Ledger(ledger_of(folder)) as ledger:
+        ledger.put(listed(1))
+    sealed()
+    assert [one.products for one in read_overview(folder).states] == [1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+async def test_an_archive_of_another_user_is_not_called_none(tmp_path):
+    async with Ledger(tmp_path / FILE):
+        pass
+    tmp_path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(DestinationError, match="Permission denied") as raised:
+            read_database(tmp_path / FILE)
+    finally:
+        os.seteuid(0)
+    assert "read it" in raised.value.hint
+
+
+def test_a_checksum_that_is_none_is_left_out():
+    row = list(row_of(record(State.LISTED)))
+    place = COLUMNS.index("checksums")
+    row[place] = f"sha1;00 {row[place]} x"
+    assert record_of(row).product == record_of(row_of(record(State.LISTED))).product
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        "published = 'x' || published",
+        "sensing_start = 9e17",
+        "modified = 1 << 62",
+        "name = CAST(x'c6ff41' AS TEXT)",
+        "checksums = x'00'",
+    ],
+)
+async def test_garbage_within_a_row_is_damage_and_the_next_opening_sets_it_aside(tmp_path, garbled):
+    path = tmp_path / FILE
+    async with Ledger(path) as ledger:
+        for number in range(700):
+            ledger.put(listed(number + 1))
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE products SET {garbled} WHERE id = 'id-00600'")
+    ledger = await Ledger(path).open()
+    try:
+        assert ledger.get("id-00599") is not None
+        for reading in (ledger.todo(1, 590, 20), anext(ledger.records("todo > 590"))):
+            with pytest.raises(DestinationError, match="damaged"):
+                await reading
+        with pytest.raises(DestinationError, match="damaged"):
+            ledger.get("id-00600")
+        assert ledger.damaged
+    finally:
+        await ledger.close()
+    async with suspect(path) as again:
+        assert again.set_aside is not None
+        assert await again.count("1") == 0
+
+
+async def test_the_last_place_is_read_from_an_index(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        plan = await ledger.ask(lambda database: database.rows(f"EXPLAIN QUERY PLAN {LAST_PLACE}"))
+    assert "USING COVERING INDEX products_todo" in plan[0][-1]
 
 
 @asynccontextmanager

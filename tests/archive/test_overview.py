@@ -13,6 +13,7 @@ from benchmarks.ledgers import FILTER, made_record, make_ledger
 from noa_async.archive import overview as module
 from noa_async.archive.database import read_database
 from noa_async.archive.destination import ledger_of
+from noa_async.archive.journal import Journal
 from noa_async.archive.ledger import Ledger
 from noa_async.archive.overview import Amount, Trouble, read_overview
 from noa_async.archive.states import State
@@ -45,9 +46,29 @@ def test_what_a_ledger_adds_up_to(tmp_path: Path):
     assert failed == Trouble("failed", "ServiceRefused", 3, 3, newest, records[1600].error)
     shut = next(one for one in found.troubles if one.state == "quarantined")
     assert (shut.products, shut.retried) == (2, 0)
-    assert (found.to_do, found.gone) == (8, 0)
+    assert (found.to_do, found.unfollowed, found.gone) == (8, 0, 0)
     assert [one.filter for one in found.queries] == [FILTER]
     assert [(one.verb, one.ending) for one in found.runs] == [("mirror", "complete")]
+
+
+async def test_only_the_query_followed_last_is_worked_off(tmp_path: Path):
+    path = make_ledger(tmp_path, 0)
+    async with Ledger(path) as ledger:
+        for number, query in enumerate([1, 1, 1, 2, 2, None], start=1):
+            one = replace(made_record(number, 6, 1e9), state=State.MISSING, path=None)
+            ledger.put(replace(one, query=query, todo=number))
+        ledger.put(replace(made_record(7, 7, 1e9), state=State.MISSING, path=None))
+        await ledger.flush()
+        found = read_overview(tmp_path)
+        assert (found.to_do, found.unfollowed) == (3, 3)
+        assert [(one.products, one.retried) for one in found.troubles] == [(7, 3)]
+        journal = Journal(ledger)
+        other = await journal.follow("other")
+        await journal.begin("mirror", other.number, 2e9)
+        await journal.begin("verify", None, 3e9)
+        found = read_overview(tmp_path)
+        assert (found.to_do, found.unfollowed) == (2, 4)
+        assert [(one.products, one.retried) for one in found.troubles] == [(7, 2)]
 
 
 async def test_what_is_gone_but_kept(tmp_path: Path):

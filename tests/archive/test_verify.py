@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from hashlib import md5
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 from blake3 import blake3
 
-from noa_async.archive import reading
+from noa_async.archive import reading, repairing
 from noa_async.archive.archive import Archive
-from noa_async.archive.destination import FileFacts
+from noa_async.archive.destination import FileFacts, LocalFolder
 from noa_async.archive.record import Record, first_record
+from noa_async.archive.repairing import ANY_WRONG, has_wrong, wrong_products
 from noa_async.archive.states import HELD, State
 from noa_async.archive.verify import (
     Condition,
@@ -29,9 +33,9 @@ from noa_async.archive.verify import (
     after,
     measure,
     verify,
-    wrong_products,
 )
 from noa_async.catalogue.product import Checksum, Product
+from noa_async.errors import DestinationError
 
 NOW = 1_800_000_000.0
 BEFORE = NOW - 86400
@@ -133,7 +137,8 @@ async def test_what_is_wrong_is_found_and_put_on_the_list(store: Store, name: st
     assert "bad.zip" in after_it.error
     assert after_it.verified == record.verified
     assert [one.id for one in await store.archive.ledger.todo(1, 0, 10)] == ["bad"]
-    assert [one.id for one in wrong_products(store.root)] == ["bad"]
+    assert [one.id async for one in wrong_products(store.root)] == ["bad"]
+    assert has_wrong(store.root)
 
 
 @pytest.mark.parametrize("sums", [True, False])
@@ -145,7 +150,7 @@ async def test_what_is_right_is_dated_and_not_changed_otherwise(store: Store, su
     found = store.get("one")
     assert found.verified == NOW + 1
     found = replace(found, product=record.product)  # with what its name tells
-    assert found == replace(record, verified=found.verified, mtime_ns=5)
+    assert found == replace(record, verified=found.verified, looked=found.verified, mtime_ns=5)
 
 
 @pytest.mark.parametrize("sums", [True, False])
@@ -207,14 +212,77 @@ async def test_foreign_files_are_told_and_left_alone(store: Store):
         (store.root / path).parent.mkdir(parents=True, exist_ok=True)
         (store.root / path).write_text("mine")
     (store.root / "away").symlink_to("/")
-    (store.root / "ONE.ZIP").touch()  # on some file systems that is one.zip
+    (store.root / "ONE.ZIP").touch()
+    apart = (store.root / "ONE.ZIP").stat().st_size == 0  # on some file systems that is one.zip
     found = await store.findings()
     foreign = {one.path for one in found if one.condition is Condition.FOREIGN}
-    assert foreign == {"x.txt", "2026/deep/y.zip", "2026/.hidden", "away"}
-    assert len(found) == 5
+    assert foreign == {"x.txt", "2026/deep/y.zip", "2026/.hidden", "away"} | (
+        {"ONE.ZIP"} if apart else set()
+    )
+    assert len(found) == len(foreign) + 1
     assert (store.root / "2026/deep/y.zip").read_text() == "mine"
     for selection in ({"sample": 1.0}, {"since": 0.0}):
         assert [one.path for one in await store.findings(**selection)] == ["one.zip"]
+
+
+async def test_another_spelling_of_a_products_file_is_not_foreign(store: Store):
+    """As a folder that ignores letter case shows it: one file, told by another name."""
+    record = store.add("one")
+    store.archive.ledger.put(replace(record, path="One.ZIP"))
+    os.link(store.root / "one.zip", store.root / "One.ZIP")
+    found = await store.findings()
+    assert [(one.condition, one.path) for one in found] == [(Condition.RIGHT, "One.ZIP")]
+
+
+def in_two_folders(root: Path) -> tuple[LocalFolder, Path, Generator[PurePosixPath]]:
+    """A scan that has told the file of one folder; the one that is still to come."""
+    for name in ("a", "b"):
+        (root / name).mkdir(parents=True)
+        (root / name / "file").touch()
+    folder = LocalFolder(root)
+    files = folder.files()
+    first = next(files)
+    assert first.name == "file"
+    [other] = {"a", "b"} - {first.parent.name}
+    return folder, root / other, files
+
+
+def test_a_folder_that_goes_during_the_scan_holds_nothing(tmp_path: Path):
+    _, other, files = in_two_folders(tmp_path / "one")
+    shutil.rmtree(other)
+    assert list(files) == []
+    _, other, files = in_two_folders(tmp_path / "two")
+    shutil.rmtree(other)
+    other.touch()
+    assert list(files) == []
+    folder, _, _ = in_two_folders(tmp_path / "three")
+    shutil.rmtree(tmp_path / "three")
+    with pytest.raises(DestinationError, match=r"three cannot be read: No such file"):
+        list(folder.files())
+
+
+async def test_a_foreign_name_that_is_no_text(store: Store):
+    store.add("one")
+    (store.root / "caf\udce9.zip").touch()
+    found = {one.path: one.condition for one in await store.findings()}
+    assert found == {"one.zip": Condition.RIGHT, "caf\udce9.zip": Condition.FOREIGN}
+
+
+@pytest.mark.parametrize("ns", [2**63 + 5, -(2**63) - 5])
+async def test_a_file_of_another_age_of_the_world(store: Store, ns: int):
+    store.add("one")
+    os.utime(store.root / "one.zip", ns=(ns, ns))
+    if store.root.joinpath("one.zip").stat().st_mtime_ns != ns:
+        pytest.skip("this file system does not know such times")
+    assert (await store.only()).condition is Condition.RIGHT
+    await store.archive.ledger.flush()
+    facts = store.archive.folder.facts("one.zip")
+    assert facts is not None
+    assert store.get("one").mtime_ns == facts.mtime_ns
+    part = store.archive.folder.part("two")
+    part.touch()
+    os.utime(part, ns=(ns, ns))
+    assert store.archive.folder.publish(part, PurePosixPath("two.zip")).mtime_ns == facts.mtime_ns
 
 
 async def test_a_folder_that_nobody_may_read_is_foreign(store: Store, monkeypatch):
@@ -253,7 +321,7 @@ async def test_a_file_that_cannot_be_read_is_a_finding(
     assert found["bad"].condition is condition
     assert found["bad"].why == os.strerror(number)
     if condition is Condition.UNREADABLE:
-        assert replace(store.get("bad"), product=record.product) == record
+        assert replace(store.get("bad"), product=record.product, looked=None) == record
     else:
         assert store.get("bad").state is State.DAMAGED
         assert record.checksum is not None
@@ -293,6 +361,74 @@ async def test_what_is_wrong_does_not_come_back_in_every_sample(store: Store):
     store.add("right")
     found = [one for _ in range(5) for one in await store.findings(sample=0.2)]
     assert Counter(one.condition for one in found) == {Condition.MISSING: 4, Condition.RIGHT: 1}
+
+
+async def test_what_cannot_be_read_does_not_come_back_in_every_sample(store: Store, monkeypatch):
+    for number in range(4):
+        store.add(f"p{number}")
+    preadv, broken = os.preadv, (store.root / "p0.zip").stat().st_ino
+
+    def read(descriptor: int, *arguments: object) -> int:
+        if os.fstat(descriptor).st_ino == broken:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return preadv(descriptor, *arguments)
+
+    monkeypatch.setattr(os, "preadv", read)
+    found = [one for _ in range(8) for one in await store.findings(sample=0.25)]
+    assert Counter(one.path for one in found) == {f"p{number}.zip": 2 for number in range(4)}
+    assert [one.condition for one in found].count(Condition.UNREADABLE) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (Path.unlink, ""),
+        (in_place(lambda path: path.symlink_to("/dev/zero")), "a link is in its place"),
+    ],
+)
+async def test_a_file_that_goes_while_it_is_looked_at_is_missing(
+    store: Store, monkeypatch, spoil, why
+):
+    store.add("one")
+    folder = store.archive.folder
+    facts = folder.facts
+
+    def spoilt_behind_it(path: str) -> FileFacts | None:
+        found = facts(path)
+        spoil(folder.place(path))
+        return found
+
+    monkeypatch.setattr(folder, "facts", spoilt_behind_it)
+    extent = await measure(store.archive, Selection(sample=1.0))
+    async with aclosing(verify(store.archive, extent)) as found:
+        [finding] = [one async for one in found]
+    assert (finding.condition, finding.why) == (Condition.MISSING, why)
+    assert store.get("one").state is State.MISSING
+
+
+async def test_what_is_wrong_is_read_by_pages_and_not_on_the_loop(store: Store, monkeypatch):
+    missing = replace(store.add("one"), state=State.MISSING)
+    assert not has_wrong(store.root)
+    keys = {f"p{number:04}" for number in range(1203)}
+    for key in keys:
+        product = replace(missing.product, id=key)
+        store.archive.ledger.put(replace(missing, product=product, path=f"{key}.zip"))
+    await store.archive.ledger.flush()
+    assert has_wrong(store.root)
+    read, threads = repairing.numbered, set()
+
+    def noted(*arguments: Any) -> Any:
+        threads.add(threading.current_thread())
+        return read(*arguments)
+
+    monkeypatch.setattr(repairing, "numbered", noted)
+    assert {one.id async for one in wrong_products(store.root)} == keys
+    assert threads
+    assert threading.current_thread() not in threads
+    plan = await store.archive.ledger.ask(
+        lambda database: database.rows(f"EXPLAIN QUERY PLAN {ANY_WRONG}")
+    )
+    assert "USING INDEX products_troubled" in plan[0][-1]
 
 
 async def test_since_is_by_when_the_file_came_not_when_it_was_read(store: Store):

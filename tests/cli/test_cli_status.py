@@ -48,6 +48,14 @@ def test_the_keys_are_documented(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert found == documented
 
 
+@pytest.mark.parametrize("option", ["--runs", "--days"])
+def test_no_number_is_too_large_to_be_refused(tmp_path: Path, option: str, capsys):
+    make_ledger(tmp_path, 0)
+    assert run(["status", str(tmp_path), option, "9" * 20]) == 2
+    assert option in capsys.readouterr().err
+    assert run(["status", str(tmp_path), option, "1000000"]) == 0
+
+
 async def test_an_empty_archive_and_none(open_mirror: Open):
     _, noa = await open_mirror()
     assert (await noa("status", "data")).code == 5
@@ -67,8 +75,9 @@ async def test_after_a_download_and_a_verify(open_mirror: Open):
     assert (await noa("verify", "data", "-q")).code == 1
     ended = await Program(noa.folder)("status", "data")
     assert ended.code == 0
-    assert "  1 missing, 1 to be tried again, such as\n" in ended.out
-    assert "verify: complete" in ended.out
+    assert "  1 missing, 0 to be tried again, such as\n" in ended.out  # no query is followed here
+    assert "  wrong or to come, of no query that is followed  1\n    verify --repair" in ended.out
+    assert re.search(r"  verify: complete in \S+ s, 10 read, 1 wrong, ", ended.out)
     assert ".zip is missing.\n" in ended.out
 
 

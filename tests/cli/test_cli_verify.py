@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import json
 import os
+import random
 import signal
 from pathlib import Path
 
@@ -68,6 +69,17 @@ async def test_all_is_right(open_mirror: Open):
     assert json.loads(told.err)["event"] == "verify_finished"
 
 
+async def test_a_foreign_name_that_is_no_text(open_mirror: Open):
+    _, noa = await open_mirror(products=2)
+    await noa(*DOWNLOAD)
+    (noa.folder / "data" / "caf\udce9.txt").touch()
+    ended = await noa("verify", "data")
+    assert (ended.code, ended.out) == (0, "foreign  caf?.txt\n")
+    ended = await noa("verify", "data", "--format", "json")
+    [found] = json.loads(ended.out)["findings"]
+    assert found["path"] == r"caf\xe9.txt"
+
+
 async def test_what_is_wrong_is_told_and_repaired(open_mirror: Open):
     mirror, noa = await open_mirror()
     await noa(*DOWNLOAD)
@@ -103,6 +115,20 @@ async def test_products_with_no_checksum_are_compared_with_our_own(open_mirror: 
     assert (await noa("verify", "data")).out == ""
 
 
+async def test_what_a_check_leaves_in_a_journal(open_mirror: Open):
+    """As docs/service.md has it: findings as text, then one JSON object."""
+    _, noa = await open_mirror(products=3)
+    await noa(*DOWNLOAD)
+    [gone, *_] = files(noa.folder)
+    gone.unlink()
+    journal = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.STDOUT}
+    process = await noa.start("verify", "data", "--log-format", "json", **journal)
+    told, _ = await process.communicate()
+    found, *more, last = told.decode().splitlines()
+    assert (found, more) == (f"missing  {gone.name}", [])
+    assert json.loads(last)["event"] == "verify_finished"
+
+
 async def test_what_cannot_be_repaired_is_an_error_then_and_later(open_mirror: Open):
     mirror, noa = await open_mirror(products=5)
     await noa(*DOWNLOAD)
@@ -124,6 +150,33 @@ async def test_repair_needs_an_account_before_hours_are_spent(open_mirror: Open)
     assert "right" not in ended.err
 
 
+async def test_what_was_found_is_whole_json_whatever_ends_the_repair(open_mirror: Open):
+    _, noa = await open_mirror(products=5)
+    await noa(*DOWNLOAD)
+    [gone, *_] = files(noa.folder)
+    gone.unlink()
+    noa.environ["NOA_PASSWORD"] = "another"
+    ended = await noa("verify", "data", "--repair", "--format", "json")
+    assert ended.code == 3
+    held = json.loads(ended.out)
+    assert [one["path"] for one in held["findings"]] == [gone.name]
+    assert held["counts"]["missing"] == 1
+    assert held["repair"] == {"products": 0, "bytes": 0, "failed": 0}
+
+
+async def test_a_check_that_ends_early_says_why(open_mirror: Open):
+    _, noa = await open_mirror(products=5)
+    await noa(*DOWNLOAD)
+    garbled = "UPDATE products SET published = 'x' WHERE path = ?"
+    database = Database(ledger_of(noa.folder / "data"))
+    database.write([(garbled, [(files(noa.folder)[3].name,)])])
+    database.close()
+    assert (await noa("verify", "data")).code == 5
+    told = (await noa("status", "data")).out
+    assert "  verify: The ledger " in told
+    assert "is damaged: a row is none of ours" in told
+
+
 async def test_samples_and_ages(open_mirror: Open):
     _, noa = await open_mirror(products=20)
     await noa(*DOWNLOAD)
@@ -138,7 +191,15 @@ async def test_samples_and_ages(open_mirror: Open):
 
 
 @pytest.mark.parametrize(
-    "options", [("--sample", "1"), ("--sample", "0%"), ("--sample", "101%"), ("--since", "soon")]
+    "options",
+    [
+        ("--sample", "1"),
+        ("--sample", "0%"),
+        ("--sample", "101%"),
+        ("--since", "soon"),
+        ("--since", "999999999w"),
+        ("--since", "36526d"),
+    ],
 )
 def test_what_cannot_be_is_refused(tmp_path: Path, options: tuple[str, str], capsys):
     assert run(["verify", str(tmp_path), *options]) == 2
@@ -167,6 +228,57 @@ async def test_no_archive_is_made(program: Program):
         assert "--output" in ended.err
     assert not list((program.folder / "empty").iterdir())
     assert not (program.folder / "none").exists()
+
+
+async def test_an_archive_whose_ledger_is_lost_is_not_passed(open_mirror: Open):
+    """Its files are no foreign ones: nobody knows what they should be."""
+    _, noa = await open_mirror()
+    query = ("--everything", "--output", "data")
+    await noa("mirror", *query, "-q")
+    ledger = ledger_of(noa.folder / "data")
+    data = bytearray(ledger.read_bytes())
+    data[2 * 4096 : 8 * 4096] = random.Random(3).randbytes(6 * 4096)
+    ledger.write_bytes(data)
+    lock = ledger.with_name("lock")
+    lock.write_text("1\n")  # the last run was killed
+    for _ in range(2):
+        ended = await noa("verify", "data")
+        assert (ended.code, ended.out) == (5, "")
+        assert "Run noa-async mirror" in ended.err
+    assert lock.read_bytes()
+    assert not list(ledger.parent.glob("*damaged*"))
+
+    ended = await noa("mirror", *query)
+    assert ended.code == 0
+    [aside] = ledger.parent.glob("ledger.sqlite3.damaged-*")
+    [told] = [line for line in ended.err.splitlines() if "begun anew" in line]
+    assert str(aside) in told
+    assert (await noa("verify", "data")).code == 0
+
+    ledger.unlink()
+    ended = await noa("--log-format", "json", "mirror", *query)
+    [told] = [line for line in ended.err.splitlines() if "ledger_set_aside" in line]
+    assert json.loads(told)["path"] is None
+
+
+async def test_an_archive_whose_ledger_knows_nothing_yet_is_not_passed(open_mirror: Open):
+    mirror, noa = await open_mirror(products=5)
+    query = ("--everything", "--output", "data", "-q")
+    await noa("mirror", *query)
+    ledger_of(noa.folder / "data").unlink()
+    mirror.faults = FaultPlan((Fault(FaultKind.PAGE_ERROR, times=None),))
+    assert (await noa("mirror", *query, "--retries", "0")).code == 4
+    ended = await noa("verify", "data")
+    assert (ended.code, ended.out) == (5, "")
+    assert "knows of no product" in ended.err
+
+
+async def test_a_query_that_nothing_matches_yet_is_no_lost_ledger(open_mirror: Open):
+    _, noa = await open_mirror(products=5)
+    await noa("mirror", "--roi", "-10,-10,-9.9,-9.9", "--output", "data", "-q")
+    (noa.folder / "data" / "mine.txt").touch()
+    ended = await noa("verify", "data")
+    assert (ended.code, ended.out) == (0, "foreign  mine.txt\n")
 
 
 async def test_a_folder_in_use(open_mirror: Open):
@@ -203,6 +315,9 @@ async def test_an_end_in_the_middle_is_harmless(open_mirror: Open, number: signa
             await process.wait()
     assert process.returncode == (130 if number is signal.SIGINT else -9)
     assert number is signal.SIGKILL or b"--sample goes on" in err
+    told = (await noa("status", "data")).out
+    ending = "interrupted in" if number is signal.SIGINT else "goes on, or was killed"
+    assert f"  verify: {ending}" in told
     large.unlink()
     ended = await noa("verify", "data", "--repair")
     assert ended.out == f"missing  {large.name}\n"

@@ -22,6 +22,7 @@ import pytest
 
 from benchmarks.night import live_to_the_end
 from noa_async import Following, NoaClient, OnRemoved, Query
+from noa_async.archive.schema import MIGRATIONS
 from noa_async.archive.states import State
 from noa_async.emulator import Emulator, EmulatorSettings, make_product
 
@@ -303,6 +304,42 @@ async def in_a_year(tmp_path: Path, seeds: range, damages: tuple[Damage, ...] = 
 
 async def test_sixty_power_cuts(tmp_path: Path) -> None:
     await in_a_year(tmp_path, range(60))
+
+
+def _of_version_1(state: Path) -> None:
+    """What the program's first version knew of the same archive, its last run ended in order."""
+    ledger = state / "ledger.sqlite3"
+    columns = "id, name, state, path, path_key, size, mtime_ns, checksum, attempts, error, updated"
+    with closing(sqlite3.connect(ledger)) as database:
+        rows = database.execute(f"SELECT {columns} FROM products").fetchall()
+    for file in state.glob("ledger.sqlite3*"):
+        file.unlink()
+    with closing(sqlite3.connect(ledger)) as database, database:
+        database.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
+        database.executemany(f"INSERT INTO products VALUES ({'?, ' * 10}?)", rows)
+    assert (state / "lock").read_bytes() == b""
+
+
+async def test_damage_to_a_ledger_of_version_1_is_mended_though_no_run_was_killed(
+    tmp_path: Path,
+) -> None:
+    async with Emulator(EmulatorSettings(products=0)) as mirror:
+        year = Year(mirror, tmp_path)
+        await year.prepare()
+        for seed in range(8):
+            draw, folder = random.Random(seed), tmp_path / f"old{seed}"
+            shutil.copytree(year.yesterday, folder)
+            state = folder / ".noa-async"
+            _of_version_1(state)
+            _spoil_page(state / "ledger.sqlite3", draw, torn=seed % 2 == 0, last=False)
+            wanted, before = year.wanted(), products_in(folder)
+            year.mirror.stats.reset()
+            await year.run(folder)
+            after = products_in(folder)
+            assert {name: after.get(name) for name in wanted} == wanted, seed
+            right = {_ids[name] for name, md5 in before.items() if wanted.get(name) == md5}
+            assert len(right) == 19
+            assert not right & year.mirror.stats.downloads.keys(), seed
 
 
 @pytest.mark.soak

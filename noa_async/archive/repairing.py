@@ -1,0 +1,45 @@
+"""What a check has found wrong, read back from the ledger to be fetched again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from noa_async.archive.database import read_database
+from noa_async.archive.destination import ledger_of
+from noa_async.archive.ledger import numbered
+from noa_async.archive.schema import TROUBLED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from noa_async.catalogue.product import Product
+
+_WRONG = """(state IN ('damaged', 'missing')
+    OR path IS NOT NULL AND state IN ('listed', 'waiting', 'failed'))"""
+ANY_WRONG = f"SELECT 1 FROM products WHERE {TROUBLED} AND {_WRONG} LIMIT 1"  # noqa: S608
+
+
+def has_wrong(root: Path) -> bool:
+    """Whether there is any of ``wrong_products``. Blocks."""
+    with closing(read_database(ledger_of(root))) as database:
+        return database.row(ANY_WRONG) is not None
+
+
+async def wrong_products(root: Path) -> AsyncGenerator[Product]:
+    """The products of which a file was here and is not right, as the ledger knows.
+
+    It is read by pages: what is mended meanwhile may or may not be met.
+    Raises DestinationError where there is no archive.
+    """
+    database = await asyncio.to_thread(read_database, ledger_of(root))
+    last = 0
+    try:
+        while page := await asyncio.to_thread(numbered, database, _WRONG, last):
+            for number, record in page:
+                last = number
+                yield record.product
+    finally:
+        database.close()
