@@ -9,7 +9,20 @@ import argparse
 import sys
 from importlib import import_module
 
-SUITES = ("faults", "ledger", "listing", "nights", "verify")
+SUITES = (
+    *(
+        "faults",
+        "large",
+        "ledger",
+        "listing",
+        "memory",
+        "nights",
+        "restart",
+        "small",
+        "tls",
+        "verify",
+    ),
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""nginx with a catalogue of one page and its products' bytes, in a process of its own."""
+"""nginx with a catalogue of linked pages and its products' bytes, in a process of its own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ http {{
       default_type application/json;
       return 200 '{{"access_token": "open-sesame", "expires_in": 3600}}';
     }}
-    location = /Products {{ default_type application/json; alias {root}/page.json; }}
+    location = /Products {{
+      default_type application/json;
+      if ($args ~ filter=) {{ return 200 '{{"value": []}}'; }}
+      alias {root}/pages/$arg_page.json;
+    }}
     location ~ ^/Products\\(([0-9a-z-]+)\\)/\\$value$ {{
       if ($http_authorization != "Bearer open-sesame") {{ return 401; }}
       default_type application/octet-stream;
@@ -47,6 +51,7 @@ http {{
 _TLS = """ ssl;
     ssl_certificate {root}/server.pem; ssl_certificate_key {root}/server.pem"""
 _START_SECONDS = 20
+_PAGE = 50
 
 
 def find_nginx() -> str | None:
@@ -87,11 +92,14 @@ class FileServer:
         (self.root / "nginx.conf").write_text(
             _CONFIG.format(root=self.root, port=self.port, tls=tls)
         )
-        page = {
-            "@odata.count": len(self._products),
-            "value": [_entry(product) for product in self._products],
-        }
-        (self.root / "page.json").write_text(json.dumps(page))
+        (self.root / "pages").mkdir()
+        for start in range(0, max(1, len(self._products)), _PAGE):
+            some = self._products[start : start + _PAGE]
+            page: dict[str, object] = {"value": [_entry(product) for product in some]}
+            if start + _PAGE < len(self._products):
+                page["@odata.nextLink"] = f"{self.base}/Products?page={start // _PAGE + 1}"
+            name = str(start // _PAGE) if start else ""
+            (self.root / "pages" / f"{name}.json").write_text(json.dumps(page))
 
     @property
     def base(self) -> str:
