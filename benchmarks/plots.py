@@ -17,9 +17,9 @@ def bars(title: str, foot: str, rows: Sequence[tuple[str, float, str]], ours: st
     """A row of label, length and note for each; the bars of ``ours`` stand out."""
     longest = max((value for _, value, _ in rows), default=1.0) or 1.0
     height = 52 + _ROW * len(rows) + 24
+    font = f'font-family="sans-serif" font-size="{_TEXT}"'
     lines = [
-        f'<svg xmlns="{_SVG}" viewBox="0 0 {_WIDTH} {height}" font-family="sans-serif" '
-        f'font-size="{_TEXT}">',
+        f'<svg xmlns="{_SVG}" viewBox="0 0 {_WIDTH} {height}" {font}>',
         f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
         f'<text x="12" y="26" font-size="16">{escape(title)}</text>',
     ]

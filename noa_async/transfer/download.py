@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from noa_async.transfer.resume import (
     Discard,
     Head,
     Inspect,
+    PartState,
     Refuse,
     Restart,
     Validator,
@@ -53,7 +55,7 @@ _SLACK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A part file that holds the whole product, synced to disk."""
+    """A part file that holds the whole product; who gives it its name syncs it first."""
 
     product: Product
     """As the catalogue had it last."""
@@ -64,6 +66,8 @@ class Fetched:
     verified: bool
     """Whether ``checksum`` is the catalogue's; False where that has none that is usable."""
     attempts: int
+    is_zip: bool
+    """Whether the bytes begin as a zip does."""
 
 
 class Fetcher:
@@ -117,7 +121,10 @@ class Fetcher:
         checksum = strongest(product.checksums)
         part = PartFile(path, checksum.algorithm if checksum else OWN)
         async with Sink(part, self._pool) as sink:
-            await sink.run(part.open, checksum and str(checksum))
+            if os.path.exists(path):  # noqa: ASYNC240, PTH110 (one quick call a product)
+                await sink.run(part.open, checksum and str(checksum))
+            else:
+                sink.later(part.open, None)
             async with self._shares(product, path) as shares:
                 attempts = await self._until_whole(product, checksum, sink, shares)
             found = Checksum(checksum.algorithm if checksum else OWN, part.digest())
@@ -126,8 +133,8 @@ class Fetcher:
             except ProductCorrupt as error:
                 error.attempts = attempts
                 raise
-            await sink.run(part.seal)
-        return Fetched(product, part.state.length, found, checksum is not None, attempts)
+        verified = checksum is not None
+        return Fetched(product, part.state.length, found, verified, attempts, part.is_zip)
 
     async def _check_whole(
         self, product: Product, checksum: Checksum | None, found: Checksum, sink: Sink[PartFile]
@@ -233,7 +240,8 @@ class Fetcher:
                 case Restart(total):
                     await shares.drop()
                     wanted = checksum and str(checksum)
-                    await sink.run(part.restart, head.validator, total, wanted)
+                    part.state = PartState(0, head.validator, total)
+                    sink.later(part.restart, head.validator, total, wanted)
                 case Append(total):
                     part.expect(total)
             lease.granted()

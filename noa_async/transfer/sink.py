@@ -8,10 +8,11 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from noa_async.disk import blamed_on, write_all
-from noa_async.transfer.checksum import feed_file, hasher
+from noa_async.transfer.checksum import ZIP_START, feed_file, hasher
 from noa_async.transfer.resume import PartState, Validator
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class PartFile:
         self._algorithm = algorithm
         self._hash = hasher(algorithm)
         self._descriptor = -1
+        self._start = b""
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -76,6 +78,7 @@ class PartFile:
                 self._truncate()
             else:
                 stopped = self._stopped.is_set
+                self._start = os.pread(self._descriptor, len(ZIP_START), 0)
                 length = feed_file(self._descriptor, self._hash, length, stopped=stopped)
                 self.state = replace(known, length=length)
 
@@ -99,6 +102,9 @@ class PartFile:
     def append(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write and hash ``pieces`` at the end."""
         length = self.state.length
+        if length < len(ZIP_START):
+            start = b"".join(bytes(piece[: len(ZIP_START)]) for piece in pieces)
+            self._start = (self._start[:length] + start)[: len(ZIP_START)]
         with blamed_on(self.path):
             for first in range(0, len(pieces), _MOST_PIECES):
                 some = pieces[first : first + _MOST_PIECES]
@@ -111,11 +117,10 @@ class PartFile:
         """The hash of all bytes so far, hexadecimal."""
         return self._hash.hexdigest()
 
-    def seal(self) -> None:
-        """The bytes on stable storage, the file closed."""
-        with blamed_on(self.path):
-            os.fsync(self._descriptor)
-        self.close()
+    @property
+    def is_zip(self) -> bool:
+        """Whether the bytes begin as a zip does."""
+        return self._start == ZIP_START
 
     def close(self) -> None:
         if self._descriptor >= 0:
@@ -157,6 +162,7 @@ class Sink(Generic[_Kept]):
     def __init__(self, part: _Kept, pool: ThreadPoolExecutor) -> None:
         self.part = part
         self._pool = pool
+        self._put_off: list[Callable[[], object]] = []
         self._job: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -178,11 +184,24 @@ class Sink(Generic[_Kept]):
 
         Raises DestinationError for this batch or the one before.
         """
-        await self.drain()
+        await self._wait()
         self._job = self._submit(self.part.append, pieces)
 
+    def later(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Do ``work`` ahead of what the thread does next: two jobs for the price of one.
+
+        What is still put off when the sink is left is not done.
+        """
+        self._put_off.append(partial(work, *arguments))
+
     async def drain(self) -> None:
-        """Wait until all that was handed over is written."""
+        """Wait until all that was handed over is written, and what was put off is done."""
+        await self._wait()
+        if self._put_off:
+            self._job = self._submit(_nothing)
+            await self._wait()
+
+    async def _wait(self) -> None:
         job, self._job = self._job, None
         if job is not None:
             await self._see_through(job)
@@ -190,13 +209,20 @@ class Sink(Generic[_Kept]):
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Do ``work`` in the thread, after all writes before it."""
-        await self.drain()
+        await self._wait()
         job = self._submit(work, *arguments)
         await self._see_through(job)
         return job.result()
 
     def _submit(self, work: Callable[..., _T], *arguments: Any) -> asyncio.Future[_T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+        before, self._put_off = self._put_off, []
+
+        def job() -> _T:
+            for one in before:
+                one()
+            return work(*arguments)
+
+        return asyncio.get_running_loop().run_in_executor(self._pool, job)
 
     async def _see_through(self, job: asyncio.Future[Any]) -> None:
         """Wait for the thread's job to its end, even when cancelled: it uses our file."""
@@ -210,3 +236,7 @@ class Sink(Generic[_Kept]):
         if cancelled is not None:
             job.exception()  # nobody else will ask for it
             raise cancelled
+
+
+def _nothing() -> None:
+    pass

@@ -88,7 +88,7 @@ def test_bytes_are_written_and_hashed_in_order(path):
     part.append([b"", b"world"])
     assert part.state == PartState(11, SEEN, 11)
     assert part.digest() == hashlib.sha256(b"hello world").hexdigest()
-    part.seal()
+    part.close()
     assert path.read_bytes() == b"hello world"
 
 
@@ -97,7 +97,7 @@ def test_more_pieces_than_one_call_takes(path):
     part = PartFile(path, "md5")
     part.open(None)
     part.append(pieces)
-    part.seal()
+    part.close()
     assert path.read_bytes() == b"".join(pieces)
     assert part.digest() == md5(b"".join(pieces))
 
@@ -112,7 +112,7 @@ def test_what_is_appended_then_follows_what_was_there(path):
     part = PartFile(path, "md5")
     part.open(SUM)
     part.append([b", second half"])
-    part.seal()
+    part.close()
     assert path.read_bytes() == b"first half, second half"
     assert part.digest() == md5(b"first half, second half")
 
@@ -184,7 +184,7 @@ def test_a_restart_drops_bytes_hash_and_note(path):
     assert path.read_bytes() == b""
     assert not note(path).exists()
     part.append([b"new"])
-    part.seal()
+    part.close()
     assert path.read_bytes() == b"new"
 
 
@@ -235,10 +235,45 @@ def test_the_answer_may_tell_the_total_later(path):
     assert part.state.total == 7
 
 
+@pytest.mark.parametrize(
+    ("batches", "is_zip"),
+    [
+        ([[b"PK\x03\x04rest"]], True),
+        ([[b"P"], [b"K\x03", b"\x04"], [b"rest"]], True),
+        ([[b"", b"PK"], [], [b"\x03\x04"]], True),
+        ([[b"PK\x03"]], False),
+        ([[b"xPK\x03\x04"]], False),
+        ([], False),
+    ],
+)
+def test_a_zip_is_known_by_its_start(path, batches, is_zip):
+    part = PartFile(path, "md5")
+    part.open(SUM)
+    part.restart(SEEN, BIG, SUM)
+    for batch in batches:
+        part.append(batch)
+    part.close()
+    assert part.is_zip == is_zip
+    later = PartFile(path, "md5")
+    later.open(SUM)
+    later.close()
+    assert later.is_zip == is_zip
+
+
+def test_another_start_is_another_kind(path):
+    part = PartFile(path, "md5")
+    part.open(None)
+    part.append([b"PK\x03\x04rest"])
+    part.restart(SEEN, BIG, SUM)
+    part.append([b"no zip"])
+    part.close()
+    assert not part.is_zip
+
+
 def test_a_part_can_be_closed_twice(path):
     part = PartFile(path, "md5")
     part.open(None)
-    part.seal()
+    part.close()
     part.close()
     part.close()
 
@@ -262,7 +297,7 @@ def test_any_cut_goes_on_to_the_same_bytes(tmp_path_factory, batches, kept):
     part.open(SUM)
     assert part.state.length == min(kept, len(data))
     part.append([data[part.state.length :]])
-    part.seal()
+    part.close()
     assert path.read_bytes() == data
     assert part.digest() == md5(data)
 
@@ -294,9 +329,9 @@ def test_other_disk_errors_are_the_destinations(path, monkeypatch, number):
 
     part = PartFile(path, "md5")
     part.open(SUM)
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "pwritev", fail)
     with pytest.raises(DestinationError) as caught:
-        part.seal()
+        part.append([b"lost"])
     assert not isinstance(caught.value, DestinationFull)
     assert os.strerror(number) in str(caught.value)
     part.close()
@@ -341,7 +376,7 @@ def test_a_short_write_is_gone_on_with(path, monkeypatch):
     part.open(SUM)
     part.append([b"hello", b" wide ", b"world"])
     part.append([b"!"])
-    part.seal()
+    part.close()
     assert path.read_bytes() == b"hello wide world!"
     assert part.digest() == md5(b"hello wide world!")
 
@@ -377,7 +412,7 @@ async def test_a_sink_writes_what_it_is_given(path, pool):
             await sink.write([b"%d," % number])
         await sink.drain()
         assert sink.part.state.length == len(path.read_bytes()) == 50
-        await sink.run(sink.part.seal)
+        await sink.drain()
     assert path.read_bytes() == b"".join(b"%d," % number for number in range(20))
 
 
@@ -517,3 +552,19 @@ async def test_many_sinks_leak_no_files(tmp_path, pool):
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert open_files() <= before
+
+
+async def test_what_is_put_off_is_done_ahead_of_what_comes_next(path, pool):
+    done: list[str] = []
+    async with Sink(PartFile(path, "md5"), pool) as sink:
+        sink.later(sink.part.open, SUM)
+        sink.later(done.append, "one")
+        assert not path.exists()
+        await sink.write([b"bytes"])
+        await sink.run(done.append, "two")
+        assert (done, path.read_bytes()) == (["one", "two"], b"bytes")
+        sink.later(done.append, "three")
+        await sink.drain()
+        assert done == ["one", "two", "three"]
+        sink.later(done.append, "never")
+    assert done == ["one", "two", "three"]
