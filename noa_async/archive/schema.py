@@ -122,4 +122,6 @@ _FOLLOWING = f"""
     );
 """  # noqa: S608 (made of constants)
 
-MIGRATIONS = (_FIRST, _FOLLOWING)
+_TRIES = "ALTER TABLE queries ADD COLUMN tried REAL;"
+
+MIGRATIONS = (_FIRST, _FOLLOWING, _TRIES)
