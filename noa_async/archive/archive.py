@@ -17,7 +17,7 @@ from noa_async.archive.rearranging import rearrange
 from noa_async.archive.record import Record, first_record
 from noa_async.archive.states import State
 from noa_async.archive.turns import Turns
-from noa_async.errors import DestinationFull, ProductQuarantined
+from noa_async.errors import DestinationError, DestinationFull, ProductQuarantined
 from noa_async.events import Observer, Status, ignore
 from noa_async.transfer.outcome import Outcome
 
@@ -82,14 +82,21 @@ class Archive:
         self.folder.close(in_order=not self.ledger.damaged)
 
     async def _settle_layout(self) -> None:
-        """Move what is here into the layout that was asked for."""
-        kept = await self.in_thread(self.folder.read_layout)
-        if kept is not None and self._asked_layout is None:
+        """Move what is here into the layout that was asked for; first end a move that was begun."""
+        try:
+            kept = await self.in_thread(self.folder.read_layout)
+        except DestinationError:
+            if self._asked_layout is None:
+                raise
+            kept = ""  # no layout: the ledger tells where the files are
+        if kept and self.folder.moving:
+            await rearrange(self.folder, self.ledger, Layout.parse(kept), self.observer)
+        if kept and self._asked_layout is None:
             self.layout = Layout.parse(kept)
-        if kept is not None and kept != self.layout.template:
-            await rearrange(self.folder, self.ledger, self.layout, self.observer)
-        if kept != self.layout.template:
+        if kept is None:
             await self.in_thread(self.folder.keep_layout, self.layout.template)
+        elif kept != self.layout.template:
+            await rearrange(self.folder, self.ledger, self.layout, self.observer)
 
     def only_one(self, product_id: str) -> AbstractAsyncContextManager[None]:
         """Hold the part and the name of a product; who comes second waits."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from noa_async import (
+    DestinationError,
     Following,
     MirrorReport,
     NoaClient,
@@ -523,7 +525,14 @@ async def test_another_layout_moves_the_files(
         assert_right(mirror, tmp_path, 12)
 
 
-async def test_a_move_cut_short_goes_on(night: Night, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("named", "pattern"),
+    [("date", "2026/01/*/*.zip"), (None, "2026/01/*/*.zip"), ("flat", "*.zip")],
+)
+async def test_a_move_cut_short_goes_on(
+    night: Night, tmp_path: Path, monkeypatch, named: str | None, pattern: str
+) -> None:
+    """Whatever layout the next run names: what was begun is ended first."""
     async with await a_mirror(12) as mirror:
         await night(mirror)
         mirror.stats.reset()
@@ -539,10 +548,61 @@ async def test_a_move_cut_short_goes_on(night: Night, tmp_path: Path, monkeypatc
         with pytest.raises(Killed):
             await night(mirror, layout="date")
         monkeypatch.undo()
-        report = await night(mirror, layout="date", reconcile=True)
+        report = await night(mirror, layout=named, reconcile=True)
         assert report.counts == {Status.PRESENT: 12}
         assert mirror.stats.downloads == {}
-        assert len(list(tmp_path.glob("2026/01/*/*.zip"))) == 12
+        assert len(list(tmp_path.glob(pattern))) == 12
+        assert len(list(tmp_path.rglob("*.zip"))) == 12
+
+
+async def test_a_move_is_told_of_when_the_ledger_is_on_the_disk(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """Of a ledger in use, a power cut leaves what was synced: here its file without the log."""
+    state = tmp_path / ".noa-async"
+    async with await a_mirror(12) as mirror:
+        async with connect(mirror) as noa:
+            await noa.mirror(ALL, tmp_path)
+        async with connect(mirror) as noa:
+            archive = await noa._archive(tmp_path, "date")
+            assert archive.folder.read_layout() == "{year}/{month}/{day}/{name}"
+            copy = tmp_path.with_name("copy")
+            (copy / ".noa-async").mkdir(parents=True)
+            shutil.copy(state / "ledger.sqlite3", copy / ".noa-async")
+    assert len(list(tmp_path.glob("2026/01/*/*.zip"))) == 12
+    assert all((tmp_path / str(one.path)).exists() for one in records(copy).values())
+
+
+async def test_a_ledger_from_before_a_move_finds_the_files_where_they_are(
+    night: Night, tmp_path: Path
+) -> None:
+    async with await a_mirror(12) as mirror:
+        await night(mirror)
+        ledger = tmp_path / ".noa-async/ledger.sqlite3"
+        before = ledger.read_bytes()
+        await night(mirror, layout="date")
+        ledger.write_bytes(before)
+        mirror.stats.reset()
+        report = await night(mirror, reconcile=True)
+        assert report.counts == {Status.PRESENT: 12}
+        assert mirror.stats.downloads == {}
+        assert len(list(tmp_path.rglob("*.zip"))) == 12
+
+
+@pytest.mark.parametrize("kept", [b"", b"\xff\xfe\n", b"\0" * 30, b"flat\n"])
+async def test_a_layout_that_cannot_be_read_is_said_and_not_guessed(
+    night: Night, tmp_path: Path, kept: bytes
+) -> None:
+    async with await a_mirror(12) as mirror:
+        await night(mirror, layout="date")
+        mirror.stats.reset()
+        (tmp_path / ".noa-async/layout").write_bytes(kept)
+        with pytest.raises(DestinationError, match="Name the layout that it has with --layout"):
+            await night(mirror, reconcile=True)
+        for layout, pattern in (("date", "2026/01/*/*.zip"), (None, "2026/01/*/*.zip")):
+            assert (await night(mirror, layout=layout, reconcile=True)).absent == 0
+            assert len(list(tmp_path.glob(pattern))) == 12
+        assert mirror.stats.downloads == {}
 
 
 async def _close_without_writing(ledger) -> None:
