@@ -398,14 +398,19 @@ async def test_more_than_may_be_deleted_is_left_and_said(
 
 
 async def test_a_catalogue_that_forgets_everything_deletes_nothing(
-    night: Night, tmp_path: Path
+    night: Night, tmp_path: Path, recorder: Recorder
 ) -> None:
-    async with await a_mirror() as mirror:
+    """Nor is it asked for each of them: a hundred, to tell how many are gone, or the limit."""
+    async with await a_mirror(160) as mirror:
         await night(mirror)
         for product in mirror.catalogue.products:
             mirror.catalogue.remove(product.id)
+        mirror.stats.reset()
         assert (await night(mirror, following=DELETE, reconcile=True)).removed == 0
-        assert len([file for file in tmp_path.iterdir() if file.is_file()]) == 40
+        assert len([file for file in tmp_path.iterdir() if file.is_file()]) == 160
+        assert recorder.of(RemovalsHeld) == [RemovalsHeld(100, 160, 0.1)]
+        assert mirror.stats.requests < 120
+        assert all(one.gone is not None for one in records(tmp_path).values())
 
 
 async def test_a_product_that_only_left_the_query_is_not_deleted(
@@ -529,19 +534,25 @@ async def test_another_layout_moves_the_files(
     ("named", "pattern"),
     [("date", "2026/01/*/*.zip"), (None, "2026/01/*/*.zip"), ("flat", "*.zip")],
 )
+@pytest.mark.parametrize("moved", [False, True])
 async def test_a_move_cut_short_goes_on(
-    night: Night, tmp_path: Path, monkeypatch, named: str | None, pattern: str
+    night: Night, tmp_path: Path, monkeypatch, named: str | None, pattern: str, *, moved: bool
 ) -> None:
-    """Whatever layout the next run names: what was begun is ended first."""
+    """Whatever layout the next run names: what was begun is ended first.
+
+    The end comes before a file is ``moved``, or after, and the ledger has not heard of it.
+    """
     async with await a_mirror(12) as mirror:
         await night(mirror)
         mirror.stats.reset()
         move, moves = LocalFolder.move, iter(range(99))
 
         def failing(folder, path, to):
-            if next(moves) == 5:
+            last = next(moves) == 5
+            if moved or not last:
+                move(folder, path, to)
+            if last:
                 raise Killed
-            move(folder, path, to)
 
         monkeypatch.setattr(LocalFolder, "move", failing)
         monkeypatch.setattr("noa_async.archive.ledger.Ledger.close", _close_without_writing)
@@ -732,7 +743,7 @@ async def test_an_outage_of_what_keeps_the_bytes_gives_nothing_up(
     """The catalogue is there all the while, and what it lists meanwhile is noted."""
     async with await a_mirror(60) as mirror:
         mirror.faults = FaultPlan([Fault(FaultKind.SERVER_ERROR, times=None, status=503)])
-        for number in range(24):
+        for number in range(12):
             new = published_daily(mirror, iter([16 + number / 10]), name=f"meanwhile{number}")
             with pytest.raises(ServiceAway):
                 await night(mirror)
@@ -740,7 +751,7 @@ async def test_an_outage_of_what_keeps_the_bytes_gives_nothing_up(
         assert {one.failures for one in records(tmp_path).values()} == {0}
         mirror.faults = FaultPlan()
         report = await night(mirror)
-        assert (report.absent, report.counts[Status.DOWNLOADED]) == (0, 84)
+        assert (report.absent, report.counts[Status.DOWNLOADED]) == (0, 72)
 
 
 async def test_products_that_never_come_do_not_keep_the_rest_waiting(
