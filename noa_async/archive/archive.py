@@ -168,14 +168,15 @@ class Archive:
         return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
 
     def begun(self, product: Product) -> Record:
-        """The record as it is now, for a listing may have touched it, with this product."""
+        """The record as it is now, for a listing may have touched it, with this product.
+
+        One that was removed is wanted again.
+        """
         record = self.ledger.get(product.id)
         if record is None:
             return first_record(product, State.LISTED, self.clock())
         if record.state is State.REMOVED:
-            record = record.listed_anew(
-                self.clock(), gone=None
-            )  # asked for by name, it is wanted again
+            record = record.listed_anew(self.clock(), gone=None)
         return replace(record, product=product)
 
     def known(self, product: Product) -> Product:
