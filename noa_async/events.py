@@ -167,7 +167,10 @@ class ProductRemoved:
 
 @dataclass(frozen=True, slots=True)
 class RemovalsHeld:
-    """Too many products are gone from the service at once: nothing was deleted."""
+    """Too many products are gone from the service at once: nothing was deleted.
+
+    From a hundred on ``gone`` may be fewer than there are: no more are asked for.
+    """
 
     gone: int
     known: int

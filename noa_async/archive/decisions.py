@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from noa_async.archive.record import Record, first_record
 from noa_async.archive.states import State
 from noa_async.catalogue.times import format_instant
+from noa_async.errors import ProductError
 from noa_async.transfer.checksum import strongest
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from noa_async.archive.destination import FileFacts
     from noa_async.catalogue.product import Product
+    from noa_async.errors import NoaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def sighted(
 
     | record                              | verdict | becomes             | to do                 |
     |-------------------------------------|---------|---------------------|-----------------------|
-    | none, removed                       |         | listed              | yes                   |
+    | none, removed, failed or not        |         | listed              | yes                   |
     | held                                | Right   | as it is            | no                    |
     | held                                | Read    | as it is            | yes: a worker reads   |
     | held                                | Wrong   | missing or outdated | yes                   |
@@ -123,11 +125,51 @@ def sighted(
             record = record.spoilt(verdict.state, sighting.now)
         return replace(record, todo=record.todo or place())
     given_up = record.state is State.QUARANTINED or record.failures >= sighting.limit
-    if given_up and not changed:
+    back = record.state is State.REMOVED
+    if given_up and not changed and not back:
         return record
-    if given_up or record.state is State.REMOVED:
-        return record.moved(State.LISTED, sighting.now, todo=place(), failures=0, failed_at=None)
+    if given_up or back:
+        return record.listed_anew(sighting.now, todo=place())
     return replace(record, todo=record.todo or place())
+
+
+def is_superseded(before: Product, right: Record, known: Product) -> bool:
+    """Whether bytes that were just found right are those of an older product than the ledger's.
+
+    ``before`` is what the ledger had when the work on it began, ``known`` what it has by now.
+    ``right`` is the record of the file, with the product whose bytes it has: the one that was
+    asked for, or as the catalogue told it when it was asked again.
+
+    | the ledger's product              | its checksum         | superseded |
+    |-----------------------------------|----------------------|------------|
+    | is what it was                    |                      | no         |
+    | modified before that of the bytes |                      | no         |
+    | a listing has changed it          | that of the bytes    | no         |
+    | the same                          | another              | yes        |
+    | the same                          | none, modified since | yes        |
+    """
+    ours = right.product
+    if not _changed(before, known):
+        return False
+    if ours.modified and known.modified and known.modified < ours.modified:
+        return False
+    if known.checksums:
+        return right.checksum not in {str(each) for each in known.checksums}
+    return _modified(ours, known)
+
+
+def counts(error: NoaError, *, others_came: bool) -> bool:
+    """Whether a failure counts towards those after which a product is given up.
+
+    An outage of what keeps the bytes fails every product alike: it is no fault of theirs.
+
+    | the error                              | others arrived meanwhile | counts |
+    |----------------------------------------|--------------------------|--------|
+    | the product's, and final               |                          | yes    |
+    | any other: it passes, or is of service | yes                      | yes    |
+    | the same                               | no                       | no     |
+    """
+    return others_came or (isinstance(error, ProductError) and not error.retryable)
 
 
 def _changed(before: Product, after: Product) -> bool:

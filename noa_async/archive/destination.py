@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
-from noa_async.disk import blamed_on, destination_error, sync_file, sync_folder
+from noa_async.disk import blamed_on, destination_error, sync_file, sync_folder, write_all
 from noa_async.errors import DestinationError, DestinationInUse
-from noa_async.transfer.checksum import ZIP_START
 from noa_async.transfer.sink import note_of
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ class LocalFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.state = root / STATE_FOLDER
+        self._kept_layout = self.state / "layout"
+        self._next_layout = self.state / "layout.next"
         self._lock = -1
         self.suspect = False
         """Whether the last run did not end in order: its lock still named it."""
@@ -109,24 +110,26 @@ class LocalFolder:
             self._lock = -1
 
     def read_layout(self) -> str | None:
-        """The layout that products lie in, as it was kept last; None where none was."""
-        try:
-            return (self.state / "layout").read_text("utf-8").strip() or None
-        except FileNotFoundError:
-            return None
-        except UnicodeDecodeError:
-            return None
-        except OSError as error:
-            raise destination_error(error, self.state / "layout") from error
+        """The layout that products lie in, or are being moved into; None where none was kept.
+
+        Raises DestinationError where what was kept cannot be read, or is no layout.
+        """
+        return _template(self._next_layout) or _template(self._kept_layout)
+
+    @property
+    def moving(self) -> bool:
+        """Whether a move into another layout has begun, and not ended."""
+        return self._next_layout.exists()
+
+    def begin_move(self, template: str) -> None:
+        """Keep what layout all is moved into, before the first file is."""
+        _write_synced(self._next_layout, f"{template}\n")
 
     def keep_layout(self, template: str) -> None:
-        """Keep the layout: it outlives the ledger."""
-        path = self.state / "layout"
-        with blamed_on(path):
-            draft = path.with_name("layout.draft")
-            draft.touch(mode=0o600)
-            draft.write_text(f"{template}\n", "utf-8")
-            draft.replace(path)
+        """Keep the layout that all lies in, for good: it outlives the ledger. Ends a move."""
+        _write_synced(self._kept_layout, f"{template}\n")
+        with blamed_on(self._next_layout):
+            self._next_layout.unlink(missing_ok=True)
 
     def part(self, product_id: str) -> Path:
         """Where a product's bytes gather; an Id is safe as a name (``Product.id``)."""
@@ -158,11 +161,6 @@ class LocalFolder:
             return None
         regular = (found.st_mode & 0o170000) == 0o100000
         return FileFacts.of(found) if regular else None
-
-    def is_zip(self, part: Path) -> bool:
-        """Whether a part begins as a zip does."""
-        with blamed_on(part), part.open("rb") as file:
-            return file.read(len(ZIP_START)) == ZIP_START
 
     def publish(self, part: Path, path: PurePosixPath) -> FileFacts:
         """Give a whole, checked part its name, on stable storage, at once and for good."""
@@ -249,3 +247,33 @@ class LocalFolder:
         """Bytes free for this user."""
         with blamed_on(self.root):
             return shutil.disk_usage(self.root).free
+
+
+def _write_synced(path: Path, text: str) -> None:
+    """Put ``text`` in a small file, for good: a power cut leaves it as it was or as it is now."""
+    with blamed_on(path):
+        draft = path.with_name(f"{path.name}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, [text.encode()], 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.replace(path)
+        sync_folder(path.parent)
+
+
+def _template(path: Path) -> str | None:
+    """The layout in a file; None where there is no file."""
+    try:
+        text = path.read_bytes().decode(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise destination_error(error, path) from error
+    if "{name" not in text:
+        raise DestinationError(
+            f"{path} holds no layout: nobody knows where products belong in this folder.",
+            hint="Name the layout that it has with --layout; files that lie elsewhere are moved.",
+        )
+    return text

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from noa_async.catalogue.query import Query
     from noa_async.settings import Following
 
+_TRY_ALL_EVERY = 20 * 3600.0
+"""Seconds: a listing of all that failed is not tried again before. Less than a day, so that a timer
+that fires each night, not always on time, tries each night."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -31,15 +35,18 @@ def make_plan(
 ) -> Plan:
     """All of the query, or what was published since the watermark, less the overlap.
 
-    | watermark | reconciled                     | plan               |
-    |-----------|--------------------------------|--------------------|
-    | none      |                                | all                |
-    | there     | never, too long ago, asked for | all                |
-    | there     | lately                         | since the overlap  |
+    | watermark | asked for all | reconciled          | a listing of all | plan              |
+    |-----------|---------------|---------------------|------------------|-------------------|
+    | none      |               |                     |                  | all               |
+    | there     | yes           |                     |                  | all               |
+    | there     | no            | never, too long ago | failed not today | all               |
+    | there     | no            | never, too long ago | failed lately    | since the overlap |
+    | there     | no            | lately              |                  | since the overlap |
     """
-    reconciled, mark = followed.reconciled, followed.watermark
+    reconciled, tried, mark = followed.reconciled, followed.tried, followed.watermark
     due = reconciled is None or now - reconciled >= following.reconcile_every.total_seconds()
-    if mark is None or due or reconcile:
+    failed_lately = tried is not None and now - tried < _TRY_ALL_EVERY
+    if mark is None or reconcile or (due and not failed_lately):
         return Plan(query, full=True)
     return plan_since(query, mark - following.overlap)
 

@@ -29,6 +29,8 @@ class Followed:
     """What was published until then is in the ledger."""
     reconciled: float | None = None
     """When all of the query was listed last; seconds since 1970."""
+    tried: float | None = None
+    """When a listing of all failed since then, the last time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,11 @@ class Journal:
         return int(found[0]) if found else 0
 
     async def keep(self, followed: Followed) -> None:
-        """Keep a query's watermark, behind the records it stands for."""
-        update = "UPDATE queries SET watermark = ?, reconciled = ? WHERE number = ?"
-        watermark = milliseconds(followed.watermark)
-        await self._ledger.tell((update, [(watermark, followed.reconciled, followed.number)]))
+        """Keep how far a query is followed, behind the records that stand for it."""
+        update = "UPDATE queries SET watermark = ?, reconciled = ?, tried = ? WHERE number = ?"
+        mark = milliseconds(followed.watermark)
+        values = (mark, followed.reconciled, followed.tried, followed.number)
+        await self._ledger.tell((update, [values]))
 
     async def begin(self, verb: str, query: int | None, now: float) -> Run:
         """Write down that a run begins."""
@@ -111,10 +114,8 @@ class Journal:
 
 def read_followed(database: Database) -> list[Followed]:
     """Every query that was followed in a folder."""
-    rows = database.rows("SELECT number, filter, watermark, reconciled FROM queries")
-    return [
-        Followed(number, text, instant(mark), reconciled) for number, text, mark, reconciled in rows
-    ]
+    rows = database.rows("SELECT number, filter, watermark, reconciled, tried FROM queries")
+    return [Followed(number, text, instant(mark), *when) for number, text, mark, *when in rows]
 
 
 def read_runs(database: Database, most: int) -> list[Run]:

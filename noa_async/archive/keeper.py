@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from noa_async.archive.admission import Admission
 from noa_async.budget import Patience
 from noa_async.errors import (
     CredentialsError,
@@ -60,6 +61,7 @@ class Keeper:
     ) -> None:
         """``retry_failed``: fetch again what an earlier run had to put in quarantine."""
         self._archive = archive
+        self._admission = Admission(archive)
         self._fetcher = fetcher
         self._orders = orders
         self._retry = retry
@@ -67,6 +69,7 @@ class Keeper:
         self._retry_failed = retry_failed
         self._clock = clock
         self._waits: dict[str, _Wait] = {}
+        self._arrived = 0
 
     async def bring(self, product: Product) -> Outcome | Later:
         """The product's outcome, told to the observer.
@@ -74,10 +77,11 @@ class Keeper:
         Later where it is off line: it is ordered, and to be brought again in so many seconds.
         """
         async with self._archive.only_one(product.id):
+            known = self._archive.known(product)
             outcome = (
-                await self._archive.present(product)
+                await self._admission.present(product)
                 or self._condemned(product)
-                or await self._fetch(product)
+                or await self._fetch(product, known)
             )
         if isinstance(outcome, Later):
             return outcome
@@ -106,17 +110,17 @@ class Keeper:
         self._archive.retry(product)
         return None
 
-    async def _fetch(self, product: Product) -> Outcome | Later:
+    async def _fetch(self, product: Product, known: Product) -> Outcome | Later:
         part = self._archive.folder.part(product.id)
         wait = self._waits.get(product.id)
-        before = wait.attempts if wait else 0
+        before, arrived = wait.attempts if wait else 0, self._arrived
         try:
             if not product.online:
                 await self._orders.order(product.id)
             with self._archive.room_for(product):
                 fetched = await self._fetcher.fetch(product, part)
             fetched = replace(fetched, attempts=fetched.attempts + before)
-            return await self._archive.admit(fetched, part)
+            outcome = await self._admission.admit(fetched, known, part)
         except (CredentialsError, DestinationError, ServiceAway):
             raise
         except NoaError as error:
@@ -125,7 +129,9 @@ class Keeper:
                 return await self._put_off(product, error)
             if isinstance(error, ProductCorrupt):
                 return await self._archive.quarantine(product, part, error)
-            return self._archive.failed(product, error)
+            return self._archive.failed(product, error, others_came=self._arrived > arrived)
+        self._arrived += 1
+        return outcome
 
     async def _put_off(self, product: Product, error: ProductOffline) -> Outcome | Later:
         """Order what is off line, and say when to ask for it again, as long as patience lasts."""

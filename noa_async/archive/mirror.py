@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from noa_async.archive.archive import FAILURES
 from noa_async.archive.following import make_plan
 from noa_async.archive.journal import Journal
 from noa_async.archive.removing import remove_gone
 from noa_async.archive.sightings import Errand, Sightings
 from noa_async.archive.states import State
+from noa_async.archive.telling import Sums, Teller
 from noa_async.archive.todo import ToDo
-from noa_async.errors import NoaError
-from noa_async.events import AllQueued, MirrorPlanned, Observer, ProductQueued, Status, ignore
+from noa_async.errors import NoaError, ServiceAway, ServiceError
+from noa_async.events import AllQueued, MirrorPlanned, Observer, Status, ignore
 from noa_async.pipeline import foremost, run_pipeline
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from noa_async.archive.archive import Archive
     from noa_async.archive.following import Plan
-    from noa_async.archive.journal import Run
     from noa_async.archive.keeper import Keeper
     from noa_async.catalogue.pages import Catalogue
     from noa_async.catalogue.product import Product
@@ -72,33 +72,6 @@ class Pool:
     """Called when none waits any more, and none will come."""
 
 
-@dataclass(slots=True)
-class _Sums:
-    """What adds up during a run."""
-
-    counts: Counter[Status] = field(default_factory=Counter)
-    brought: int = 0
-    bytes: int = 0
-    removed: int = 0
-
-    def add(self, outcome: Outcome) -> None:
-        self.counts[outcome.status] += 1
-        if outcome.ok and outcome.attempts:
-            self.brought += 1
-            self.bytes += outcome.bytes
-
-    def into(self, run: Run, sightings: Sightings) -> Run:
-        """The run with its sums."""
-        return replace(
-            run,
-            listed=sightings.listed,
-            brought=self.brought,
-            bytes=self.bytes,
-            failed=self.counts[Status.FAILED],
-            removed=self.removed,
-        )
-
-
 class Mirror:
     """Brings one folder up to date with queries; one run at a time.
 
@@ -106,7 +79,9 @@ class Mirror:
     take from there: the watermark can move as soon as the listing is complete and written down.
 
     Error handling: what concerns one product is a failed Outcome. A listing that breaks off raises
-    after all that it found is worked off; the watermark stays then, and nothing is deleted.
+    after all that it found is worked off; nothing is deleted then, and the watermark moves only
+    where all was asked for in vain and what is new could be listed by itself. A service that is
+    away raises when the listing is over.
     """
 
     def __init__(
@@ -145,71 +120,40 @@ class Mirror:
         plan = make_plan(query, followed, self._following, run.started, reconcile=reconcile)
         changed = others > 0 and followed.watermark is None
         self._observer(MirrorPlanned(full=plan.full, since=plan.since, changed=changed))
-        sums, turn = _Sums(), asyncio.Lock()
-
-        async def told(outcome: Outcome) -> None:
-            async with turn:
-                sums.add(outcome)
-                await tell(outcome)
-
-        async def met(outcome: Outcome) -> None:
-            self._announce(outcome.product)
-            self._keeper.tell(outcome)
-            await told(outcome)
-
         errand = Errand(query, followed, run, self._following)
-        todo = ToDo(self._archive.ledger, followed.number)
-        sightings = Sightings(
-            self._archive, self._catalogue, self._journal, todo, errand, met, self._observer
-        )
+        teller = Teller(tell, self._keeper, self._observer)
         ending = _INTERRUPTED
         try:
             if retry_failed:
                 await self._retry(followed.number)
-            await self._list_and_fetch(sightings, todo, plan, told)
-            if plan.full:  # and complete, or it had raised
-                sums.removed = await remove_gone(
-                    self._archive, self._catalogue, errand, self._observer
-                )
+            await self._list_and_fetch(plan, errand, teller)
             ending = _COMPLETE
         except NoaError as error:
             ending = error.message
             raise
         finally:
-            done = sums.into(run, sightings)
-            await self._journal.end(done, ending, self._archive.clock())
-        return await self._report(plan, errand, sightings, sums)
+            await self._journal.end(teller.sums.into(run), ending, self._archive.clock())
+        return await self._report(plan, query, teller.sums)
 
-    async def _list_and_fetch(
-        self,
-        sightings: Sightings,
-        todo: ToDo,
-        plan: Plan,
-        told: Callable[[Outcome], Awaitable[object]],
-    ) -> None:
-        """List and fetch at the same time; what broke the listing is raised after the downloads."""
+    async def _list_and_fetch(self, plan: Plan, errand: Errand, teller: Teller) -> None:
+        """List and fetch at the same time; what broke either is raised when both are over."""
+        todo = ToDo(self._archive.ledger, errand.followed.number)
         broken: list[NoaError] = []
 
         async def list_all() -> None:
             try:
-                await sightings.take(plan)
+                await self._list(plan, errand, todo, teller)
             except NoaError as error:
                 broken.append(error)
             finally:
                 todo.finish()
 
         async def fetch_all() -> None:
-            outcomes = run_pipeline(
-                self._queued(todo),
-                self._pool.bring,
-                workers=self._pool.workers,
-                depth=self._pool.depth,
-                size=lambda product: product.size,
-                drained=self._pool.drained,
-            )
-            async with aclosing(outcomes):
-                async for outcome in outcomes:
-                    await told(outcome)
+            try:
+                await self._fetch(todo, teller)
+            except ServiceAway as error:  # the catalogue may be there, and what is new is noted
+                broken.insert(0, error)
+                await todo.put_back(errand.run.started)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -220,35 +164,68 @@ class Mirror:
         if broken:
             raise broken[0]
 
-    async def _queued(self, todo: ToDo) -> AsyncGenerator[Product]:
+    async def _list(self, plan: Plan, errand: Errand, todo: ToDo, teller: Teller) -> None:
+        """Write the listing into the ledger, and what follows from all that it did not meet."""
+        archive, catalogue = self._archive, self._catalogue
+        sightings = Sightings(archive, catalogue, self._journal, todo, errand, teller)
+        try:
+            await sightings.take(plan)
+            if plan.full:
+                todo.grown()
+                removed = await remove_gone(archive, catalogue, errand, self._observer)
+                teller.sums.removed = removed
+        except ServiceError:
+            if plan.full:
+                await sightings.broke_off()
+            raise
+        await sightings.done(plan)
+
+    async def _fetch(self, todo: ToDo, teller: Teller) -> None:
+        """Bring what is on the list, until that is finished and empty."""
+        outcomes = run_pipeline(
+            self._queued(todo, teller),
+            self._bring,
+            workers=self._pool.workers,
+            depth=self._pool.depth,
+            size=lambda product: product.size,
+            drained=self._pool.drained,
+        )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                if outcome is not None:
+                    await teller.ended(outcome)
+
+    async def _queued(self, todo: ToDo, teller: Teller) -> AsyncGenerator[Product]:
         async with aclosing(todo.records()) as records:
             async for record in records:
-                self._announce(record.product)
+                teller.queued(record.product)
                 yield record.product
         self._observer(AllQueued())
 
-    def _announce(self, product: Product) -> None:
-        self._observer(ProductQueued(product.id, product.name, product.size))
+    async def _bring(self, product: Product) -> Outcome | Later | None:
+        """Bring a product as it is by now; None where a listing found nothing to be done for it."""
+        record = self._archive.ledger.get(product.id)
+        if record is None or record.todo is None:
+            return None
+        return await self._pool.bring(record.product)
 
     async def _retry(self, query: int) -> None:
         """Put what was given up on the list again."""
         ledger = self._archive.ledger
-        given_up = (State.FAILED, State.QUARANTINED)
-        states = ", ".join(f"'{state}'" for state in given_up)
-        async for record in ledger.records(f"query = {query} AND state IN ({states})"):
+        given_up = f"state IN ('{State.FAILED}', '{State.QUARANTINED}') OR failures >= {FAILURES}"
+        mine = f"query = {query} AND state <> '{State.REMOVED}' AND ({given_up})"
+        async for record in ledger.records(mine):
             self._archive.retry(record.product)
             listed = ledger.get(record.id)
             if listed is not None:
                 ledger.put(replace(listed, todo=listed.todo or ledger.next_place()))
 
-    async def _report(
-        self, plan: Plan, errand: Errand, sightings: Sightings, sums: _Sums
-    ) -> MirrorReport:
-        followed = await self._journal.follow(errand.query.filter)
+    async def _report(self, plan: Plan, query: Query, sums: Sums) -> MirrorReport:
+        followed = await self._journal.follow(query.filter)
         absent = f"query = {followed.number} AND {_ABSENT}"
         return MirrorReport(
             full=plan.full,
-            listed=sightings.listed,
+            listed=sums.listed,
             counts=dict(sums.counts),
             bytes=sums.bytes,
             removed=sums.removed,

@@ -11,6 +11,7 @@ from noa_async.archive.places import Places, paths_of
 from noa_async.events import FilePutAside, FilesMoved
 
 if TYPE_CHECKING:
+    from noa_async.archive.database import Database
     from noa_async.archive.destination import LocalFolder
     from noa_async.archive.layout import Layout
     from noa_async.archive.ledger import Ledger
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 async def rearrange(
     folder: LocalFolder, ledger: Ledger, layout: Layout, observer: Observer
 ) -> None:
-    """Move every file of the ledger to its path in ``layout``.
+    """Move every file of the ledger to its path in ``layout``, and keep that as the folder's.
 
-    Cut short at any point, it goes on where it was: a file that lies at its new path already, as
-    the ledger knows it, is only written down.
+    Cut short at any point, also by a power cut, the next run goes on with it, for what it moves
+    into is kept before the first file is, until the ledger is on stable storage. A file that lies
+    at its new path already, as the ledger knows it, is only written down.
     """
+    await asyncio.to_thread(folder.begin_move, layout.template)
     moved = 0
     places = Places(ledger)
     async for record in ledger.records("path IS NOT NULL"):
@@ -42,8 +45,16 @@ async def rearrange(
         await ledger.settle()
         moved += 1
     await ledger.flush()
+    if await ledger.ask(_is_synced):
+        await asyncio.to_thread(folder.keep_layout, layout.template)
     if moved:
         observer(FilesMoved(moved, layout.template))
+
+
+def _is_synced(database: Database) -> bool:
+    """Put the ledger on stable storage; not where somebody else reads it for too long."""
+    done = database.row("PRAGMA wal_checkpoint(FULL)")  # busy, and how much
+    return done is not None and done[0] == 0
 
 
 def _move(folder: LocalFolder, record: Record, path: str) -> str | None:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from noa_async.catalogue.product import Product
     from noa_async.errors import NoaError
 
-_COUNT_EVERY = 3600.0
-"""Seconds: failures of runs closer to each other than that count as one."""
+_COUNT_EVERY = 20 * 3600.0
+"""Seconds: failures of runs closer to each other than that count as one. So a timer that fires each
+hour counts one a day, and one that fires each night, not always on time, all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Record:
     attempts: int = 0
     """Requests for its bytes in the run that tried last."""
     failures: int = 0
-    """Runs in which it failed since it was last right, within an hour counted as one."""
+    """Runs in which it failed since it was last right, within 20 hours counted as one."""
     failed_at: float | None = None
     """When such a failure was last counted."""
     error: str | None = None
@@ -104,9 +105,34 @@ class Record:
             todo=None,
         )
 
-    def gave_up(self, state: State, error: NoaError, now: float, *, limit: int) -> Self:
-        """The record after a run that failed; past ``limit`` such runs it is no more to be done."""
-        again = self.failed_at is not None and now - self.failed_at < _COUNT_EVERY
+    def listed_anew(self, now: float, **changes: Any) -> Self:
+        """The record of a product that is to be fetched as if it were new."""
+        return self.moved(State.LISTED, now, failures=0, failed_at=None, **changes)
+
+    def removed(self, now: float) -> Self:
+        """The record of a product that the service has no more, and whose file is gone, too."""
+        return self.moved(
+            State.REMOVED,
+            now,
+            path=None,
+            size=None,
+            mtime_ns=None,
+            checksum=None,
+            failures=0,
+            failed_at=None,
+            todo=None,
+            gone=now,
+        )
+
+    def gave_up(
+        self, state: State, error: NoaError, now: float, *, limit: int, counts: bool = True
+    ) -> Self:
+        """The record after a run that failed; past ``limit`` such runs it is no more to be done.
+
+        ``counts``: whether it is one of them, but for those close to the last that was.
+        """
+        soon = self.failed_at is not None and now - self.failed_at < _COUNT_EVERY
+        again = soon or not counts
         failures = self.failures if again else self.failures + 1
         return self.moved(
             state,

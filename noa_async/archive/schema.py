@@ -130,4 +130,6 @@ _LOOKED = f"""
     CREATE INDEX products_troubled ON products (state, reason, todo, query) WHERE {TROUBLED};
 """
 
-MIGRATIONS = (_FIRST, _FOLLOWING, _LOOKED)
+_TRIES = "ALTER TABLE queries ADD COLUMN tried REAL;"
+
+MIGRATIONS = (_FIRST, _FOLLOWING, _LOOKED, _TRIES)

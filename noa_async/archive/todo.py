@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from noa_async.archive.states import State
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -34,6 +37,12 @@ class ToDo:
         """Nothing more will be put on the list in this run."""
         self._finished = True
         self._more.set()
+
+    async def put_back(self, since: float) -> None:
+        """Put what failed since then behind all else, so that the next run begins with others."""
+        failed = f"state = '{State.FAILED}' AND todo IS NOT NULL AND updated >= {since!r}"
+        async for record in self._ledger.records(f"query = {self._query} AND {failed}"):
+            self._ledger.put(replace(record, todo=self._ledger.next_place()))
 
     async def records(self) -> AsyncGenerator[Record]:
         """The records on the list, in its order, until it is finished and empty."""

@@ -31,6 +31,8 @@ class Orders:
         self._taken: bool | None = None
         """Whether the service takes orders; None as long as nobody knows."""
         self._first = asyncio.Lock()
+        self._tried = False
+        """Whether an order was sent, whatever came of it."""
 
     async def order(self, product_id: str) -> bool:
         """Order a product unless that is done; whether the service says that it is there already.
@@ -38,10 +40,13 @@ class Orders:
         Error handling: a service that cannot be asked, or will not, fails nothing here; the next
         call asks again. Raises CredentialsError.
         """
-        if self._taken is None:
+        if not self._tried:
             async with self._first:  # the others wait to hear whether there are orders at all
-                if self._taken is None:
-                    return await self._order(product_id)
+                if not self._tried:
+                    try:
+                        return await self._order(product_id)
+                    finally:
+                        self._tried = True  # one that fails tells nothing: nobody waits again
         return await self._order(product_id)
 
     def has(self, product_id: str) -> bool:

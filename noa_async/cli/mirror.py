@@ -34,9 +34,12 @@ from noa_async.cli.sections import (
 )
 from noa_async.cli.text import number_of
 from noa_async.errors import (
+    CredentialsRefused,
     DestinationInUse,
+    NoaError,
     ServiceAway,
     ServiceFault,
+    ServiceRefused,
     ServiceUnreachable,
 )
 from noa_async.hooks import Command
@@ -51,7 +54,6 @@ if TYPE_CHECKING:
 _GO_ON = "What has arrived is kept: the same command goes on with it."
 _NOTHING_NEW = "Nothing new."
 _PASSING = (ServiceUnreachable, ServiceFault, ServiceAway, DestinationInUse)
-"""What the next look may find mended, where a run stays and follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +168,35 @@ async def _look(look: _Round) -> int:
     return 1 if course.tally.failed or done.absent else 0
 
 
+def passes(error: NoaError, *, was_good: bool) -> bool:
+    """Whether the next look may find mended what ended this one; ``was_good``: one had no error.
+
+    | what ended the look                        | no look was good yet | one was |
+    |--------------------------------------------|----------------------|---------|
+    | service away or faulty, folder in use      | yes                  | yes     |
+    | refused by the service, such as a 404      | no                   | yes     |
+    | refused by the catalogue, the token is new | no                   | yes     |
+    | password refused                           | no                   | no      |
+    | any other                                  | no                   | no      |
+
+    A site that is taken down answers with a 404 or 403 as often as with a 503, and addresses and
+    accounts that were right once are so again. A password, though, is never sent twice.
+    """
+    if isinstance(error, CredentialsRefused):
+        return was_good and error.more_tries > 0  # only the catalogue's deserves any
+    return isinstance(error, _PASSING) or (was_good and isinstance(error, ServiceRefused))
+
+
 async def _watch(look: _Round, every: timedelta) -> int:
     """Run after run, until a signal or a fault that does not pass by itself."""
+    was_good = False
     while True:
         try:
             await _look(look)
-        except _PASSING as error:
+            was_good = True
+        except NoaError as error:
+            if not passes(error, was_good=was_good):
+                raise
             look.screen.line(f"noa-async: {error}", level=-1)
         after = datetime.now(UTC) + every
         look.screen.line(f"The next look is at {format_instant(after)}.")

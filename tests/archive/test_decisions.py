@@ -8,10 +8,27 @@ from itertools import count
 
 import pytest
 
-from noa_async.archive.decisions import Read, Right, Sighting, Wrong, judge, sighted
+from noa_async.archive.decisions import (
+    Read,
+    Right,
+    Sighting,
+    Wrong,
+    counts,
+    is_superseded,
+    judge,
+    sighted,
+)
 from noa_async.archive.destination import FileFacts
 from noa_async.archive.states import State
 from noa_async.catalogue.product import Checksum
+from noa_async.errors import (
+    ProductCorrupt,
+    ProductUnavailable,
+    ServiceFault,
+    ServiceRefused,
+    ServiceUnreachable,
+    TransferInterrupted,
+)
 
 from .products import MD5, START, product, record
 
@@ -66,6 +83,7 @@ CONDEMNED = record(State.QUARANTINED)
     [
         (None, SAME, None, State.LISTED, True),
         (record(State.REMOVED), SAME, None, State.LISTED, True),
+        (record(State.REMOVED, failures=3), SAME, None, State.LISTED, True),
         (HELD, SAME, Right(), State.VERIFIED, False),
         (HELD, SAME, Read("md5:x"), State.VERIFIED, True),
         (HELD, SAME, Wrong(State.MISSING), State.MISSING, True),
@@ -88,6 +106,48 @@ def test_what_becomes_of_a_product_that_is_listed(held, listed, verdict, state, 
     assert (found.state, found.todo) == (state, 40 if todo else None)
     assert (found.seen, found.query, found.gone) == (9, 2, None)
     assert found.product == listed
+
+
+def test_what_comes_back_has_not_failed_yet():
+    back = sighted(record(State.REMOVED, failures=3, failed_at=7.0), SAME, None, SIGHTING, int)
+    assert (back.failures, back.failed_at) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("before", "ours", "checksum", "known", "superseded"),
+    [
+        (SAME, SAME, f"md5:{MD5}", SAME, False),
+        (SAME, SAME, f"md5:{MD5}", SAME_LATER, False),
+        (SAME, SAME, f"md5:{MD5}", NEW_BYTES, True),
+        (SAME, SAME, f"md5:{MD5}", BOTH, False),
+        (SAME, NEW_BYTES, f"md5:{OTHER}", SAME, False),
+        (SAME, NEW_BYTES, f"md5:{OTHER}", NEW_BYTES, False),
+        (NEW_BYTES, SAME, f"md5:{MD5}", NEW_BYTES, False),
+        (SAME, product(modified=START + timedelta(days=1)), f"md5:{MD5}", NEW_BYTES, False),
+        (NONE, NONE, f"md5:{MD5}", NONE_LATER, True),
+        (NONE, NONE_LATER, f"md5:{MD5}", NONE_LATER, False),
+    ],
+)
+def test_whether_bytes_are_those_of_an_older_product(before, ours, checksum, known, superseded):
+    right = record(State.VERIFIED, product=ours, checksum=checksum)
+    assert is_superseded(before, right, known) is superseded
+
+
+@pytest.mark.parametrize(
+    ("error", "others_came", "counted"),
+    [
+        (ProductUnavailable("403"), False, True),
+        (ProductCorrupt("no zip"), False, True),
+        (ServiceFault("503"), True, True),
+        (ServiceFault("503"), False, False),
+        (ServiceUnreachable("silence"), False, False),
+        (ServiceRefused("TLS"), False, False),
+        (TransferInterrupted("cut"), False, False),
+        (TransferInterrupted("cut"), True, True),
+    ],
+)
+def test_whose_fault_a_failure_is(error, others_came, counted):
+    assert counts(error, others_came=others_came) is counted
 
 
 @pytest.mark.parametrize(("query", "todo"), [(2, 3), (1, 40), (None, 40)])

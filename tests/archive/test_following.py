@@ -24,6 +24,11 @@ ALL = Query(everything=True)
         (Followed(1, "", MARK, NOW - DAY), Following(), False),
         (Followed(1, "", MARK, NOW - 7 * DAY), Following(), True),
         (Followed(1, "", MARK, NOW - DAY), Following(reconcile_every=timedelta(hours=1)), True),
+        (Followed(1, "", MARK, NOW - 7 * DAY, NOW - 3600), Following(), False),
+        (Followed(1, "", MARK, None, NOW - 3600), Following(), False),
+        (Followed(1, "", MARK, NOW - 7 * DAY, NOW - 0.9 * DAY), Following(), True),
+        (Followed(1, "", MARK, NOW - DAY, NOW - 0.9 * DAY), Following(), False),
+        (Followed(1, "", None, None, NOW - 3600), Following(), True),
     ],
 )
 def test_what_a_run_asks_for(followed, following, full):
@@ -68,7 +73,7 @@ def test_how_much_may_be_deleted():
 
 
 def test_all_is_listed_where_that_is_asked_for():
-    lately = Followed(1, "", MARK, NOW - DAY)
+    lately = Followed(1, "", MARK, NOW - DAY, NOW - 3600)
     assert make_plan(ALL, lately, Following(), NOW, reconcile=True).full
 
 

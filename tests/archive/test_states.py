@@ -43,11 +43,11 @@ def test_records_move_by_the_table():
         record(State.VERIFIED).gave_up(State.FAILED, ServiceFault("no"), 1.0, limit=3)
 
 
-def test_failures_within_an_hour_count_as_one_and_the_limit_ends_the_tries():
+def test_failures_of_one_day_count_as_one_and_the_limit_ends_the_tries():
     now, failing = 1000.0, record(State.LISTED, todo=7)
     counts, places = [], []
     for _ in range(4):
-        for minutes in (0, 20):
+        for minutes in (0, 20, 1190):
             failing = failing.gave_up(
                 State.FAILED, ServiceFault("500"), now + 60 * minutes, limit=3
             )
@@ -57,3 +57,19 @@ def test_failures_within_an_hour_count_as_one_and_the_limit_ends_the_tries():
     assert counts == [1, 2, 3, 4]
     assert places == [7, 7, None, None]
     assert (failing.reason, failing.error) == ("ServiceFault", "500")
+
+
+def test_a_failure_that_does_not_count_leaves_the_product_on_the_list():
+    failing = record(State.LISTED, todo=7, failures=2, failed_at=1.0)
+    now = 86_400.0
+    for _ in range(5):
+        failing = failing.gave_up(State.FAILED, ServiceFault("503"), now, limit=3, counts=False)
+        now += 86_400
+    assert (failing.failures, failing.failed_at, failing.todo) == (2, 1.0, 7)
+    assert (failing.reason, failing.updated) == ("ServiceFault", now - 86_400)
+
+
+def test_a_product_that_is_removed_begins_anew():
+    gone = record(State.MISSING, path="x", size=1, failures=9, failed_at=1.0, todo=4).removed(5.0)
+    assert (gone.state, gone.path, gone.todo, gone.gone) == (State.REMOVED, None, None, 5.0)
+    assert (gone.failures, gone.failed_at) == (0, None)

@@ -9,7 +9,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from noa_async.cli.mirror import passes
 from noa_async.emulator import Fault, FaultKind, FaultPlan, make_product
+from noa_async.errors import (
+    CredentialsMissing,
+    CredentialsRefused,
+    DestinationFull,
+    DestinationInUse,
+    NoaError,
+    ServiceAway,
+    ServiceFault,
+    ServiceRefused,
+    ServiceUnreachable,
+)
 
 from .conftest import Open, until
 
@@ -165,6 +177,54 @@ async def test_it_stays_and_follows_and_outlives_an_outage(open_mirror: Open) ->
     await until(lambda: len(list(archive.glob("*.zip"))) == 7)
     assert newer in mirror.stats.downloads
     assert await stop(process) == 130
+
+
+@pytest.mark.parametrize("status", [404, 403])
+async def test_an_outage_that_looks_like_a_refusal_is_outlived(
+    open_mirror: Open, status: int
+) -> None:
+    mirror, noa = await open_mirror(*(product(n, n) for n in range(5)))
+    process = await noa.start(*MIRROR, "--watch", "1s", "--retries", "0")
+    await line_with(process, "The next look is at")
+    mirror.faults = FaultPlan([Fault(FaultKind.PAGE_ERROR, times=None, status=status)])
+    for _ in range(2):
+        await line_with(process, str(status))
+        await line_with(process, "The next look is at")
+    mirror.faults = FaultPlan()
+    mirror.catalogue.add(product(5, 5.5))
+    await until(lambda: len(list((noa.folder / "archive").glob("*.zip"))) == 6)
+    assert await stop(process) == 130
+
+
+@pytest.mark.parametrize(("status", "code"), [(404, 4), (403, 3)])
+async def test_a_first_look_that_is_refused_ends_it(
+    open_mirror: Open, status: int, code: int
+) -> None:
+    plan = FaultPlan([Fault(FaultKind.PAGE_ERROR, times=None, status=status)])
+    _, noa = await open_mirror(products=3, faults=plan)
+    assert (await noa(*MIRROR, "--watch", "1s", "--retries", "0")).code == code
+
+
+NEW_TOKEN = CredentialsRefused("The catalogue answered 401.", more_tries=3)
+
+
+@pytest.mark.parametrize(
+    ("error", "at_first", "later"),
+    [
+        (ServiceAway("503"), True, True),
+        (ServiceFault("503"), True, True),
+        (ServiceUnreachable("silence"), True, True),
+        (DestinationInUse("locked"), True, True),
+        (ServiceRefused("404"), False, True),
+        (NEW_TOKEN, False, True),
+        (CredentialsRefused("wrong password"), False, False),
+        (CredentialsMissing("none"), False, False),
+        (DestinationFull("full"), False, False),
+    ],
+)
+def test_what_one_that_stays_outlives(error: NoaError, *, at_first: bool, later: bool) -> None:
+    assert passes(error, was_good=False) is at_first
+    assert passes(error, was_good=True) is later
 
 
 async def test_between_looks_the_folder_is_free(open_mirror: Open) -> None:

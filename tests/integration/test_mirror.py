@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -14,12 +17,15 @@ from pathlib import Path
 import pytest
 
 from noa_async import (
+    DestinationError,
     Following,
     MirrorReport,
     NoaClient,
     OnRemoved,
     Outcome,
     Query,
+    ServiceAway,
+    ServiceError,
     ServiceFault,
     Status,
     UsageError,
@@ -401,14 +407,19 @@ async def test_more_than_may_be_deleted_is_left_and_said(
 
 
 async def test_a_catalogue_that_forgets_everything_deletes_nothing(
-    night: Night, tmp_path: Path
+    night: Night, tmp_path: Path, recorder: Recorder
 ) -> None:
-    async with await a_mirror() as mirror:
+    """Nor is it asked for each of them: a hundred, to tell how many are gone, or the limit."""
+    async with await a_mirror(160) as mirror:
         await night(mirror)
         for product in mirror.catalogue.products:
             mirror.catalogue.remove(product.id)
+        mirror.stats.reset()
         assert (await night(mirror, following=DELETE, reconcile=True)).removed == 0
-        assert len([file for file in tmp_path.iterdir() if file.is_file()]) == 40
+        assert len([file for file in tmp_path.iterdir() if file.is_file()]) == 160
+        assert recorder.of(RemovalsHeld) == [RemovalsHeld(100, 160, 0.1)]
+        assert mirror.stats.requests < 120
+        assert all(one.gone is not None for one in records(tmp_path).values())
 
 
 async def test_a_product_that_only_left_the_query_is_not_deleted(
@@ -481,7 +492,7 @@ async def test_what_is_published_while_all_is_listed_comes_in_the_same_run(
         client._observer = publish
         async with client as noa:
             report = await noa.mirror(ALL, tmp_path)
-        assert report.counts[Status.DOWNLOADED] == 1001
+        assert (report.counts[Status.DOWNLOADED], report.listed) == (1001, 1001)
         assert added[0] in mirror.stats.downloads
         assert all(len(answers) == 1 for answers in mirror.stats.downloads.values())
 
@@ -528,26 +539,90 @@ async def test_another_layout_moves_the_files(
         assert_right(mirror, tmp_path, 12)
 
 
-async def test_a_move_cut_short_goes_on(night: Night, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("named", "pattern"),
+    [("date", "2026/01/*/*.zip"), (None, "2026/01/*/*.zip"), ("flat", "*.zip")],
+)
+@pytest.mark.parametrize("moved", [False, True])
+async def test_a_move_cut_short_goes_on(
+    night: Night, tmp_path: Path, monkeypatch, named: str | None, pattern: str, *, moved: bool
+) -> None:
+    """Whatever layout the next run names: what was begun is ended first.
+
+    The end comes before a file is ``moved``, or after, and the ledger has not heard of it.
+    """
     async with await a_mirror(12) as mirror:
         await night(mirror)
         mirror.stats.reset()
         move, moves = LocalFolder.move, iter(range(99))
 
         def failing(folder, path, to):
-            if next(moves) == 5:
+            last = next(moves) == 5
+            if moved or not last:
+                move(folder, path, to)
+            if last:
                 raise Killed
-            move(folder, path, to)
 
         monkeypatch.setattr(LocalFolder, "move", failing)
         monkeypatch.setattr("noa_async.archive.ledger.Ledger.close", _close_without_writing)
         with pytest.raises(Killed):
             await night(mirror, layout="date")
         monkeypatch.undo()
-        report = await night(mirror, layout="date", reconcile=True)
+        report = await night(mirror, layout=named, reconcile=True)
         assert report.counts == {Status.PRESENT: 12}
         assert mirror.stats.downloads == {}
-        assert len(list(tmp_path.glob("2026/01/*/*.zip"))) == 12
+        assert len(list(tmp_path.glob(pattern))) == 12
+        assert len(list(tmp_path.rglob("*.zip"))) == 12
+
+
+async def test_a_move_is_told_of_when_the_ledger_is_on_the_disk(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """Of a ledger in use, a power cut leaves what was synced: here its file without the log."""
+    state = tmp_path / ".noa-async"
+    async with await a_mirror(12) as mirror:
+        async with connect(mirror) as noa:
+            await noa.mirror(ALL, tmp_path)
+        async with connect(mirror) as noa:
+            archive = await noa._archive(tmp_path, "date")
+            assert archive.folder.read_layout() == "{year}/{month}/{day}/{name}"
+            copy = tmp_path.with_name("copy")
+            (copy / ".noa-async").mkdir(parents=True)
+            shutil.copy(state / "ledger.sqlite3", copy / ".noa-async")
+    assert len(list(tmp_path.glob("2026/01/*/*.zip"))) == 12
+    assert all((tmp_path / str(one.path)).exists() for one in records(copy).values())
+
+
+async def test_a_ledger_from_before_a_move_finds_the_files_where_they_are(
+    night: Night, tmp_path: Path
+) -> None:
+    async with await a_mirror(12) as mirror:
+        await night(mirror)
+        ledger = tmp_path / ".noa-async/ledger.sqlite3"
+        before = ledger.read_bytes()
+        await night(mirror, layout="date")
+        ledger.write_bytes(before)
+        mirror.stats.reset()
+        report = await night(mirror, reconcile=True)
+        assert report.counts == {Status.PRESENT: 12}
+        assert mirror.stats.downloads == {}
+        assert len(list(tmp_path.rglob("*.zip"))) == 12
+
+
+@pytest.mark.parametrize("kept", [b"", b"\xff\xfe\n", b"\0" * 30, b"flat\n"])
+async def test_a_layout_that_cannot_be_read_is_said_and_not_guessed(
+    night: Night, tmp_path: Path, kept: bytes
+) -> None:
+    async with await a_mirror(12) as mirror:
+        await night(mirror, layout="date")
+        mirror.stats.reset()
+        (tmp_path / ".noa-async/layout").write_bytes(kept)
+        with pytest.raises(DestinationError, match="Name the layout that it has with --layout"):
+            await night(mirror, reconcile=True)
+        for layout, pattern in (("date", "2026/01/*/*.zip"), (None, "2026/01/*/*.zip")):
+            assert (await night(mirror, layout=layout, reconcile=True)).absent == 0
+            assert len(list(tmp_path.glob(pattern))) == 12
+        assert mirror.stats.downloads == {}
 
 
 async def _close_without_writing(ledger) -> None:
@@ -638,3 +713,252 @@ async def test_the_largest_product_that_waits_goes_first(connect: Connect, tmp_p
         async with connect(mirror, workers=1) as noa:
             await noa.mirror(ALL, tmp_path, tell=tell)
     assert found.index("P3000.nc") < found.index("P2000.nc")
+
+
+def page_fails(page: int) -> FaultPlan:
+    return FaultPlan([Fault(FaultKind.PAGE_ERROR, page=page, times=None, status=500)])
+
+
+async def test_a_page_that_fails_for_good_does_not_stop_following(
+    night: Night, tmp_path: Path
+) -> None:
+    """It lies among the old ones, which the listing of all goes through before the new."""
+    async with await a_mirror(120) as mirror:
+        await night(mirror)
+        mirror.faults = page_fails(1)
+        broken = []
+        for number in range(20):
+            published_daily(mirror, iter([31.0 + number]), name=f"night{number}")
+            try:
+                await night(mirror)
+            except ServiceFault:
+                broken.append(number)
+            assert len(records(tmp_path)) == 121 + number
+            assert_right(mirror, tmp_path, 121 + number)
+            assert watermark(tmp_path) == START + (31 + number) * DAY
+        assert broken == list(range(6, 20))  # it is said each night from the week's end on
+        mirror.faults = FaultPlan()
+        assert (await night(mirror)).full
+        assert not (await night(mirror)).full
+
+
+async def test_a_listing_of_all_that_failed_is_not_tried_with_each_look(
+    night: Night, clock: Clock
+) -> None:
+    async with await a_mirror(120) as mirror:
+        await night(mirror)
+        mirror.faults = page_fails(1)
+        clock.pass_by(7)
+        with pytest.raises(ServiceFault):
+            await night(mirror)
+        clock.pass_by(-1)
+        for hour in (1, 2, 19):
+            clock.pass_by(hour / 24)
+            assert not (await night(mirror)).full
+            clock.pass_by(-1 - hour / 24)
+        clock.pass_by(20 / 24)
+        with pytest.raises(ServiceFault):
+            await night(mirror)
+
+
+async def test_an_outage_of_what_keeps_the_bytes_gives_nothing_up(
+    night: Night, tmp_path: Path, clock: Clock
+) -> None:
+    """The catalogue is there all the while, and what it lists meanwhile is noted."""
+    async with await a_mirror(60) as mirror:
+        mirror.faults = FaultPlan([Fault(FaultKind.SERVER_ERROR, times=None, status=503)])
+        for number in range(12):
+            new = published_daily(mirror, iter([16 + number / 10]), name=f"meanwhile{number}")
+            with pytest.raises(ServiceAway):
+                await night(mirror)
+            assert new[0] in records(tmp_path)
+        assert {one.failures for one in records(tmp_path).values()} == {0}
+        mirror.faults = FaultPlan()
+        report = await night(mirror)
+        assert (report.absent, report.counts[Status.DOWNLOADED]) == (0, 72)
+
+
+async def test_products_that_never_come_do_not_keep_the_rest_waiting(
+    night: Night, tmp_path: Path
+) -> None:
+    """Ten in a row look like a service that is away: the next run begins with others."""
+    async with Emulator(EmulatorSettings(products=0)) as mirror:
+        bad = published_daily(mirror, (n / 4 for n in range(20)))
+        mirror.faults = FaultPlan(
+            [Fault(FaultKind.SERVER_ERROR, product=one, times=None, status=500) for one in bad]
+        )
+        with pytest.raises(ServiceAway):
+            await night(mirror)
+        published_daily(mirror, (n / 4 for n in range(20, 40)), name="good")
+        for _ in range(4):
+            with contextlib.suppress(ServiceAway):
+                await night(mirror)
+        assert {one.id for one in records(tmp_path).values() if not one.held} == set(bad)
+
+
+async def test_what_was_given_up_comes_when_it_left_and_came_back(
+    night: Night, tmp_path: Path, clock: Clock
+) -> None:
+    async with await a_mirror(5) as mirror:
+        bad = mirror.catalogue.products[2]
+        mirror.faults = FaultPlan([Fault(FaultKind.FORBIDDEN, product=bad.id, times=None)])
+        for _ in range(11):
+            await night(mirror)
+        assert records(tmp_path)[bad.id].failures == 10
+        mirror.catalogue.remove(bad.id)
+        await night(mirror, reconcile=True)
+        assert records(tmp_path)[bad.id].state is State.REMOVED
+        mirror.faults = FaultPlan()
+        mirror.catalogue.add(bad)
+        report = await night(mirror, reconcile=True)
+        assert (report.absent, report.counts[Status.DOWNLOADED]) == (0, 1)
+
+
+async def test_whatever_was_given_up_is_tried_again_where_that_is_asked_for(
+    night: Night, tmp_path: Path, connect: Connect
+) -> None:
+    """Verify calls it missing, not failed, where it had a file once."""
+    async with await a_mirror(5) as mirror:
+        await night(mirror)
+        bad = mirror.catalogue.products[2]
+        (tmp_path / bad.name).unlink()
+        async with connect(mirror) as noa:
+            archive = await noa._archive(tmp_path, None)
+            held = archive.ledger.get(bad.id)
+            assert held is not None
+            given_up = replace(held.spoilt(State.MISSING, 1.0), failures=10, failed_at=1.0)
+            archive.ledger.put(given_up)
+        assert (await night(mirror, reconcile=True)).absent == 1
+        report = await night(mirror, retry_failed=True)
+        assert (report.absent, report.counts[Status.DOWNLOADED]) == (0, 1)
+
+
+async def test_what_is_listed_late_and_not_here_yet_is_still_fetched(
+    night: Night, tmp_path: Path
+) -> None:
+    """It was listed once, fails, and is left out of a list that is complete by its count."""
+    async with await a_mirror(10) as mirror:
+        large = mirror.catalogue.add(make_product("large.SAFE.zip", 2 << 20, start=START)).id
+        cuts = [Fault(FaultKind.CUT, product=large), Fault(FaultKind.FORBIDDEN, product=large)]
+        mirror.faults = FaultPlan([cuts[0], replace(cuts[1], first=2, times=None)])
+        early = Query(content=(None, START + 30 * DAY))
+        assert (await night(mirror, early)).absent == 1
+        part = tmp_path / f".noa-async/parts/{large}.part"
+        gathered = part.stat().st_size
+        mirror.catalogue.update(large, start=START + 60 * DAY, end=START + 60 * DAY)
+        report = await night(mirror, early, reconcile=True)
+        assert report.absent == 1
+        known = records(tmp_path)[large]
+        assert (known.state, known.gone, known.todo is not None) == (State.FAILED, None, True)
+        assert part.stat().st_size == gathered
+        mirror.faults = FaultPlan()
+        assert (await night(mirror, early)).absent == 0
+        assert_right(mirror, tmp_path, 11)
+
+
+async def test_products_that_left_the_query_do_not_hold_removals_up(
+    night: Night, tmp_path: Path, recorder: Recorder
+) -> None:
+    """They are files that the listing does not meet, and none that may be deleted."""
+    async with await a_mirror(100) as mirror:
+        early = Query(content=(None, START + 300 * DAY))
+        await night(mirror, early)
+        products = mirror.catalogue.products
+        for product in products[:5]:
+            mirror.catalogue.update(product.id, start=START + 600 * DAY, end=START + 600 * DAY)
+        careful = replace(DELETE, max_delete=0.02)
+        for _ in range(2):
+            report = await night(mirror, early, following=careful, reconcile=True)
+            assert report.removed == 0
+            assert not recorder.of(RemovalsHeld)
+        mirror.catalogue.remove(products[50].id)
+        report = await night(mirror, early, following=careful, reconcile=True)
+        assert report.removed == 1
+        assert_right(mirror, tmp_path, 99)
+
+
+COUNT_WRITES = """
+    CREATE TABLE writes (gone INTEGER);
+    CREATE TRIGGER written AFTER UPDATE ON products
+        BEGIN INSERT INTO writes VALUES (NEW.gone IS NOT NULL); END;
+"""
+
+
+async def test_what_is_gone_and_kept_is_not_written_again(night: Night, tmp_path: Path) -> None:
+    async with await a_mirror() as mirror:
+        await night(mirror)
+        for product in mirror.catalogue.products[:20]:
+            mirror.catalogue.remove(product.id)
+        await night(mirror, reconcile=True)
+        with closing(sqlite3.connect(tmp_path / ".noa-async/ledger.sqlite3")) as ledger:
+            ledger.executescript(COUNT_WRITES)
+        mirror.stats.reset()
+        await night(mirror, reconcile=True)
+        with closing(sqlite3.connect(tmp_path / ".noa-async/ledger.sqlite3")) as ledger:
+            assert ledger.execute("SELECT gone, count(*) FROM writes GROUP BY gone").fetchall() == [
+                (0, 20)
+            ]
+        assert sum(one.gone is not None for one in records(tmp_path).values()) == 20
+        assert mirror.stats.requests == mirror.stats.pages + mirror.stats.token_logins
+
+
+async def test_a_full_run_that_is_stopped_has_seen_to_removals(
+    night: Night, tmp_path: Path
+) -> None:
+    async with await a_mirror(40) as mirror:
+        await night(mirror)
+        gone = mirror.catalogue.products[3]
+        mirror.catalogue.remove(gone.id)
+        published_daily(mirror, iter([20.0]), name="slow")
+        mirror.faults = FaultPlan([Fault(FaultKind.SLOW_FIRST_BYTE, times=None, seconds=60)])
+        run = asyncio.ensure_future(night(mirror, following=DELETE, reconcile=True))
+        async with asyncio.timeout(20):
+            while watermark(tmp_path) != START + 20 * DAY:
+                await asyncio.sleep(0.01)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        assert records(tmp_path)[gone.id].state is State.REMOVED
+        assert not (tmp_path / gone.name).exists()
+        mirror.faults = FaultPlan()
+        assert not (await night(mirror)).full
+
+
+async def test_what_the_removal_cannot_ask_is_seen_to_another_day(
+    night: Night, connect: Connect, tmp_path: Path, clock: Clock
+) -> None:
+    """The service goes away when all is listed; the watermark moves all the same."""
+    async with await a_mirror(40) as mirror:
+        await night(mirror)
+        mirror.catalogue.remove(mirror.catalogue.products[3].id)
+        published_daily(mirror, iter([20.0]), name="new")
+
+        def go_away(event: Event) -> None:
+            mirror.outage = mirror.outage or isinstance(event, PageListed)
+
+        client: NoaClient = connect(mirror, following=DELETE)  # type: ignore[assignment]
+        client._observer, client._clock = go_away, clock
+        async with client as noa:
+            with pytest.raises(ServiceError):
+                await noa.mirror(ALL, tmp_path, reconcile=True)
+        assert watermark(tmp_path) == START + 20 * DAY
+        mirror.outage = False
+        report = await night(mirror, following=DELETE, reconcile=True)
+        assert (report.removed, report.absent) == (1, 0)
+
+
+async def test_each_product_is_told_once_a_run(night: Night, tmp_path: Path) -> None:
+    """One left over from yesterday is fetched while the listing comes to it."""
+    async with await a_mirror(10) as mirror:
+        left = mirror.catalogue.products[-1].id
+        mirror.faults = FaultPlan([Fault(FaultKind.FORBIDDEN, product=left)])
+        assert (await night(mirror)).absent == 1
+        mirror.faults = FaultPlan([Fault(FaultKind.PAGE_SLOW, times=1, seconds=0.5)])
+        told = []
+
+        async def tell(outcome: Outcome) -> None:
+            told.append(outcome.product.id)
+
+        report = await night(mirror, reconcile=True, tell=tell)
+        assert report.counts == {Status.PRESENT: 9, Status.DOWNLOADED: 1}
+        assert (report.listed, len(told), len(set(told))) == (10, 10, 10)

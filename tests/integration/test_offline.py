@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -355,6 +356,35 @@ async def test_orders_are_sent_once_where_they_are_taken(
                 assert isinstance(await keeper.bring(product), Later)
     assert len(site.ordered) == sent
     assert set(site.ordered) <= {"p0", "p1"}
+
+
+async def test_orders_that_are_not_answered_hold_nobody_up(
+    tmp_path: Path, serve: Callable[..., Awaitable[str]]
+) -> None:
+    """Once one has failed, the others do not stand in line for the next: all are asked at once."""
+    all_asked = asyncio.Event()
+    under_way, most = [0], [0]
+
+    class Hanging(Site):
+        async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+            if request.method == "POST" and request.path != "/token" and self.ordered:
+                under_way[0] += 1
+                most[0] = max(most[0], under_way[0])
+                if most[0] == 4:
+                    all_asked.set()
+                await all_asked.wait()
+                under_way[0] -= 1
+            return await super().__call__(request)
+
+    site = Hanging(lambda _: None)
+    async with site_client(await serve(site), QUICK) as noa:
+        keeper = await noa._keeper(tmp_path, "flat", retry_failed=False)
+        products = [Product.from_entry({"Id": f"p{n}", "Name": f"N{n}"}) for n in range(5)]
+        await keeper.bring(products[0])
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            for product in products[1:]:
+                group.create_task(keeper.bring(product))
+    assert most == [4]
 
 
 @pytest.mark.parametrize(("online", "asked"), [(True, "GET POST"), (False, "POST GET")])

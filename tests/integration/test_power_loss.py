@@ -1,7 +1,7 @@
 """A run killed, and then what a power cut does to what was not synced: the next run mends it.
 
-What is synced before its name is given (a published file) stays as it is; parts, notes, the tail
-of the ledger and of its log, and the folder's entry of a file that came last do not.
+What is synced before its name is given (a published file, the layout) stays as it is; parts, notes,
+the tail of the ledger and of its log, and the folder's entry of a file that came last do not.
 """
 
 from __future__ import annotations
@@ -145,10 +145,6 @@ def ledger_cut(state: Path, draw: random.Random) -> None:
     _cut(state / "ledger.sqlite3", draw)
 
 
-def layout_emptied(state: Path, draw: random.Random) -> None:
-    (state / "layout").write_bytes(b"")
-
-
 def name_lost(state: Path, draw: random.Random) -> None:
     """A file whose rename the disk did not have yet is a part again, or nothing at all."""
     known = _known_paths(state)
@@ -166,7 +162,7 @@ def name_lost(state: Path, draw: random.Random) -> None:
 DAMAGES: tuple[Damage, ...] = (
     *(part_cut, part_zeroed, part_lost, note_lost, note_halved, note_zeroed),
     *(log_cut, log_zeroed, log_spoilt, log_lost, index_lost, index_spoilt),
-    *(ledger_torn, ledger_spoilt, ledger_cut, layout_emptied),
+    *(ledger_torn, ledger_spoilt, ledger_cut),
 )
 _ids: dict[str, str] = {}
 """The Id of each product, by name."""

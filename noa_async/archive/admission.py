@@ -1,0 +1,175 @@
+"""How a product gets into an archive: its file lies there, or its part is given its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from noa_async.archive.decisions import (
+    Read,
+    Right,
+    Wrong,
+    is_superseded,
+    judge,
+    wanted_checksum,
+)
+from noa_async.archive.layout import PLAIN
+from noa_async.archive.places import paths_of
+from noa_async.archive.reading import digest_of, has_checksum
+from noa_async.archive.states import State
+from noa_async.events import FilePutAside, Status
+from noa_async.transfer.checksum import OWN, broken_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from noa_async.archive.archive import Archive
+    from noa_async.archive.destination import FileFacts
+    from noa_async.archive.record import Record
+    from noa_async.catalogue.product import Product
+    from noa_async.transfer.download import Fetched
+    from noa_async.transfer.outcome import Outcome
+
+
+class Admission:
+    """The way into one open archive. The caller keeps two tasks off one product (``only_one``).
+
+    Error handling: DestinationError where the folder cannot be read or written.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._folder = archive.folder
+        self._ledger = archive.ledger
+        self._places = archive.places
+        self._pool = archive.pool
+
+    async def present(self, product: Product) -> Outcome | None:
+        """The product as it lies here, where it is right; None where it has to be fetched.
+
+        A file that is as the ledger knows it is right. One that changed, or is not in the ledger,
+        is read and compared with the catalogue's checksum. Where the ledger's file is gone, it may
+        lie where another layout, or a ledger that was lost, had put it.
+        """
+        record = self._ledger.get(product.id)
+        if record is None or record.path is None:
+            return await self._adopt(product)
+        before = record.product
+        facts = self._folder.facts(record.path)
+        match judge(record, product, facts):
+            case Right():
+                if record.todo is not None:
+                    self._ledger.put(replace(record, todo=None))
+                return self._archive.outcome(product, record)
+            case Wrong(state):
+                found = await self._adopt(product) if facts is None else None
+                if found is None:
+                    self._spoilt(product, state)
+                return found
+            case Read(expected):
+                if not await has_checksum(self._folder.place(record.path), expected, self._pool):
+                    self._spoilt(product, State.DAMAGED)
+                    return None
+        assert facts is not None
+        return self._keep(product, before, record.path, facts, expected)
+
+    async def _adopt(self, product: Product) -> Outcome | None:
+        """A file that has the product's name and checksum, though no ledger knows of it."""
+        paths = [
+            path
+            for layout in dict.fromkeys((self._archive.layout, *PLAIN))
+            for is_zip in (False, True)
+            for path in paths_of(product, layout, is_zip=is_zip)
+        ]
+        for path in dict.fromkeys(paths):
+            if self._folder.facts(path) is None or not self._places.is_free(path, product.id):
+                continue
+            with self._places.claimed(path, product.id):
+                outcome = await self._adopt_file(product, path)
+            if outcome is not None:
+                return outcome
+        return None
+
+    async def _adopt_file(self, product: Product, path: PurePosixPath) -> Outcome | None:
+        """The file as the product's. Where no checksum can tell, size and zip must be right."""
+        before = self._archive.known(product)
+        facts = self._folder.facts(path)
+        where = self._folder.place(path)
+        wanted = wanted_checksum(product)
+        if facts is None:
+            return None
+        if wanted is not None:
+            if not await has_checksum(where, wanted, self._pool):
+                return None
+            return self._keep(product, before, path, facts, wanted)
+        wrong_size = facts.size != product.size
+        if wrong_size or await self._archive.in_thread(broken_zip, where) is not None:
+            return None
+        found = await digest_of(where, OWN, self._pool)
+        return self._keep(product, before, path, facts, f"{OWN}:{found}")
+
+    async def admit(self, fetched: Fetched, before: Product, part: Path) -> Outcome:
+        """Publish a whole, checked part under the product's name and write it down.
+
+        ``before`` is the product as the ledger had it when the fetch began (``Archive.known``).
+        """
+        product = fetched.product
+        record = self._ledger.get(product.id)
+        owned = record is not None and record.path is not None
+        if record is not None and record.path is not None:
+            path = PurePosixPath(record.path)
+        else:
+            path = self._places.choose(product, self._archive.layout, is_zip=fetched.is_zip)
+        with self._places.claimed(path, product.id):
+            if not owned or self._folder.facts(path) is None:
+                await self._make_way(path, product)
+            facts = await self._archive.in_thread(self._folder.publish, part, path)
+            begun = replace(self._archive.begun(product), attempts=fetched.attempts)
+            state = State.VERIFIED if fetched.verified else State.UNVERIFIED
+            now = self._archive.clock()
+            right = begun.found_right(state, path, facts, str(fetched.checksum), now)
+            self._write(right, before)
+        status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
+        outcome = self._archive.outcome(product, right)
+        return replace(outcome, status=status, attempts=fetched.attempts)
+
+    async def _make_way(self, path: PurePosixPath, product: Product) -> None:
+        """What lies where a newcomer goes is foreign: put aside, not overwritten."""
+        target = self._folder.place(path)
+        if os.path.lexists(target):  # noqa: ASYNC240 (one call a product)
+            put_aside = self._folder.put_aside
+            kept_at = await self._archive.in_thread(put_aside, target, product.id)
+            self._archive.observer(FilePutAside(str(path), str(kept_at)))
+
+    def _keep(
+        self,
+        product: Product,
+        before: Product,
+        path: PurePosixPath | str,
+        facts: FileFacts,
+        checksum: str,
+    ) -> Outcome:
+        """Write down a file that was read and found right; what gathered beside it is of no use."""
+        self._folder.drop_part(product.id)
+        state = State.VERIFIED if wanted_checksum(product) else State.UNVERIFIED
+        begun, now = self._archive.begun(product), self._archive.clock()
+        right = begun.found_right(state, path, facts, checksum, now)
+        self._write(right, before)
+        return self._archive.outcome(product, right)
+
+    def _write(self, right: Record, before: Product) -> None:
+        """Write down a right file; as outdated where a listing met newer bytes meanwhile."""
+        known = self._ledger.get(right.id)
+        if known is not None and is_superseded(before, right, known.product):
+            outdated = right.spoilt(State.OUTDATED, self._archive.clock())
+            todo = known.todo or (None if known.query is None else self._ledger.next_place())
+            right = replace(outdated, product=known.product, todo=todo)
+        self._ledger.put(right)
+
+    def _spoilt(self, product: Product, state: State) -> None:
+        """Note that a file that was right is so no more."""
+        record = self._ledger.get(product.id)
+        if record is not None and record.held:
+            self._ledger.put(record.spoilt(state, self._archive.clock()))

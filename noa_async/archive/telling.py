@@ -1,0 +1,81 @@
+"""A run's outcomes: told one at a time, and added up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from noa_async.events import ProductQueued, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from noa_async.archive.journal import Run
+    from noa_async.archive.keeper import Keeper
+    from noa_async.catalogue.product import Product
+    from noa_async.events import Observer
+    from noa_async.transfer.outcome import Outcome
+
+
+@dataclass(slots=True)
+class Sums:
+    """What adds up during a run."""
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    listed: int = 0
+    """Products that the listing met, each once."""
+    brought: int = 0
+    bytes: int = 0
+    removed: int = 0
+
+    def add(self, outcome: Outcome) -> None:
+        self.counts[outcome.status] += 1
+        if outcome.ok and outcome.attempts:
+            self.brought += 1
+            self.bytes += outcome.bytes
+
+    def into(self, run: Run) -> Run:
+        """The run with its sums."""
+        return replace(
+            run,
+            listed=self.listed,
+            brought=self.brought,
+            bytes=self.bytes,
+            failed=self.counts[Status.FAILED],
+            removed=self.removed,
+        )
+
+
+class Teller:
+    """Tells the outcomes of one run. Safe for many tasks at once."""
+
+    def __init__(
+        self,
+        tell: Callable[[Outcome], Awaitable[object]],
+        keeper: Keeper,
+        observer: Observer,
+    ) -> None:
+        """``tell`` is awaited for each outcome, one at a time."""
+        self._tell = tell
+        self._keeper = keeper
+        self._observer = observer
+        self._turn = asyncio.Lock()
+        self.sums = Sums()
+
+    def queued(self, product: Product) -> None:
+        """A product was put into the queue."""
+        self._observer(ProductQueued(product.id, product.name, product.size))
+
+    async def ended(self, outcome: Outcome) -> None:
+        """A product that was worked on has ended; its worker has told the observer."""
+        async with self._turn:
+            self.sums.add(outcome)
+            await self._tell(outcome)
+
+    async def met(self, outcome: Outcome) -> None:
+        """A product with nothing to be done: it is here, or given up."""
+        self.queued(outcome.product)
+        self._keeper.tell(outcome)
+        await self.ended(outcome)

@@ -1,0 +1,142 @@
+"""A keeper on a real folder: whatever the ledger holds of a product, and however a fetch ends."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product as pairs
+from pathlib import Path
+
+import pytest
+
+from noa_async import Product, RetryPolicy, Status
+from noa_async.archive.archive import Archive
+from noa_async.archive.keeper import Keeper
+from noa_async.archive.states import HELD, State
+from noa_async.catalogue.product import Checksum
+from noa_async.errors import (
+    NoaError,
+    ProductCorrupt,
+    ProductOffline,
+    ProductUnavailable,
+    ServiceFault,
+)
+from noa_async.pipeline import Later
+from noa_async.transfer.download import Fetched
+from noa_async.transfer.outcome import Outcome
+
+from .products import product, record
+
+DATA = b"PK\x03\x04 and the rest"
+RIGHT = product(size=len(DATA), checksums=(Checksum("md5", hashlib.md5(DATA).hexdigest()),))
+NEWER = product(size=len(DATA), checksums=(Checksum("md5", "0" * 32),))
+
+
+class Fetching:
+    """A fetcher that ends as a test wants; ``meanwhile`` is what happens during it."""
+
+    def __init__(self, error: NoaError | None, meanwhile: Callable[[], object] = int) -> None:
+        self._error = error
+        self._meanwhile = meanwhile
+
+    async def fetch(self, product: Product, part: Path) -> Fetched:
+        part.write_bytes(DATA)
+        self._meanwhile()
+        if self._error is not None:
+            raise self._error
+        [checksum] = product.checksums
+        return Fetched(product, len(DATA), checksum, verified=True, attempts=1)
+
+
+class NoOrders:
+    """A service that takes none."""
+
+    async def order(self, _: str) -> bool:
+        return False
+
+    def has(self, _: str) -> bool:
+        return False
+
+    def forget(self, _: str) -> None: ...
+
+
+def keeper_of(archive: Archive, fetching: Fetching, wait: float = 0.0, **options: bool) -> Keeper:
+    retry = RetryPolicy(offline_wait=wait)
+    return Keeper(archive, fetching, NoOrders(), retry, **options)  # type: ignore[arg-type]
+
+
+ENDINGS: dict[str, Callable[[], NoaError | None]] = {
+    "comes": lambda: None,
+    "is refused": lambda: ProductUnavailable("404"),
+    "breaks": lambda: ServiceFault("500"),
+    "is off line": lambda: ProductOffline("202"),
+    "is wrong": lambda: ProductCorrupt("no zip"),
+}
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+@pytest.mark.parametrize("wait", [0.0, 100.0])
+@pytest.mark.parametrize(("state", "ending"), list(pairs([None, *State], ENDINGS)))
+async def test_whatever_was_known_any_ending_can_be_written_down(
+    tmp_path: Path, state: State | None, ending: str, *, wait: float, retry_failed: bool
+) -> None:
+    """The ledger's file is gone where there was one, so that a fetch is needed."""
+    with ThreadPoolExecutor(1) as pool:
+        async with Archive(tmp_path, None, pool) as archive:
+            if state is not None:
+                gone = 5.0 if state is State.REMOVED else None
+                archive.ledger.put(record(state, product=RIGHT, gone=gone))
+            fetching = Fetching(ENDINGS[ending]())
+            keeper = keeper_of(archive, fetching, wait, retry_failed=retry_failed)
+            outcome = await keeper.bring(RIGHT)
+            known = archive.ledger.get(RIGHT.id)
+    assert known is not None
+    if isinstance(outcome, Later):
+        assert (ending, known.state) == ("is off line", State.WAITING)
+    else:
+        assert outcome.ok == (known.state in HELD)
+        assert outcome.ok or known.state not in {State.REMOVED, State.LISTED}
+    assert known.gone is None
+
+
+async def test_a_product_that_a_listing_replaces_while_its_old_bytes_come_is_outdated(
+    tmp_path: Path,
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        async with Archive(tmp_path, None, pool) as archive:
+            archive.ledger.put(record(State.LISTED, product=RIGHT, query=1, todo=3))
+
+            def listing() -> None:
+                archive.ledger.put(record(State.LISTED, product=NEWER, query=1, seen=2, todo=3))
+
+            outcome = await keeper_of(archive, Fetching(None, listing)).bring(RIGHT)
+            known = archive.ledger.get(RIGHT.id)
+    assert isinstance(outcome, Outcome)
+    assert outcome.status is Status.DOWNLOADED
+    assert known is not None
+    assert (known.state, known.product, known.todo) == (State.OUTDATED, NEWER, 3)
+    assert (tmp_path / RIGHT.name).read_bytes() == DATA
+
+
+@pytest.mark.parametrize(("others", "counted"), [(False, 0), (True, 1)])
+async def test_a_fault_of_the_service_counts_only_where_others_came(
+    tmp_path: Path, *, others: bool, counted: int
+) -> None:
+    other = product("other", name="other.zip", size=len(DATA), checksums=RIGHT.checksums)
+
+    class FaultyFor(Fetching):
+        async def fetch(self, product: Product, part: Path) -> Fetched:
+            if product.id == other.id:
+                return await super().fetch(product, part)
+            if others:
+                await keeper.bring(other)
+            raise ServiceFault("503")
+
+    with ThreadPoolExecutor(1) as pool:
+        async with Archive(tmp_path, None, pool) as archive:
+            keeper = keeper_of(archive, FaultyFor(None))
+            await keeper.bring(RIGHT)
+            known = archive.ledger.get(RIGHT.id)
+    assert known is not None
+    assert (known.state, known.failures) == (State.FAILED, counted)
