@@ -1,4 +1,4 @@
-"""Races for bytes: nginx serves them, and all tools bring the same products with their checksums."""
+"""Races for bytes: nginx serves them, and all tools bring and check the same products."""
 
 from __future__ import annotations
 

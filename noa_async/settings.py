@@ -80,6 +80,9 @@ class RetryPolicy:
     offline_wait: float = 3600.0
     """Seconds a run waits for a product that is off line, from when it first asked for it; 0 does
     not wait at all."""
+    offline_most: int = 1000
+    """Products off line that a run waits for at the same time; what is more is not ordered, but
+    left to a later run."""
 
     def allows(self, failures: int, *, asked: float | None = None) -> bool:
         """Whether to try again after ``failures`` in a row; ``asked`` as for ``delay``."""

@@ -45,7 +45,8 @@ class Keeper:
 
     Error handling: what concerns one product becomes a failed Outcome; CredentialsError,
     DestinationError and ServiceAway concern all of them and are raised.
-    Resources: a few numbers for each product that is waited for.
+    Resources: a few numbers for each product that is waited for, at most
+    ``RetryPolicy.offline_most``.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Keeper:
         wait = self._waits.get(product.id)
         before, arrived = wait.attempts if wait else 0, self._arrived
         try:
-            if not product.online:
+            if not product.online and self._may_wait(product):
                 await self._orders.order(product.id)
             with self._archive.room_for(product):
                 fetched = await self._fetcher.fetch(product, part)
@@ -133,8 +134,14 @@ class Keeper:
         self._arrived += 1
         return outcome
 
+    def _may_wait(self, product: Product) -> bool:
+        return product.id in self._waits or len(self._waits) < self._retry.offline_most
+
     async def _put_off(self, product: Product, error: ProductOffline) -> Outcome | Later:
         """Order what is off line, and say when to ask for it again, as long as patience lasts."""
+        if not self._may_wait(product):
+            error.hint = "So many others are waited for that it is left to a later run."
+            return self._archive.waiting(product, error)
         now = self._clock()
         wait = self._waits.setdefault(product.id, _Wait(Patience(self._retry), now))
         wait.attempts = error.attempts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -99,6 +99,9 @@ def command(
     layout = read_layout(transfer)
     after = None if transfer.exec_command is None else Command.parse(transfer.exec_command)
     every = None if following.watch is None else _interval(following.watch)
+    if every is not None:  # the next look asks again for what is off line, and is not held up
+        wait = min(settings.retry.offline_wait, every.total_seconds())
+        settings = replace(settings, retry=replace(settings.retry, offline_wait=wait))
     if transfer.dry_run:
         if transfer.report is not None:
             raise click.UsageError("--dry-run writes nothing: leave --report out.")

@@ -26,7 +26,7 @@ def test_bytes_are_synced_then_named_then_the_name_is_synced(folder, monkeypatch
     real, synced = os.fsync, []
 
     def fsync(descriptor: int) -> None:
-        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")), target.exists()))
+        synced.append((Path(f"/proc/self/fd/{descriptor}").readlink(), target.exists()))
         real(descriptor)
 
     monkeypatch.setattr(os, "fsync", fsync)

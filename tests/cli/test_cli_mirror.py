@@ -29,9 +29,9 @@ MIRROR = ("mirror", "--everything", "--output", "archive")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def product(number: int, days: float):
+def product(number: int, days: float, *, online: bool = True):
     at = START + timedelta(days=days)
-    return make_product(f"P{number}.SAFE.zip", 4000, start=at, published=at)
+    return make_product(f"P{number}.SAFE.zip", 4000, start=at, published=at, online=online)
 
 
 async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
@@ -225,6 +225,17 @@ NEW_TOKEN = CredentialsRefused("The catalogue answered 401.", more_tries=3)
 def test_what_one_that_stays_outlives(error: NoaError, *, at_first: bool, later: bool) -> None:
     assert passes(error, was_good=False) is at_first
     assert passes(error, was_good=True) is later
+
+
+async def test_what_is_off_line_does_not_hold_up_the_next_look(open_mirror: Open) -> None:
+    tape = product(0, 0, online=False)
+    mirror, noa = await open_mirror(tape, product(1, 1), retrieval_time=3600.0)
+    process = await noa.start(*MIRROR, "--watch", "1s")
+    await line_with(process, "The next look is at")
+    new = mirror.catalogue.add(product(2, 2)).id
+    await until(lambda: new in mirror.stats.downloads)
+    await until(lambda: len(mirror.stats.downloads[tape.id]) >= 4)
+    assert await stop(process) == 130
 
 
 async def test_between_looks_the_folder_is_free(open_mirror: Open) -> None:

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from noa_async import NoaClient, Outcome, Product, Query, RetryPolicy, Service, Settings, Status
+from noa_async import (
+    NoaClient,
+    Outcome,
+    Product,
+    Query,
+    RetryPolicy,
+    Service,
+    Settings,
+    Status,
+)
 from noa_async.emulator import (
     Catalogue,
     Emulator,
@@ -119,6 +128,29 @@ async def test_many_tapes_on_one_worker(connect: Connect, tmp_path: Path) -> Non
         assert {outcome.status for outcome in outcomes} == {Status.DOWNLOADED}
         assert_right(mirror, tmp_path, 35)
         assert mirror.stats.orders <= 30
+
+
+async def test_so_many_are_waited_for_and_no_more(
+    connect: Connect, recorder: Recorder, tmp_path: Path
+) -> None:
+    """The others are neither ordered nor held in memory: a later run goes on with them."""
+    clock = Clock()
+    async with mirror_of(tapes_first(8, 2), clock) as mirror:
+
+        async def tell(outcome: Outcome) -> None:
+            if outcome.product.id == "disk-9":
+                clock.now = LONG  # all tapes have been asked for by now
+
+        async with connect(mirror, workers=1, retry=replace(QUICK, offline_most=3)) as noa:
+            report = await noa.mirror(ALL, tmp_path, tell=tell)
+        assert report.counts == {Status.DOWNLOADED: 5, Status.FAILED: 5}
+        assert mirror.stats.orders == 3
+        left = [each for each in recorder.of(ProductFinished) if each.error]  # type: ignore[union-attr]
+        assert all("left to a later run" in each.error for each in left)  # type: ignore[union-attr]
+        async with connect(mirror, retry=QUICK) as noa:
+            report = await noa.mirror(ALL, tmp_path)
+        assert report.counts[Status.DOWNLOADED] == 5
+        assert_right(mirror, tmp_path, 10)
 
 
 async def test_one_product_is_waited_for_too(connect: Connect, tmp_path: Path) -> None:
