@@ -77,6 +77,8 @@ class Admission:
 
     async def _adopt(self, product: Product) -> Outcome | None:
         """A file that has the product's name and checksum, though no ledger knows of it."""
+        if self._folder.bare:
+            return None
         paths = [
             path
             for layout in dict.fromkeys((self._archive.layout, *PLAIN))

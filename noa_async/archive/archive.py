@@ -64,6 +64,7 @@ class Archive:
         self.places = Places(self.ledger)
         self._asked_layout = layout
         self._under_way: dict[str, int] = {}
+        self._sizes = 0
         self._turns = Turns()
 
     async def __aenter__(self) -> Self:
@@ -123,19 +124,23 @@ class Archive:
 
         Raises DestinationFull where the disk has less than all that is under way needs.
         """
-        self._under_way[product.id] = product.size or 0
+        size = product.size or 0
+        self._under_way[product.id] = size
+        self._sizes += size
         try:
-            self._check_room(product)
+            if product.size is not None:
+                self._check_room(product)
             yield
         finally:
             del self._under_way[product.id]
+            self._sizes -= size
 
     def _check_room(self, product: Product) -> None:
-        if product.size is None:
-            return
+        free = self.folder.room()
+        if free >= self._sizes + _SPARE:
+            return  # room for all of them, whatever has gathered
         gathered = self.folder.part_size
         need = sum(max(0, size - gathered(key)) for key, size in self._under_way.items())
-        free = self.folder.room()
         if free < need + _SPARE:
             raise DestinationFull(
                 f"No room in {self.folder.root} for {product.name}: what is under way needs "

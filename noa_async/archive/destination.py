@@ -63,6 +63,8 @@ class LocalFolder:
         self._lock = -1
         self.suspect = False
         """Whether the last run did not end in order: its lock still named it."""
+        self.bare = False
+        """Whether no product lay here, nor any other file, when it was opened."""
 
     def open(self) -> Self:
         """Make the folder where it is missing, and lock it.
@@ -77,6 +79,8 @@ class LocalFolder:
             for name in ("parts", "quarantine"):
                 (self.state / name).mkdir(exist_ok=True)
             self._take_lock()
+            with os.scandir(self.root) as entries:
+                self.bare = all(entry.name == STATE_FOLDER for entry in entries)
         return self
 
     def _take_lock(self) -> None:

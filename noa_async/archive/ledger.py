@@ -26,6 +26,8 @@ _T = TypeVar("_T")
 
 _COMMIT_EVERY = 0.5
 _MOST_PENDING = 10_000
+_MOST_LOOKED_UP = 1000
+"""Committed records kept at hand: each is asked for several times while its product is brought."""
 _PAGE = 500
 _NAMES = ", ".join(COLUMNS)
 _SELECT = f"SELECT {_NAMES} FROM products "  # noqa: S608 (made of constants)
@@ -55,6 +57,7 @@ class Ledger:
         self._broken = False
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
+        self._looked_up: dict[str, Record | None] = {}
         self._failure: Exception | None = None
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -120,7 +123,12 @@ class Ledger:
         pending = self._pending.get(product_id)
         if pending is not None:
             return pending
-        return next(iter(self._reader.made(record_of, _BY_ID, (product_id,))), None)
+        if product_id not in self._looked_up:
+            if len(self._looked_up) >= _MOST_LOOKED_UP:
+                self._looked_up.clear()
+            found = self._reader.made(record_of, _BY_ID, (product_id,))
+            self._looked_up[product_id] = next(iter(found), None)
+        return self._looked_up[product_id]
 
     def owner(self, path_key: str) -> str | None:
         """The Id of the product that lies at a path."""
@@ -151,6 +159,7 @@ class Ledger:
         if before is not None:
             self._forget_path(before)
         self._pending[record.id] = record
+        self._looked_up.pop(record.id, None)
         if record.path_key is not None:
             self._pending_paths[record.path_key] = record.id
         self._wake.set()

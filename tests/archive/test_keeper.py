@@ -46,7 +46,7 @@ class Fetching:
         if self._error is not None:
             raise self._error
         [checksum] = product.checksums
-        return Fetched(product, len(DATA), checksum, verified=True, attempts=1)
+        return Fetched(product, len(DATA), checksum, verified=True, attempts=1, is_zip=True)
 
 
 class NoOrders:
