@@ -10,18 +10,8 @@ import sys
 from importlib import import_module
 
 SUITES = (
-    *(
-        "faults",
-        "large",
-        "ledger",
-        "listing",
-        "memory",
-        "nights",
-        "restart",
-        "small",
-        "tls",
-        "verify",
-    ),
+    *("faults", "large", "ledger", "listing", "memory", "nights"),
+    *("restart", "small", "tls", "verify", "wan"),
 )
 
 

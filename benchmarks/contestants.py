@@ -6,20 +6,34 @@ import shlex
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.programs import Command
 from benchmarks.races import OURS, Contestant
 
 if TYPE_CHECKING:
-    from benchmarks.fileserver import FileServer
+    from collections.abc import Callable
+
+    from benchmarks.peers.job import Job
+
+
+class Source(Protocol):
+    """What serves the bytes."""
+
+    @property
+    def tls(self) -> bool: ...
+    @property
+    def authority(self) -> Path: ...
+    def job(self, output: Path, connections: int) -> Job: ...
+    def environment(self) -> dict[str, str]: ...
+
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGE = {"PYTHONPATH": str(_ROOT)}
 _LIBRARIES = ("parfive", "pypdl", "obstore")
 
 
-def contestants(server: FileServer, connections: int) -> tuple[Contestant, ...]:
+def contestants(server: Source, connections: int) -> tuple[Contestant, ...]:
     """All of them; those that are not installed too."""
     made = partial(_contestant, server, connections)
     libraries = tuple(made(name, _has(name), partial(_script, name)) for name in _LIBRARIES)
@@ -33,17 +47,23 @@ def contestants(server: FileServer, connections: int) -> tuple[Contestant, ...]:
     )
 
 
-def _contestant(server, connections, name, version_words, command) -> Contestant:  # type: ignore[no-untyped-def]
+def _contestant(
+    server: Source,
+    connections: int,
+    name: str,
+    version_words: tuple[str, ...],
+    command: Callable[[Source, int, Path], Command],
+) -> Contestant:
     return Contestant(name, version_words, partial(command, server, connections))
 
 
-def _noa_async(server: FileServer, connections: int, output: Path) -> Command:
+def _noa_async(server: Source, connections: int, output: Path) -> Command:
     words = (sys.executable, "-m", "noa_async", "download", "--everything", "--no-progress", "-q")
     where = ("--output", str(output), "--workers", str(connections))
     return Command((*words, *where), server.environment() | _PACKAGE)
 
 
-def _aria2c(server: FileServer, connections: int, output: Path) -> Command:
+def _aria2c(server: Source, connections: int, output: Path) -> Command:
     job = server.job(output, connections)
     listed = output.with_name("aria2.txt")
     listed.write_text(
@@ -61,7 +81,7 @@ def _aria2c(server: FileServer, connections: int, output: Path) -> Command:
     )
 
 
-def _curl(server: FileServer, connections: int, output: Path) -> Command:
+def _curl(server: Source, connections: int, output: Path) -> Command:
     job = server.job(output, connections)
     listed, sums = output.with_name("curl.txt"), _sums(server, output)
     listed.write_text(
@@ -75,7 +95,7 @@ def _curl(server: FileServer, connections: int, output: Path) -> Command:
     )
 
 
-def _rclone_copy(server: FileServer, connections: int, output: Path) -> Command:
+def _rclone_copy(server: Source, connections: int, output: Path) -> Command:
     job = server.job(output, connections)
     listed, sums = output.with_name("rclone.csv"), _sums(server, output)
     listed.write_text("".join(f"{each.url},{each.name}\n" for each in job.wanted))
@@ -87,14 +107,14 @@ def _rclone_copy(server: FileServer, connections: int, output: Path) -> Command:
     )
 
 
-def _script(name: str, server: FileServer, connections: int, output: Path) -> Command:
+def _script(name: str, server: Source, connections: int, output: Path) -> Command:
     job = server.job(output, connections).write(output.with_name("job.json"))
     trust = {"SSL_CERT_FILE": str(server.authority)} if server.tls else {}
     words = (sys.executable, "-m", f"benchmarks.peers.{name}", str(job))
     return Command(words, _PACKAGE | trust | {"no_proxy": "*"})
 
 
-def _sums(server: FileServer, output: Path) -> Path:
+def _sums(server: Source, output: Path) -> Path:
     sums = output.with_name("sums.txt")
     job = server.job(output, 1)
     sums.write_text("".join(f"{each.md5}  {each.name}\n" for each in job.wanted))

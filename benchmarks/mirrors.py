@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _START_SECONDS = 60
-_ANSWER_SECONDS = 60
+_ANSWER_SECONDS = 600
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

@@ -62,18 +62,17 @@ class Race:
     check: Callable[[Path], bool]
     """Whether a folder holds all of it, byte for byte."""
     rounds: int = 5
+    warm_up: bool = True
+    """Whether a first round, which is not counted, warms code and files up."""
     seconds: float = 600
     """After so long a run is killed, and counts as not whole."""
 
 
 def run_race(race: Race, folder: Path) -> list[Lap]:
-    """All rounds, the order turned by one each time; a line is printed for every lap.
-
-    The first of all runs of a contestant warms its code and the files up, and is not counted.
-    """
+    """All rounds, the order turned by one each time; a line is printed for every lap."""
     laps: list[Lap] = []
     there = list(race.contestants)
-    for turn in range(race.rounds + 1):
+    for turn in range(not race.warm_up, race.rounds + 1):
         for contestant in there[turn % len(there) :] + there[: turn % len(there)]:
             lap = _lap(race, contestant, folder)
             note = "" if lap.whole else "  NOT WHOLE"
