@@ -68,6 +68,8 @@ class Pool:
     workers: int
     depth: int
     """Products that may wait for a worker."""
+    size: Callable[[Product], int | None]
+    """The largest of them goes first."""
 
 
 @dataclass(slots=True)
@@ -202,7 +204,7 @@ class Mirror:
                 self._pool.bring,
                 workers=self._pool.workers,
                 depth=self._pool.depth,
-                size=lambda product: product.size,
+                size=self._pool.size,
             )
             async with aclosing(outcomes):
                 async for outcome in outcomes:
