@@ -70,6 +70,8 @@ class Pool:
     """Products that may wait for a worker."""
     drained: Callable[[], object]
     """Called when none waits any more, and none will come."""
+    size: Callable[[Product], int | None]
+    """The largest of them goes first."""
 
 
 class Mirror:
@@ -187,7 +189,7 @@ class Mirror:
             self._bring,
             workers=self._pool.workers,
             depth=self._pool.depth,
-            size=lambda product: product.size,
+            size=self._pool.size,
             drained=self._pool.drained,
         )
         async with aclosing(outcomes):

@@ -535,10 +535,18 @@ async def test_what_was_listed_before_an_error_comes_home(connect: Connect, tmp_
 
 
 async def test_the_largest_product_that_waits_goes_first(connect: Connect, tmp_path: Path) -> None:
-    """So a batch does not end on a large one, which would keep the other workers idle."""
-    products = [make_product(f"P{size}.nc", size) for size in (1000, 3000, 20_000, 2000)]
+    """So a batch does not end on a large one, which would keep the other workers idle.
+
+    What takes about as long goes by sensing time, as it is listed.
+    """
+    start = datetime(2026, 1, 12, tzinfo=UTC)
+    sizes = (1000, 9_000_000, 20_000, 2000, 18_000_000)
+    products = [
+        make_product(f"P{size}.nc", size, start=start.replace(hour=hour))
+        for hour, size in enumerate(sizes)
+    ]
     async with Emulator(small(), catalogue=Catalogue(products)) as mirror:
         async with connect(mirror, workers=1) as noa:
             listed = [each async for each in noa.search(Query(everything=True))]
-            found = [each.product.name async for each in noa.download_all(listed, tmp_path)]
-    assert found == ["P20000.nc", "P3000.nc", "P2000.nc", "P1000.nc"]
+            found = [each.product.size async for each in noa.download_all(listed, tmp_path)]
+    assert found == [18_000_000, 9_000_000, 1000, 20_000, 2000]

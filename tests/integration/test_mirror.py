@@ -701,18 +701,19 @@ async def test_the_outcomes_are_told_one_at_a_time_and_the_hook_sees_what_came(
 
 
 async def test_the_largest_product_that_waits_goes_first(connect: Connect, tmp_path: Path) -> None:
-    found: list[str] = []
+    found: list[int | None] = []
 
     async def tell(outcome: Outcome) -> None:
-        found.append(outcome.product.name)
+        found.append(outcome.product.size)
 
     products = [
-        make_product(f"P{size}.nc", size, start=START + size * HOUR) for size in (1000, 2000, 3000)
+        make_product(f"P{size}.nc", size, start=START + hours * HOUR)
+        for hours, size in enumerate((1000, 2000, 9_000_000))
     ]
     async with Emulator(catalogue=Catalogue(products)) as mirror:
         async with connect(mirror, workers=1) as noa:
             await noa.mirror(ALL, tmp_path, tell=tell)
-    assert found.index("P3000.nc") < found.index("P2000.nc")
+    assert found.index(9_000_000) < found.index(2000)
 
 
 def page_fails(page: int) -> FaultPlan:
