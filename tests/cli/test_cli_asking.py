@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -194,6 +195,31 @@ def test_help_imports_nothing_heavy() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout.count("Usage: noa-async") == len(VERBS) + 1
     assert ended.stdout.endswith("set()\n")
+
+
+async def test_a_search_of_a_page_takes_less_than_half_a_second(open_mirror: Open) -> None:
+    """Of its process's own time, which others on the machine do not stretch."""
+    _, noa = await open_mirror(products=50)
+    code = "import sys, time\n"
+    code += "from noa_async.cli.program import run\n"
+    code += "assert run(['search', '--everything', '-q', '--format', 'jsonl']) == 0\n"
+    code += "heavy = {'shapely', 'numpy', 'tqdm', 'uvloop', 'blake3', 'dateutil', 'aiofiles'}\n"
+    code += "print(time.process_time(), *(heavy & set(sys.modules)), file=sys.stderr)\n"
+    took = []
+    for _ in range(5):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            code,
+            env=noa.environ,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert len(out.splitlines()) == 50
+        [seconds] = err.split()  # and nothing heavy behind it
+        took.append(float(seconds))
+    assert min(took) < 0.45
 
 
 def test_the_list_of_verbs_is_what_the_verbs_say() -> None:
