@@ -28,7 +28,7 @@ class Ran:
 
     def number_of(self, word: str) -> int:
         """The figure beside a word of the closing table: ``present   50000``."""
-        found = re.search(rf"^\s*{word}\s+(\d+)$", self.said, re.MULTILINE)
+        found = re.search(rf"^\s*{word}\s+(\d+)\b", self.said, re.MULTILINE)
         return int(found[1]) if found else 0
 
 
