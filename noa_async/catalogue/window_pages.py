@@ -25,7 +25,8 @@ class WindowPages:
 
     ``known`` are Ids given out before; after ``enough`` products nothing more needs to be asked.
 
-    Error handling: NoaError where a page cannot be had.
+    Error handling: NoaError where a page cannot be had; ServiceFault for one that holds products
+    of another time, for without filters that are heeded windows would be cut for ever.
     """
 
     def __init__(
@@ -59,6 +60,12 @@ class WindowPages:
     async def take(self, url: str) -> Page:
         """A page; what is new on it is handed on."""
         page = await self._catalogue.page(url)
+        if not all(map(self.window.holds, self.instants(page))):
+            raise ServiceFault(
+                f"The catalogue was asked for {self.window.bounds} and gave products of another "
+                "time: it does not heed the filter.",
+                hint="Check the catalogue's address; what was listed before is right.",
+            )
         fresh = [product for product in page.products if self.seen.add(product.id)]
         self.given += len(fresh)
         instants = self.instants(page)

@@ -82,6 +82,11 @@ class Window:
         null = f"{self.axis} eq null"
         return Window(f"({self.filter}) and {null}" if self.filter else null, Axis.PUBLISHED)
 
+    def holds(self, instant: datetime) -> bool:
+        """Whether an instant lies within its bounds."""
+        at = _to_milliseconds(instant)
+        return (self.start is None or self.start <= at) and (self.end is None or at < self.end)
+
     def onwards(self, start: datetime) -> Window:
         """What is left of it from ``start`` on, the whole of that instant."""
         return replace(self, start=_to_milliseconds(start))

@@ -268,12 +268,10 @@ async def test_a_foreign_name_that_is_no_text(store: Store):
     assert found == {"one.zip": Condition.RIGHT, "caf\udce9.zip": Condition.FOREIGN}
 
 
-@pytest.mark.parametrize("ns", [2**63 + 5, -(2**63) - 5])
-async def test_a_file_of_another_age_of_the_world(store: Store, ns: int):
+async def test_a_file_of_another_age_of_the_world(store: Store):
     store.add("one")
+    ns = 2**63 + 5  # in the year 2262
     os.utime(store.root / "one.zip", ns=(ns, ns))
-    if store.root.joinpath("one.zip").stat().st_mtime_ns != ns:
-        pytest.skip("this file system does not know such times")
     assert (await store.only()).condition is Condition.RIGHT
     await store.archive.ledger.flush()
     facts = store.archive.folder.facts("one.zip")

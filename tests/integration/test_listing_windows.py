@@ -481,3 +481,24 @@ async def test_each_once_whatever_the_instants(
     if counts or not undated or not of.shortfalls:
         assert found == ids(mirror)
     assert len(set(found)) == len(found)
+
+
+class Deaf(Catalogue):
+    """It answers every question with all that it has."""
+
+    def select(
+        self, _text: str, order: Sequence[tuple[str, bool]], *, names: bool = False
+    ) -> Sequence[Held]:
+        return super().select("", order, names=names)
+
+
+@pytest.mark.parametrize(("count", "counts"), [(3000, True), (48, False), (120, False)])
+async def test_a_service_that_heeds_no_filter_is_not_asked_for_ever(
+    connect: Connect, count: int, counts: bool
+) -> None:
+    settings = EmulatorSettings(counts=counts, max_skip=50)
+    async with Emulator(settings, catalogue=Deaf(made([START] * count))) as mirror:
+        async with connect(mirror) as noa:
+            with pytest.raises(ServiceFault, match="does not heed the filter"):
+                await listed(noa)
+        assert mirror.stats.pages < 60

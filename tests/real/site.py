@@ -75,7 +75,10 @@ class Site:
     def put(self, products: dict[str, bytes]) -> None:
         for key, content in products.items():
             (self.root / "bytes" / key).write_bytes(content)
-        page = {"value": [_entry(key, content) for key, content in products.items()]}
+        page = {
+            "@odata.count": len(products),
+            "value": [_entry(key, content) for key, content in products.items()],
+        }
         (self.root / "page.json").write_text(json.dumps(page))
 
     def settings(self, *, workers: int = 4) -> Settings:
