@@ -57,18 +57,9 @@ def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], offset: int
     return expected
 
 
-def sync_file(path: Path) -> None:
-    """Put a file's bytes on stable storage, whoever wrote them."""
-    _sync(path, os.O_RDONLY)
-
-
 def sync_folder(path: Path) -> None:
     """Put a folder's entries, such as a fresh rename, on stable storage."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

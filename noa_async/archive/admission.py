@@ -127,7 +127,11 @@ class Admission:
         with self._places.claimed(path, product.id):
             if not owned or self._folder.facts(path) is None:
                 await self._make_way(path, product)
-            facts = await self._archive.in_thread(self._folder.publish, part, path)
+            try:
+                facts = await self._archive.in_thread(self._folder.publish, part, path)
+            except BaseException:
+                self._folder.bare = False  # the thread may give the name all the same
+                raise
             begun = replace(self._archive.begun(product), attempts=fetched.attempts)
             state = State.VERIFIED if fetched.verified else State.UNVERIFIED
             now = self._archive.clock()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
-from noa_async.disk import blamed_on, destination_error, sync_file, sync_folder, write_all
+from noa_async.disk import blamed_on, destination_error, sync_folder, write_all
 from noa_async.errors import DestinationError, DestinationInUse
 from noa_async.transfer.sink import note_of
 
@@ -167,11 +167,10 @@ class LocalFolder:
         return FileFacts.of(found) if regular else None
 
     def publish(self, part: Path, path: PurePosixPath) -> FileFacts:
-        """Give a whole, checked part its name, on stable storage, at once and for good."""
+        """Give a whole, checked, synced part its name, at once and for good."""
         target = self.place(path)
         with blamed_on(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            sync_file(part)
             part.replace(target)
             note_of(part).unlink(missing_ok=True)
             sync_folder(target.parent)

@@ -55,7 +55,7 @@ _SLACK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A part file that holds the whole product; who gives it its name syncs it first."""
+    """A part file that holds the whole product, synced to disk."""
 
     product: Product
     """As the catalogue had it last."""
@@ -133,6 +133,7 @@ class Fetcher:
             except ProductCorrupt as error:
                 error.attempts = attempts
                 raise
+            await sink.run(part.seal)
         verified = checksum is not None
         return Fetched(product, part.state.length, found, verified, attempts, part.is_zip)
 

@@ -39,7 +39,7 @@ class Bandwidth:
     @property
     def full(self) -> bool:
         """Whether all that the cap allows is used at the moment."""
-        return self._rate is not None and self._free_at > self._clock()
+        return self._rate is not None and self._free_at > self._clock() - _BURST / 2
 
     async def take(self, amount: int) -> None:
         """Wait until ``amount`` more bytes are within the cap."""
@@ -161,6 +161,9 @@ class Slots:
         self.window.granted()
         self._changed.set()
 
+    def _declined(self, epoch: int) -> None:
+        self.window.refused(epoch, self.streaming)
+
     def _refused(self, epoch: int, retry_after: float | None) -> None:
         self.window.refused(epoch, self.streaming)
         pause = self._longest_pause * min(1.0, 2**self.window.strikes / 40)
@@ -181,6 +184,10 @@ class Lease:
         """The service gives the product."""
         self.streaming = True
         self._slots._granted()  # noqa: SLF001 (the two are one)
+
+    def declined(self) -> None:
+        """The service says so of a request that can be done without: nobody waits for that."""
+        self._slots._declined(self._epoch)  # noqa: SLF001
 
     def refused(self, retry_after: float | None) -> None:
         """The service says that this is one too many, and perhaps for how many seconds."""

@@ -11,11 +11,13 @@ import os
 import tempfile
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from shutil import disk_usage
+from typing import IO, TYPE_CHECKING, Self
 
 from noa_async.disk import blamed_on, write_all
-from noa_async.errors import NoaError, QuotaExceeded
+from noa_async.errors import DestinationFull, NoaError, QuotaExceeded
 from noa_async.events import Observer, TransferAdvanced
+from noa_async.transfer.checksum import strongest
 from noa_async.transfer.resume import Append, Head, Inspect, Refuse, decide, range_headers, refusal
 from noa_async.transfer.sink import Sink
 from noa_async.transfer.tail import UNKNOWN, Span
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 BATCH = 1 << 20
 _REFUSAL_BYTES = 4096
+_MOVED_AT_ONCE = 8 << 20
 _MOST_FAILURES = 3
 """Shares of one product that may come to nothing before no more are tried."""
 
@@ -44,32 +47,34 @@ class Stash:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._descriptor = -1
+        self._file: IO[bytes] | None = None
+        self._moved = 0
         self.length = 0
 
     def append(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write ``pieces`` behind what is there."""
         with blamed_on(self._folder):
-            if self._descriptor < 0:
-                with tempfile.TemporaryFile(dir=self._folder) as file:
-                    self._descriptor = os.dup(file.fileno())
-            self.length += write_all(self._descriptor, pieces, self.length)
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(  # noqa: SIM115 (until it is discarded)
+                    buffering=0, dir=self._folder
+                )
+            self.length += write_all(self._file.fileno(), pieces, self.length)
 
-    def move_into(self, part: PartFile) -> None:
-        """Write and hash all of it at the end of ``part``."""
-        block = memoryview(bytearray(min(BATCH, max(1, self.length))))
-        done = 0
+    def move_some(self, part: PartFile) -> bool:
+        """Write and hash what comes next of it at the end of ``part``; whether there is more."""
+        if self._file is None:
+            return False
+        most = min(_MOVED_AT_ONCE, self.length - self._moved)
         with blamed_on(self._folder):
-            while done < self.length:
-                got = os.preadv(self._descriptor, [block], done)
-                part.append([block[:got]])
-                done += got
+            block = os.pread(self._file.fileno(), most, self._moved)
+        part.append([block])
+        self._moved += len(block)
+        return bool(block) and self._moved < self.length
 
     def discard(self) -> None:
         """Give the room back."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self._file is not None:
+            self._file.close()
 
     def stop(self) -> None:
         """Nothing here takes long."""
@@ -99,7 +104,7 @@ class _Share:
     @property
     def whole(self) -> bool:
         """Whether all of it is there."""
-        return self.granted and self.span.position >= self.span.end
+        return self.granted and self.start + self.stash.length >= self.span.end
 
     def give_back(self) -> bool:
         """Let the one before go on through this stretch; False where it has stopped already."""
@@ -166,7 +171,8 @@ class Shares:
 
     def offer(self, span: Span, state: PartState) -> None:
         """Let a connection that is free take the end of ``span``; ``state``: of the product."""
-        checked = bool(self._product.checksums)  # else nobody could tell where two states meet
+        # Without a checksum nobody could tell where two states of a product meet.
+        checked = strongest(self._product.checksums) is not None
         if not checked or state.total is None or self._failures >= _MOST_FAILURES:
             return
         if any(share.before is span and not share.granted for share in self._shares):
@@ -174,6 +180,8 @@ class Shares:
         start = self._traffic.tail.cut(span)
         if start is None or start >= span.end:
             return
+        if disk_usage(self._folder).free < 2 * (state.total - span.position):
+            return  # what is put aside lies there twice for a while
         share = _Share(start, Span(start, span.end), span, Stash(self._folder))
         self._shares.append(share)
         share.task = asyncio.create_task(self._bring(share, replace(state, length=start)))
@@ -181,9 +189,15 @@ class Shares:
     async def absorb(self, sink: Sink[PartFile]) -> None:
         """Put behind the part what the shares have that begins at its end, waiting for it."""
         while share := self._next(sink.part.state.length):
-            if share.task is not None:
-                await asyncio.wait({share.task})
-            await sink.run(share.stash.move_into, sink.part)
+            assert share.task is not None
+            await share.task
+            try:
+                while await sink.run(share.stash.move_some, sink.part):
+                    pass
+            except DestinationFull:  # the shares take room of their own: go on without
+                self._failures = _MOST_FAILURES
+                await self.drop()
+                return
             self._shares.remove(share)
             await self._in_thread(share.stash.discard)
 
@@ -197,7 +211,7 @@ class Shares:
                     await self._request(share, state, lease)
         if not share.whole:
             self._failures += 1
-        if not share.whole and share.give_back():
+        if not share.whole and share.give_back() and share in self._shares:
             self._shares.remove(share)
             await self._in_thread(share.stash.discard)
 
@@ -209,7 +223,8 @@ class Shares:
             if isinstance(decision, Inspect):
                 decision = refusal(head, await response.peek(_REFUSAL_BYTES))
             if isinstance(decision, Refuse) and isinstance(decision.error, QuotaExceeded):
-                lease.refused(decision.error.retry_after)
+                lease.declined()
+                self._failures = _MOST_FAILURES
             if not isinstance(decision, Append):
                 return
             if not share.fits:
@@ -239,12 +254,13 @@ class Shares:
                 async for arrived in batches:
                     pieces = _up_to(arrived, span.end - span.position)
                     received = sum(map(len, pieces))
+                    span.position += received  # ahead of what waits: nobody may cut in between
                     await traffic.bandwidth.take(received)
                     await write(pieces)
-                    span.position += received
                     traffic.health.succeeded()
                     self._observer(TransferAdvanced(product.id, received))
-                    if span.position >= span.end != body_end:
+                    surplus = sum(map(len, arrived)) > received
+                    if span.position >= span.end and (surplus or span.end != body_end):
                         return
                     self.offer(span, state)
 

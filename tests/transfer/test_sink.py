@@ -270,6 +270,25 @@ def test_another_start_is_another_kind(path):
     assert not part.is_zip
 
 
+@pytest.mark.parametrize("call", ["fsync", "close"])
+def test_a_loss_told_at_the_end_is_told(path, monkeypatch, call):
+    """Network file systems tell of a full disk at the sync, or not before the file is closed."""
+    real = getattr(os, call)
+
+    def fail(descriptor: int) -> None:
+        real(descriptor)
+        full()
+
+    part = PartFile(path, "md5")
+    part.open(None)
+    part.append([b"bytes"])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(DestinationFull):
+            part.seal()
+    part.close()
+
+
 def test_a_part_can_be_closed_twice(path):
     part = PartFile(path, "md5")
     part.open(None)

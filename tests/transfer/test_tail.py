@@ -18,12 +18,11 @@ class Clock:
         return self.now
 
 
-async def at_once(_seconds: float) -> None:
-    pass
-
-
 def tail(clock: Clock, *, rate: float | None = None) -> tuple[Tail, Slots, Bandwidth]:
-    slots, bandwidth = Slots(4, clock=clock), Bandwidth(rate, clock=clock, sleep=at_once)
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+
+    slots, bandwidth = Slots(4, clock=clock), Bandwidth(rate, clock=clock, sleep=sleep)
     return Tail(slots, bandwidth, clock=clock), slots, bandwidth
 
 
