@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,10 +36,7 @@ def download(server: FileServer, folder: Path, connections: int) -> Ran:
     words = (sys.executable, "-m", "noa_async", "download", "--everything", "--no-progress")
     where = ("--output", str(folder), "--workers", str(connections))
     command = Command((*words, *where), server.environment() | _PACKAGE)
-    began = time.perf_counter()
     ended = spawn(command, folder.with_name("home"), seconds=1800)
-    took = time.perf_counter() - began
     if ended.code != 0:
         raise RuntimeError(f"noa-async ended with {ended.code}:\n{ended.said[-2000:]}")
-    usage = ended.usage
-    return Ran(took, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, ended.said)
+    return Ran(ended.wall, ended.cpu, ended.peak_mib, ended.said)

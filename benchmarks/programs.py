@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
-import threading
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import resource
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -69,22 +70,44 @@ def run(
 class Accounted(Ended):
     """How one program ended, and what the kernel says that it and its children took."""
 
-    usage: resource.struct_rusage
+    wall: float
+    """Seconds."""
+    cpu: float
+    """Seconds, user and system."""
+    peak_mib: float
+    """Resident memory of the largest process."""
+
+
+_ACCOUNTANT = """
+import json, os, sys, time
+began = time.perf_counter()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(child, 0)
+taken = [time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
+with open(sys.argv[1], "w") as report:
+    json.dump([os.waitstatus_to_exitcode(status), *taken], report)
+"""
+"""A program's peak counts from what started it, so something small has to."""
 
 
 def spawn(command: Command, home: Path, *, seconds: float) -> Accounted:
     """Run one program to its end, or kill it after ``seconds``."""
     home.mkdir(parents=True, exist_ok=True)
-    log = home / "said.txt"
+    log, report = home / "said.txt", home / "taken.json"
+    report.unlink(missing_ok=True)
+    words = (sys.executable, "-I", "-S", "-c", _ACCOUNTANT, str(report), *command.words)
     with log.open("wb") as output:
-        running = _start(command, home, output)
-        timer = threading.Timer(seconds, running.kill)
-        timer.start()
-        _, status, usage = os.wait4(running.pid, 0)
-        timer.cancel()
-    code = os.waitstatus_to_exitcode(status)
-    running.returncode = code  # it is reaped: nobody is to wait for it again
-    return Accounted(code, log.read_text(errors="replace"), usage)
+        running = _start(Command(words, command.environment), home, output, own_session=True)
+        try:
+            running.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+    said = log.read_text(errors="replace")
+    if not report.exists():
+        return Accounted(None, said, seconds, 0.0, 0.0)
+    code, wall, cpu, peak = json.loads(report.read_text())
+    return Accounted(code, said, wall, cpu, peak)
 
 
 def first_line(words: Sequence[str]) -> str | None:
@@ -96,7 +119,9 @@ def first_line(words: Sequence[str]) -> str | None:
     return next(iter((done.stdout or done.stderr).splitlines()), "")
 
 
-def _start(command: Command, home: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    command: Command, home: Path, output: IO[bytes], *, own_session: bool = False
+) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment |= {"HOME": str(home), **command.environment}
     return subprocess.Popen(
@@ -106,4 +131,5 @@ def _start(command: Command, home: Path, output: IO[bytes]) -> subprocess.Popen[
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
+        start_new_session=own_session,
     )

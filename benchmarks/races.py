@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from statistics import median
@@ -105,15 +104,11 @@ def _lap(race: Race, contestant: Contestant, folder: Path) -> Lap:
     output.mkdir(parents=True)
     os.sync()  # what the lap before left in the page cache is not this one's to write
     command = contestant.command(output)
-    began = time.perf_counter()
     ended = spawn(command, folder / "home", seconds=race.seconds)
-    wall = time.perf_counter() - began
     whole = ended.code == 0 and race.check(output)
     if ended.code != 0:
         print(ended.said[-2000:])
-    usage = ended.usage
-    cpu = usage.ru_utime + usage.ru_stime
-    return Lap(contestant.name, wall, cpu, usage.ru_maxrss / 1024, whole)
+    return Lap(contestant.name, ended.wall, ended.cpu, ended.peak_mib, whole)
 
 
 def results(race: Race, laps: Sequence[Lap], goals: Mapping[str, float]) -> dict[str, Any]:
