@@ -236,7 +236,7 @@ class Archive:
 
     def relative(self, path: Path) -> str:
         """A path from the output folder, with ``/``."""
-        return path.relative_to(self.folder.root).as_posix()
+        return self.folder.relative(path)
 
     def outcome(self, product: Product, record: Record) -> Outcome:
         """The outcome of a product that is here and right."""

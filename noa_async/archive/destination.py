@@ -157,10 +157,14 @@ class LocalFolder:
         """A path from the output folder, on this machine."""
         return self.root.joinpath(path)
 
+    def relative(self, path: Path) -> str:
+        """A path below the output folder from there on, with ``/``."""
+        return os.fspath(path)[len(os.path.join(self.root, "")) :]  # noqa: PTH118 (as below)
+
     def facts(self, path: PurePosixPath | str) -> FileFacts | None:
         """Size and time of a regular file; None where there is none."""
         try:
-            found = os.lstat(self.place(path))
+            found = os.lstat(os.path.join(self.root, path))  # noqa: PTH118 (for every product)
         except (FileNotFoundError, NotADirectoryError):
             return None
         regular = (found.st_mode & 0o170000) == 0o100000

@@ -32,3 +32,9 @@ def test_the_name_is_synced_behind_the_bytes(folder, monkeypatch):
     assert synced == [(target.parent, True)]
     assert target.read_bytes() == b"whole"
     assert (facts.size, part.exists()) == (5, False)
+
+
+@pytest.mark.parametrize("root", ["/", "/srv/noa", "data"])
+def test_a_path_from_the_folder_on(root):
+    folder = LocalFolder(Path(root))
+    assert folder.relative(folder.place("2026/01/a.zip")) == "2026/01/a.zip"
