@@ -11,11 +11,13 @@ from noa_async.cli.progress import Progress
 from noa_async.cli.running import beside
 from noa_async.cli.tally import Tally
 from noa_async.errors import NoaError
+from noa_async.hooks import Command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from noa_async.archive.layout import Layout
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cli.lines import Lines
@@ -38,6 +40,18 @@ class Job:
     """Whether the layout needs what only the catalogue's attributes tell."""
     retry_failed: bool = False
     after: Hook | None = None
+
+
+def job_of(query: Query, transfer: TransferOptions, layout: Layout) -> Job:
+    """The job that the options of a verb describe. Raises SettingsError for a bad --exec."""
+    return Job(
+        query,
+        transfer.output,
+        transfer.layout,
+        layout.needs_attributes,
+        transfer.retry_failed,
+        None if transfer.exec_command is None else Command.parse(transfer.exec_command),
+    )
 
 
 @dataclass(slots=True)

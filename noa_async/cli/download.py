@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from noa_async.cli.bringing import Course, Job, bring, observers, report_of
+from noa_async.cli.bringing import Course, Job, bring, job_of, observers, report_of
 from noa_async.cli.closing import close
 from noa_async.cli.lines import NOTHING_FOUND, make_screen
 from noa_async.cli.manner import Manner, with_manner
@@ -21,7 +21,6 @@ from noa_async.cli.options import (
 )
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service, with_transfer
-from noa_async.hooks import Command
 
 if TYPE_CHECKING:
     from noa_async.cli.lines import Lines
@@ -51,22 +50,12 @@ def command(
     asked = read_query(query, service.config)
     settings = read_settings(service, transfer)
     layout = read_layout(transfer)
-    after = None if transfer.exec_command is None else Command.parse(transfer.exec_command)
+    job = job_of(asked, transfer, layout)
     if transfer.dry_run:
-        if transfer.report is not None:
-            raise click.UsageError("--dry-run writes nothing: leave --report out.")
         from noa_async.cli.dryrun import dry_run  # noqa: PLC0415 (seldom asked for)
 
-        return dry_run(manner, asked, settings, transfer.output, layout)
+        return dry_run(manner, asked, settings, transfer, layout)
     screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
-    job = Job(
-        asked,
-        transfer.output,
-        transfer.layout,
-        layout.needs_attributes,
-        transfer.retry_failed,
-        after,
-    )
     return _download(job, settings, transfer, screen)
 
 

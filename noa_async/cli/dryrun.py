@@ -6,6 +6,8 @@ import os
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+import click
+
 from noa_async.archive.names import safe_name, with_id, with_zip
 from noa_async.cli.lines import NOTHING_FOUND, make_lines
 from noa_async.cli.running import run
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cli.manner import Manner
+    from noa_async.cli.options import TransferOptions
     from noa_async.settings import Settings
 
 
-def dry_run(manner: Manner, query: Query, settings: Settings, folder: Path, layout: Layout) -> int:
+def dry_run(
+    manner: Manner, query: Query, settings: Settings, transfer: TransferOptions, layout: Layout
+) -> int:
     """List what would be fetched, and what seems to be there already."""
+    if transfer.report is not None:
+        raise click.UsageError("--dry-run writes nothing: leave --report out.")
     lines = make_lines(manner)
     client = NoaClient(settings, observer=lines)
-    there, wanted, size = run(_list(client, query, folder, layout))
+    there, wanted, size = run(_list(client, query, transfer.output, layout))
     if not there + wanted:
         lines.line(NOTHING_FOUND)
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.catalogue.times import format_instant
-from noa_async.cli.bringing import Course, Job, observers, report_of
+from noa_async.cli.bringing import Course, Job, job_of, observers, report_of
 from noa_async.cli.closing import close
 from noa_async.cli.lines import NOTHING_FOUND, make_screen
 from noa_async.cli.manner import Manner, with_manner
@@ -42,7 +42,6 @@ from noa_async.errors import (
     ServiceRefused,
     ServiceUnreachable,
 )
-from noa_async.hooks import Command
 from noa_async.settings import duration
 
 if TYPE_CHECKING:
@@ -97,29 +96,19 @@ def command(
         )
     settings = read_settings(service, transfer, following)
     layout = read_layout(transfer)
-    after = None if transfer.exec_command is None else Command.parse(transfer.exec_command)
+    job = job_of(asked, transfer, layout)
     every = None if following.watch is None else _interval(following.watch)
     if every is not None:  # the next look asks again for what is off line, and is not held up
         wait = min(settings.retry.offline_wait, every.total_seconds())
         settings = replace(settings, retry=replace(settings.retry, offline_wait=wait))
     if transfer.dry_run:
-        if transfer.report is not None:
-            raise click.UsageError("--dry-run writes nothing: leave --report out.")
         from noa_async.cli.dryrun import dry_run  # noqa: PLC0415 (seldom asked for)
 
-        return dry_run(manner, asked, settings, transfer.output, layout)
+        return dry_run(manner, asked, settings, transfer, layout)
     screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
-    job = Job(
-        asked,
-        transfer.output,
-        transfer.layout,
-        layout.needs_attributes,
-        transfer.retry_failed,
-        after,
-    )
     look = _Round(job, settings, transfer, screen, following.reconcile)
     work = _look(look) if every is None else _watch(look, every)
-    return run(work, how_to_go_on=_GO_ON)
+    return run(work, service=settings.service.catalogue_url, how_to_go_on=_GO_ON)
 
 
 def _interval(text: str) -> timedelta:
