@@ -20,19 +20,16 @@ from noa_async.errors import (
 )
 from noa_async.events import Observer, TransferRetried, TransferStarted, ignore
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
+from noa_async.transfer.heads import read_head
 from noa_async.transfer.resume import (
     Append,
     Complete,
     Discard,
-    Head,
-    Inspect,
     PartState,
     Refuse,
     Restart,
     Validator,
-    decide,
     range_headers,
-    refusal,
 )
 from noa_async.transfer.shares import Shares
 from noa_async.transfer.sink import PartFile, Sink
@@ -49,7 +46,6 @@ if TYPE_CHECKING:
     from noa_async.transfer.traffic import Traffic
     from noa_async.transport import Response
 
-_REFUSAL_BYTES = 4096
 _SLACK = 1 << 20
 
 
@@ -217,16 +213,13 @@ class Fetcher:
             self._traffic.slots.lease() as lease,
             self._session.get(url, headers=range_headers(part.state)) as response,
         ):
-            head = Head.read(response.status, response.headers)
-            decision = decide(
+            head, decision = await read_head(
+                response,
                 part.state,
-                head,
                 size=product.size,
                 text_is_due=_is_text(product),
                 others_served=self._traffic.slots.streaming > 0,
             )
-            if isinstance(decision, Inspect):
-                decision = refusal(head, await response.peek(_REFUSAL_BYTES))
             match decision:
                 case Refuse(error):
                     if isinstance(error, QuotaExceeded):

@@ -18,7 +18,8 @@ from noa_async.disk import blamed_on, write_all
 from noa_async.errors import DestinationFull, NoaError, QuotaExceeded
 from noa_async.events import Observer, TransferAdvanced
 from noa_async.transfer.checksum import strongest
-from noa_async.transfer.resume import Append, Head, Inspect, Refuse, decide, range_headers, refusal
+from noa_async.transfer.heads import read_head
+from noa_async.transfer.resume import Append, Refuse, range_headers
 from noa_async.transfer.sink import Sink
 from noa_async.transfer.tail import UNKNOWN, Span
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from noa_async.transport import Response
 
 BATCH = 1 << 20
-_REFUSAL_BYTES = 4096
 _MOVED_AT_ONCE = 8 << 20
 _MOST_FAILURES = 3
 """Shares of one product that may come to nothing before no more are tried."""
@@ -141,6 +141,8 @@ class Shares:
         self._pool = pool
         self._folder = folder
         self._observer = observer
+        # Without a checksum nobody could tell where two states of a product meet.
+        self._checked = strongest(product.checksums) is not None
         self._shares: list[_Share] = []
         self._failures = 0
 
@@ -171,9 +173,7 @@ class Shares:
 
     def offer(self, span: Span, state: PartState) -> None:
         """Let a connection that is free take the end of ``span``; ``state``: of the product."""
-        # Without a checksum nobody could tell where two states of a product meet.
-        checked = strongest(self._product.checksums) is not None
-        if not checked or state.total is None or self._failures >= _MOST_FAILURES:
+        if not self._checked or state.total is None or self._failures >= _MOST_FAILURES:
             return
         if any(share.before is span and not share.granted for share in self._shares):
             return
@@ -218,16 +218,11 @@ class Shares:
     async def _request(self, share: _Share, state: PartState, lease: Lease) -> None:
         headers = range_headers(state, end=share.span.end)
         async with self._session.get(self._url, headers=headers) as response:
-            head = Head.read(response.status, response.headers)
-            decision = decide(state, head, others_served=True)
-            if isinstance(decision, Inspect):
-                decision = refusal(head, await response.peek(_REFUSAL_BYTES))
+            _, decision = await read_head(response, state, others_served=True)
             if isinstance(decision, Refuse) and isinstance(decision.error, QuotaExceeded):
                 lease.declined()
                 self._failures = _MOST_FAILURES
-            if not isinstance(decision, Append):
-                return
-            if not share.fits:
+            if not isinstance(decision, Append) or not share.fits:
                 return
             lease.granted()
             share.before.end, share.granted = share.start, True

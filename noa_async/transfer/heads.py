@@ -1,0 +1,32 @@
+"""The head of an answer read, and what it means; its text where the head alone does not say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from noa_async.transfer.resume import Head, Inspect, decide, refusal
+
+if TYPE_CHECKING:
+    from noa_async.transfer.resume import Decision, PartState
+    from noa_async.transport import Response
+
+_REFUSAL_BYTES = 4096
+
+
+async def read_head(
+    response: Response,
+    part: PartState,
+    *,
+    size: int | None = None,
+    text_is_due: bool = False,
+    others_served: bool = False,
+) -> tuple[Head, Decision]:
+    """The head of the answer to ``range_headers(part)``, and the decision; it is never Inspect.
+
+    The rest is as for ``decide``.
+    """
+    head = Head.read(response.status, response.headers)
+    decision = decide(part, head, size=size, text_is_due=text_is_due, others_served=others_served)
+    if isinstance(decision, Inspect):
+        decision = refusal(head, await response.peek(_REFUSAL_BYTES))
+    return head, decision
