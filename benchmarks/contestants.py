@@ -36,14 +36,14 @@ _LIBRARIES = ("parfive", "pypdl", "obstore")
 def contestants(server: Source, connections: int) -> tuple[Contestant, ...]:
     """All of them; those that are not installed too."""
     made = partial(_contestant, server, connections)
-    libraries = tuple(made(name, _has(name), partial(_script, name)) for name in _LIBRARIES)
+    libraries = (made(one, library_words(one), partial(_script, one)) for one in _LIBRARIES)
     return (
         made(OURS, (sys.executable, "-m", "noa_async", "--version"), _noa_async),
         made("aria2c", ("aria2c", "--version"), _aria2c),
         made("curl + md5sum", ("curl", "--version"), _curl),
         made("rclone + md5sum", (_rclone(), "version"), _rclone_copy),
         *libraries,
-        made("reference", _has("requests"), partial(_script, "reference")),
+        made("reference", library_words("requests"), partial(_script, "reference")),
     )
 
 
@@ -131,7 +131,7 @@ def _rclone() -> str:
     return str(beside) if beside.exists() else "rclone"
 
 
-def _has(library: str) -> tuple[str, ...]:
+def library_words(library: str) -> tuple[str, ...]:
     """A program that says a library's version, and nothing where it is not there."""
     asked = f"from importlib.metadata import version; print(version('{library}'))"
     return (sys.executable, "-c", asked)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 import trustme
 
 from benchmarks.peers.job import Job, Wanted
+from benchmarks.races import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,10 +137,7 @@ class FileServer:
 
     def is_whole(self, output: Path) -> bool:
         """Whether every product is in ``output``, byte for byte, and no other file."""
-        left = {path.name for path in output.iterdir() if path.name != ".noa-async"}
-        return left == {each.name for each in self._products} and all(
-            _md5(output / each.name) == each.md5 for each in self._products
-        )
+        return holds(output, {each.name: each.md5 for each in self._products})
 
     def __enter__(self) -> Self:
         nginx = find_nginx()
@@ -183,11 +181,6 @@ def _entry(product: _Product) -> dict[str, object]:
         "ContentDate": {"Start": "2026-01-12T09:23:21.024Z"},
         "Checksum": [{"Algorithm": "MD5", "Value": product.md5}],
     }
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _free_port() -> int:

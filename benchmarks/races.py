@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -96,6 +97,17 @@ def installed(contestants: Sequence[Contestant]) -> tuple[Contestant, ...]:
         else:
             there.append(contestant)
     return tuple(there)
+
+
+def holds(output: Path, sums: Mapping[str, str]) -> bool:
+    """Whether a folder has every file of ``sums`` (name to MD5), byte for byte, and no other."""
+    left = {path.name for path in output.iterdir() if path.name != ".noa-async"}
+    return left == sums.keys() and all(_md5(output / name) == md5 for name, md5 in sums.items())
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _lap(race: Race, contestant: Contestant, folder: Path) -> Lap:

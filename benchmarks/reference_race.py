@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.contestants import library_words
 from benchmarks.mirrors import MirrorProcess
 from benchmarks.programs import Command
 from benchmarks.races import OURS, Contestant, Race, installed, results, run_race, table
@@ -47,11 +48,10 @@ def race(
             words = (sys.executable, "-m", "benchmarks.peers.reference_listing")
             return _into(output, (*words, mirror.addresses.catalogue, token), {})
 
-        requests = "from importlib.metadata import version; print(version('requests'))"
         there = installed(
             (
                 Contestant(OURS, (sys.executable, "-m", "noa_async", "--version"), ours),
-                Contestant("reference", (sys.executable, "-c", requests), reference),
+                Contestant("reference", library_words("requests"), reference),
             )
         )
         work = Race("listing", there, 0, products, is_whole, rounds=rounds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import tempfile
 from pathlib import Path
@@ -13,7 +12,7 @@ from benchmarks.contestants import contestants
 from benchmarks.machine import sentence
 from benchmarks.mirrors import MirrorProcess
 from benchmarks.peers.job import Job, Wanted
-from benchmarks.races import OURS, Race, installed, results, run_race, table
+from benchmarks.races import OURS, Race, holds, installed, results, run_race, table
 from noa_async.emulator import EmulatorSettings, make_product
 
 if TYPE_CHECKING:
@@ -53,10 +52,7 @@ class Far:
 
     def is_whole(self, output: Path) -> bool:
         """Whether every product is in ``output``, byte for byte, and no other file."""
-        left = {path.name for path in output.iterdir() if path.name != ".noa-async"}
-        return left == {name for _, name, *_ in self._entries} and all(
-            _md5(output / name) == md5 for _, name, md5, _ in self._entries
-        )
+        return holds(output, {name: md5 for _, name, md5, _ in self._entries})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -122,8 +118,3 @@ def _entries(mirror: Emulator) -> Sequence[tuple[str, str, str, int]]:
 
 def _refusals(mirror: Emulator) -> int:
     return mirror.stats.quota_refusals
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
