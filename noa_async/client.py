@@ -22,8 +22,9 @@ from noa_async.catalogue.pages import Catalogue
 from noa_async.errors import SettingsError, UsageError
 from noa_async.events import Observer, ProductQueued, ignore
 from noa_async.hooks import Hook, run_hook
-from noa_async.pipeline import Later, each, run_pipeline
+from noa_async.pipeline import Later, run_pipeline
 from noa_async.settings import Settings
+from noa_async.streams import each
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
 from noa_async.transfer.limiter import Bandwidth, Slots
@@ -228,6 +229,7 @@ class NoaClient:
                 self._bringing(keeper, after),
                 workers=workers,
                 depth=workers * _QUEUED_PER_WORKER,
+                at_once=keeper.at_once,
                 size=_steps,
                 drained=over,
             )

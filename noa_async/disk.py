@@ -17,7 +17,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def blamed_on(path: Path) -> Generator[None]:
+def blamed_on(path: Path | str) -> Generator[None]:
     """Turn an OSError inside into a DestinationError that names ``path``."""
     try:
         yield
@@ -25,7 +25,7 @@ def blamed_on(path: Path) -> Generator[None]:
         raise destination_error(error, path) from error
 
 
-def destination_error(error: OSError, path: Path) -> DestinationError:
+def destination_error(error: OSError, path: Path | str) -> DestinationError:
     """What an OSError met at ``path`` means for the user."""
     reason = error.strerror or str(error)
     if error.errno in _FULL:
@@ -57,7 +57,7 @@ def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], offset: int
     return expected
 
 
-def sync_folder(path: Path) -> None:
+def sync_folder(path: Path | str) -> None:
     """Put a folder's entries, such as a fresh rename, on stable storage."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

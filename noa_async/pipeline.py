@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 from noa_async.errors import NoaError
+from noa_async.streams import each, gathered
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterable,
+        Awaitable,
+        Callable,
+        Iterable,
+        Sequence,
+    )
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -26,6 +33,10 @@ class Later:
     """No result yet: the item is to be worked on again after so many seconds."""
 
     seconds: float
+
+
+_TOGETHER = 64
+"""Items that are looked at together, where so many have come."""
 
 
 class _End:
@@ -41,6 +52,7 @@ async def run_pipeline(
     *,
     workers: int,
     depth: int,
+    at_once: Callable[[Sequence[_Item]], Iterable[_Result | None]] | None = None,
     size: Callable[[_Item], int | None] | None = None,
     drained: Callable[[], object] | None = None,
 ) -> AsyncGenerator[_Result]:
@@ -50,6 +62,9 @@ async def run_pipeline(
     last to end is not a large one that all wait for; one of unknown size (None) may be large and
     goes before them. Those of one size go in the order of coming.
 
+    ``at_once`` looks at new items, as many together as have come, and gives the result of each that
+    needs no worker; None for all others.
+
     Where ``work`` says ``Later``, it is given the item again after so many seconds; until then the
     item holds no worker. What has come back goes in turn with what is new. All comes to its end
     before the stream does.
@@ -58,11 +73,13 @@ async def run_pipeline(
     new item waits for a worker: some may be worked on still, and those put off may come back.
 
     At most ``depth`` new items wait for a worker and as many results for the caller: a slow worker
-    holds the source back, a slow caller the workers. Beside them the items put off are held in
-    memory, as many as there are: the items alone, nothing of the work on them.
+    holds the source back, a slow caller the workers. Up to 128 more are read ahead for ``at_once``.
+    Beside them the items put off are held in memory, as many as there are: the items alone, nothing
+    of the work on them.
 
-    Error handling: what ``work`` or ``drained`` raises ends the rest and is raised here. So is what
-    ``source`` raises; where that is a NoaError, the items before it are worked off first.
+    Error handling: what ``work``, ``at_once`` or ``drained`` raises ends the rest and is raised
+    here. So is what ``source`` raises; where that is a NoaError, the items before it are worked off
+    first.
     Resources: closing the generator, or cancelling its caller, cancels every task and waits for it.
     """
     queue = _Queue(depth, size or _unknown, drained or _nobody)
@@ -75,7 +92,7 @@ async def run_pipeline(
 
     async def conduct() -> None:
         try:
-            await _work_off(source, work, deliver, queue, workers)
+            await _work_off(source, work, at_once, deliver, queue, workers)
         finally:
             results.put_nowait(_END)
 
@@ -95,6 +112,7 @@ async def run_pipeline(
 async def _work_off(
     source: AsyncIterable[_Item] | Iterable[_Item],
     work: Callable[[_Item], Awaitable[_Result | Later]],
+    at_once: Callable[[Sequence[_Item]], Iterable[_Result | None]] | None,
     deliver: Callable[[_Result], Awaitable[None]],
     queue: _Queue[_Item],
     workers: int,
@@ -104,9 +122,12 @@ async def _work_off(
 
     async def produce() -> None:
         try:
-            async with aclosing(each(source)) as items:
-                async for item in items:
-                    await queue.put(item)
+            async with aclosing(_looked_at(source, at_once)) as items:
+                async for item, result in items:
+                    if result is None:
+                        await queue.put(item)
+                    else:
+                        await deliver(result)
         except NoaError as error:
             broken.append(error)  # what is listed is still worked off
         queue.seal()
@@ -130,6 +151,22 @@ async def _work_off(
             group.create_task(consume())
     if broken:
         raise broken[0]
+
+
+async def _looked_at(
+    source: AsyncIterable[_Item] | Iterable[_Item],
+    at_once: Callable[[Sequence[_Item]], Iterable[_Result | None]] | None,
+) -> AsyncGenerator[tuple[_Item, _Result | None]]:
+    """Each item, with its result where it needs no worker."""
+    if at_once is None:
+        async with aclosing(each(source)) as items:
+            async for item in items:
+                yield item, None
+    else:
+        async with aclosing(gathered(source, _TOGETHER)) as lists:
+            async for some in lists:
+                for pair in zip(some, at_once(some), strict=True):
+                    yield pair
 
 
 def _unknown(_item: object) -> None:
@@ -251,16 +288,3 @@ def foremost(error: BaseException) -> BaseException:
         return error
     leaves = [foremost(leaf) for leaf in error.exceptions]
     return next((leaf for leaf in leaves if isinstance(leaf, NoaError)), leaves[0])
-
-
-async def each(source: AsyncIterable[_Item] | Iterable[_Item]) -> AsyncGenerator[_Item]:
-    """The items of any source; closing it closes a source that can be closed."""
-    if isinstance(source, AsyncIterable):
-        async with AsyncExitStack() as stack:
-            if isinstance(source, AsyncGenerator):
-                await stack.enter_async_context(aclosing(source))
-            async for item in source:
-                yield item
-    else:
-        for item in source:
-            yield item

@@ -150,6 +150,8 @@ class Response:
 
     async def _piece(self, content: aiohttp.StreamReader, most: int) -> bytes:
         """The next bytes; none at the end. Raises TimeoutError where none came for so long."""
+        if content.exception() is None and (piece := content.read_nowait(most)):
+            return piece
         clock = asyncio.get_running_loop().time
         while True:
             due = clock() + self._stall

@@ -16,7 +16,7 @@ import pytest
 PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
-    {"errors", "takeover"},
+    {"errors", "streams", "takeover"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending"},
     {"budget", "pipeline"},
     {"transport"},

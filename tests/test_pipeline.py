@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -393,3 +393,37 @@ async def test_what_comes_back_does_not_hold_up_what_is_new() -> None:
         assert sorted([each async for each in found]) == list(range(60))
     last_new = max(asked.index(number) for number in range(60))
     assert last_new <= 2 * 60
+
+
+async def test_what_needs_no_worker_takes_none() -> None:
+    worked: list[int] = []
+
+    async def work(number: int) -> int:
+        worked.append(number)
+        return number
+
+    def even_at_once(numbers: Sequence[int]) -> list[int | None]:
+        return [number * 10 if number % 2 == 0 else None for number in numbers]
+
+    results = [
+        each
+        async for each in run_pipeline(
+            Source(200).items(), work, workers=3, depth=4, at_once=even_at_once
+        )
+    ]
+    assert sorted(worked) == list(range(1, 200, 2))
+    assert sorted(results) == sorted([*range(1, 200, 2), *range(0, 2000, 20)])
+
+
+async def test_a_look_that_fails_ends_all() -> None:
+    source = Source(200)
+
+    def fail(_numbers: Sequence[int]) -> list[int | None]:
+        raise ServiceFault("no look")
+
+    with pytest.raises(ServiceFault, match="no look"):
+        _ = [
+            each
+            async for each in run_pipeline(source.items(), double, workers=2, depth=4, at_once=fail)
+        ]
+    assert source.closed

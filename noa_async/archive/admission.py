@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -46,6 +45,17 @@ class Admission:
         self._places = archive.places
         self._pool = archive.pool
 
+    def present_at_once(self, product: Product) -> Outcome | None:
+        """The product as it lies here, where its file is as the ledger knows it; else None."""
+        record = self._ledger.get(product.id)
+        if record is None or record.path is None:
+            return None
+        if not isinstance(judge(record, product, self._folder.facts(record.path)), Right):
+            return None
+        if record.todo is not None:
+            self._ledger.put(replace(record, todo=None))
+        return self._archive.outcome(product, record)
+
     async def present(self, product: Product) -> Outcome | None:
         """The product as it lies here, where it is right; None where it has to be fetched.
 
@@ -53,6 +63,8 @@ class Admission:
         is read and compared with the catalogue's checksum. Where the ledger's file is gone, it may
         lie where another layout, or a ledger that was lost, had put it.
         """
+        if (outcome := self.present_at_once(product)) is not None:
+            return outcome
         record = self._ledger.get(product.id)
         if record is None or record.path is None:
             return await self._adopt(product)
@@ -60,8 +72,6 @@ class Admission:
         facts = self._folder.facts(record.path)
         match judge(record, product, facts):
             case Right():
-                if record.todo is not None:
-                    self._ledger.put(replace(record, todo=None))
                 return self._archive.outcome(product, record)
             case Wrong(state):
                 found = await self._adopt(product) if facts is None else None
@@ -124,14 +134,15 @@ class Admission:
             path = PurePosixPath(record.path)
         else:
             path = self._places.choose(product, self._archive.layout, is_zip=fetched.is_zip)
+        newcomer = None if owned and self._folder.facts(path) is not None else product.id
         with self._places.claimed(path, product.id):
-            if not owned or self._folder.facts(path) is None:
-                await self._make_way(path, product)
             try:
-                facts = await self._archive.in_thread(self._folder.publish, part, path)
+                facts, aside = await fetched.hand_over(self._folder.publish, part, path, newcomer)
             except BaseException:
-                self._folder.bare = False  # the thread may give the name all the same
+                self._folder.bare = False  # the thread may have given the name all the same
                 raise
+            if aside is not None:
+                self._archive.observer(FilePutAside(str(path), str(aside)))
             begun = replace(self._archive.begun(product), attempts=fetched.attempts)
             state = State.VERIFIED if fetched.verified else State.UNVERIFIED
             now = self._archive.clock()
@@ -140,14 +151,6 @@ class Admission:
         status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
         outcome = self._archive.outcome(product, right)
         return replace(outcome, status=status, attempts=fetched.attempts)
-
-    async def _make_way(self, path: PurePosixPath, product: Product) -> None:
-        """What lies where a newcomer goes is foreign: put aside, not overwritten."""
-        target = self._folder.place(path)
-        if os.path.lexists(target):  # noqa: ASYNC240 (one call a product)
-            put_aside = self._folder.put_aside
-            kept_at = await self._archive.in_thread(put_aside, target, product.id)
-            self._archive.observer(FilePutAside(str(path), str(kept_at)))
 
     def _keep(
         self,

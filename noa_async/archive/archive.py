@@ -22,7 +22,7 @@ from noa_async.events import LedgerSetAside, Observer, Status, ignore
 from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
@@ -56,7 +56,9 @@ class Archive:
     ) -> None:
         """``layout``: None is the one that the folder has, else flat; ``anew`` as for Ledger."""
         self.folder = LocalFolder(root)
-        self.ledger = Ledger(self.folder.state / "ledger.sqlite3", anew=anew)
+        self.ledger = Ledger(
+            self.folder.state / "ledger.sqlite3", anew=anew, before_write=self.folder.sync
+        )
         self.layout = layout or FLAT
         self.pool = pool
         self.clock = clock
@@ -108,6 +110,25 @@ class Archive:
         """Hold the part and the name of a product; who comes second waits."""
         return self._turns.only_one(product_id)
 
+    def is_held(self, product_id: str) -> bool:
+        """Whether somebody holds a product by ``only_one``."""
+        return self._turns.is_held(product_id)
+
+    def foresee(self, products: Sequence[Product], *, paths: bool = True) -> None:
+        """Have at hand what bringing these products will ask of the ledger: two questions for all.
+
+        ``paths``: also whose the paths are of those that have none.
+        """
+        ledger = self.ledger
+        ledger.look_up(product.id for product in products)
+        if paths:
+            new = [each for each in products if self._path(each) is None]
+            self.places.look_up(new, self.layout)
+
+    def _path(self, product: Product) -> str | None:
+        record = self.ledger.get(product.id)
+        return None if record is None else record.path
+
     def note(self, product: Product, sighting: Sighting) -> Record:
         """Write down a product that a listing met; the record says whether it is to be fetched."""
         record = self.ledger.get(product.id)
@@ -136,9 +157,9 @@ class Archive:
             self._sizes -= size
 
     def _check_room(self, product: Product) -> None:
-        free = self.folder.room()
-        if free >= self._sizes + _SPARE:
+        if self.folder.room_lately(product.size or 0) >= self._sizes + _SPARE:
             return  # room for all of them, whatever has gathered
+        free = self.folder.room()
         gathered = self.folder.part_size
         need = sum(max(0, size - gathered(key)) for key, size in self._under_way.items())
         if free < need + _SPARE:

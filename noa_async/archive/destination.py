@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 STATE_FOLDER = ".noa-async"
 _LAST_NS = 2**63 - 1
+_ROOM_SECONDS = 1.0
 
 
 def ledger_of(root: Path) -> Path:
@@ -60,6 +63,10 @@ class LocalFolder:
         self.state = root / STATE_FOLDER
         self._kept_layout = self.state / "layout"
         self._next_layout = self.state / "layout.next"
+        self._parts = os.path.join(self.state, "parts", "")  # noqa: PTH118 (for every product)
+        self._begun: set[str] = set()
+        self._unsynced: set[str] = set()
+        self._room, self._room_until = 0, 0.0
         self._lock = -1
         self.suspect = False
         """Whether the last run did not end in order: its lock still named it."""
@@ -81,7 +88,16 @@ class LocalFolder:
             self._take_lock()
             with os.scandir(self.root) as entries:
                 self.bare = all(entry.name == STATE_FOLDER for entry in entries)
+            self._look_at_parts()
         return self
+
+    def _look_at_parts(self) -> None:
+        """What earlier runs left; a note whose part has been given its name is of no use."""
+        parts = Path(self._parts)
+        self._begun = {file.stem for file in parts.glob("*.part")}
+        for note in parts.glob("*.json"):
+            if note.stem not in self._begun:
+                note.unlink(missing_ok=True)
 
     def _take_lock(self) -> None:
         path = self.state / "lock"
@@ -137,7 +153,13 @@ class LocalFolder:
 
     def part(self, product_id: str) -> Path:
         """Where a product's bytes gather; an Id is safe as a name (``Product.id``)."""
-        return self.state / "parts" / f"{product_id}.part"
+        return Path(f"{self._parts}{product_id}.part")
+
+    def begin(self, product_id: str) -> bool:
+        """A product's bytes will gather; whether some may be there from before."""
+        before = product_id in self._begun
+        self._begun.add(product_id)
+        return before
 
     def part_size(self, product_id: str) -> int:
         """Bytes of a product that have gathered."""
@@ -152,6 +174,7 @@ class LocalFolder:
         with blamed_on(part):
             part.unlink(missing_ok=True)
             note_of(part).unlink(missing_ok=True)
+        self._begun.discard(product_id)
 
     def place(self, path: PurePosixPath | str) -> Path:
         """A path from the output folder, on this machine."""
@@ -170,16 +193,43 @@ class LocalFolder:
         regular = (found.st_mode & 0o170000) == 0o100000
         return FileFacts.of(found) if regular else None
 
-    def publish(self, part: Path, path: PurePosixPath) -> FileFacts:
-        """Give a whole, checked, synced part its name, at once and for good."""
-        target = self.place(path)
+    def publish(
+        self, part: Path, path: PurePosixPath, newcomer: str | None = None
+    ) -> tuple[FileFacts, Path | None]:
+        """Give a whole, checked, synced part its name, at once; ``sync`` makes that last.
+
+        ``newcomer``: the Id of a product that had no file here: what lies in its way is foreign,
+        and put aside, not overwritten. Also where that lies now, if anything did.
+        """
+        target = os.path.join(self.root, path)  # noqa: PTH118 (for every product)
+        aside = None
         with blamed_on(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part.replace(target)
-            note_of(part).unlink(missing_ok=True)
-            sync_folder(target.parent)
-            found = target.stat()
-        return FileFacts.of(found)
+            if newcomer is not None and os.path.lexists(target):
+                aside = self.put_aside(Path(target), newcomer)
+            try:
+                os.replace(part, target)  # noqa: PTH105
+            except FileNotFoundError:
+                self._make_folder(Path(target).parent)
+                os.replace(part, target)  # noqa: PTH105
+            self._unsynced.add(os.path.dirname(target))  # noqa: PTH120
+            self._begun.discard(part.stem)
+            return FileFacts.of(os.stat(target)), aside  # noqa: PTH116
+
+    def _make_folder(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        above = [each for each in folder.parents if each.is_relative_to(self.root)]
+        self._unsynced.update(map(os.fspath, above))
+
+    def sync(self) -> None:
+        """Make the names last that were given since."""
+        while self._unsynced:
+            folder = self._unsynced.pop()
+            try:
+                with blamed_on(folder), suppress(FileNotFoundError):  # removed since
+                    sync_folder(folder)
+            except BaseException:
+                self._unsynced.add(folder)
+                raise
 
     def quarantine(self, part: Path) -> Path:
         """Put wrong bytes out of the way, over those of an earlier try; where they lie now."""
@@ -254,6 +304,15 @@ class LocalFolder:
         """Bytes free for this user."""
         with blamed_on(self.root):
             return shutil.disk_usage(self.root).free
+
+    def room_lately(self, more: int) -> int:
+        """As ``room``, asked at most once a second, less the bytes that came ``more`` since."""
+        now = time.monotonic()
+        if now < self._room_until:
+            self._room -= more
+        else:
+            self._room, self._room_until = self.room(), now + _ROOM_SECONDS
+        return self._room
 
 
 def _write_synced(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from noa_async.archive.admission import Admission
@@ -20,13 +20,13 @@ from noa_async.events import Observer, ProductFinished, ProductWaiting, ignore
 from noa_async.pipeline import Later
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from noa_async.archive.archive import Archive
     from noa_async.catalogue.orders import Orders
     from noa_async.catalogue.product import Product
     from noa_async.settings import RetryPolicy
-    from noa_async.transfer.download import Fetcher
+    from noa_async.transfer.download import Fetched, Fetcher
     from noa_async.transfer.outcome import Outcome
 
 
@@ -84,12 +84,27 @@ class Keeper:
                 or self._condemned(product)
                 or await self._fetch(product, known)
             )
-        if isinstance(outcome, Later):
-            return outcome
-        self._waits.pop(product.id, None)
-        self._orders.forget(product.id)
-        self.tell(outcome)
+        if not isinstance(outcome, Later):
+            self._ended(outcome)
         return outcome
+
+    def at_once(self, products: Sequence[Product]) -> Iterable[Outcome | None]:
+        """The outcomes of products that lie here as the ledger knows them, told to the observer.
+
+        None for each that has to be brought. The ledger is asked once for all of them.
+        """
+        self._archive.foresee(products)
+        for product in products:
+            busy = self._archive.is_held(product.id)
+            outcome = None if busy else self._admission.present_at_once(product)
+            if outcome is not None:
+                self._ended(outcome)
+            yield outcome
+
+    def _ended(self, outcome: Outcome) -> None:
+        self._waits.pop(outcome.product.id, None)
+        self._orders.forget(outcome.product.id)
+        self.tell(outcome)
 
     def tell(self, outcome: Outcome) -> None:
         """Tell the observer how a product ended."""
@@ -115,13 +130,18 @@ class Keeper:
         part = self._archive.folder.part(product.id)
         wait = self._waits.get(product.id)
         before, arrived = wait.attempts if wait else 0, self._arrived
+
+        async def admit(fetched: Fetched) -> Outcome:
+            fetched.attempts += before
+            return await self._admission.admit(fetched, known, part)
+
         try:
             if not product.online and self._may_wait(product):
                 await self._orders.order(product.id)
             with self._archive.room_for(product):
-                fetched = await self._fetcher.fetch(product, part)
-            fetched = replace(fetched, attempts=fetched.attempts + before)
-            outcome = await self._admission.admit(fetched, known, part)
+                outcome = await self._fetcher.fetch(
+                    product, part, admit, fresh=not self._archive.folder.begin(product.id)
+                )
         except (CredentialsError, DestinationError, ServiceAway):
             raise
         except NoaError as error:

@@ -93,6 +93,8 @@ class Layout:
         grows too long is the name alone, which is never cut to make room for other fields.
         """
         values = {"name": safe_name(name, product.id)}
+        if self.template == "{name}":
+            return PurePosixPath(values["name"])
         for field in self.fields:
             values[field] = values.get(field) or _value(product, field) or _UNKNOWN
         filled = [part.format_map(values) for part in self.template.split("/")]

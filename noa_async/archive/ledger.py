@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count
-from typing import TYPE_CHECKING, Self, TypeVar
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
 from noa_async.archive.rows import COLUMNS, record_of, row_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from noa_async.archive.record import Record
@@ -26,14 +26,14 @@ _T = TypeVar("_T")
 
 _COMMIT_EVERY = 0.5
 _MOST_PENDING = 10_000
-_MOST_LOOKED_UP = 1000
-"""Committed records kept at hand: each is asked for several times while its product is brought."""
+_MOST_AT_HAND = 1000
+"""Committed records kept at hand: each is asked for several times while its product is brought.
+As many paths that are known to be free."""
 _PAGE = 500
 _NAMES = ", ".join(COLUMNS)
 _SELECT = f"SELECT {_NAMES} FROM products "  # noqa: S608 (made of constants)
 LAST_PLACE = "SELECT max(todo) FROM products WHERE todo IS NOT NULL"
 """As the index of what is to be done has it: the table is not read through for it."""
-_BY_ID = _SELECT + "WHERE id = ?"
 _CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
 _UPSERT = (
     f"INSERT INTO products ({_NAMES}) VALUES ({', '.join('?' for _ in COLUMNS)}) "  # noqa: S608
@@ -50,14 +50,24 @@ class Ledger:
     ledger is set aside and begun anew: products that lie in the folder are found again.
     """
 
-    def __init__(self, path: Path, *, anew: bool = True) -> None:
-        """``anew``: as for ``open_database``."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        anew: bool = True,
+        before_write: Callable[[], object] = lambda: None,
+    ) -> None:
+        """``anew``: as for ``open_database``; ``before_write``: called in a thread ahead of each
+        write of records, to make last what they tell of.
+        """
         self.path = path
+        self._before_write = before_write
         self._anew = anew
         self._broken = False
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
         self._looked_up: dict[str, Record | None] = {}
+        self._free_paths: dict[str, None] = {}
         self._failure: Exception | None = None
         self._wake = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -124,11 +134,28 @@ class Ledger:
         if pending is not None:
             return pending
         if product_id not in self._looked_up:
-            if len(self._looked_up) >= _MOST_LOOKED_UP:
-                self._looked_up.clear()
-            found = self._reader.made(record_of, _BY_ID, (product_id,))
-            self._looked_up[product_id] = next(iter(found), None)
+            self.look_up((product_id,))
         return self._looked_up[product_id]
+
+    def look_up(self, product_ids: Iterable[str]) -> None:
+        """Have the records of several products at hand for ``get``: one question for all."""
+        at_hand = self._looked_up
+        wanted = [key for key in product_ids if key not in self._pending and key not in at_hand]
+        if wanted:
+            found = self._reader.made(record_of, _SELECT + _among("id", wanted), wanted)
+            _make_room(at_hand, len(wanted))
+            at_hand.update(dict.fromkeys(wanted))
+            at_hand.update((record.id, record) for record in found)
+
+    def look_up_paths(self, path_keys: Iterable[str]) -> None:
+        """Have at hand for ``owner`` which of several paths are nobody's."""
+        pending, free = self._pending_paths, self._free_paths
+        wanted = [key for key in path_keys if key not in pending and key not in free]
+        if wanted:
+            question = f"SELECT path_key FROM products {_among('path_key', wanted)}"  # noqa: S608 (of ours)
+            taken = {key for (key,) in self._reader.rows(question, wanted)}
+            _make_room(free, len(wanted))
+            free.update(dict.fromkeys(key for key in wanted if key not in taken))
 
     def owner(self, path_key: str) -> str | None:
         """The Id of the product that lies at a path."""
@@ -143,6 +170,8 @@ class Ledger:
         product_id = self._pending_paths.get(path_key)
         if product_id is not None:
             return product_id, self._pending[product_id].path
+        if path_key in self._free_paths:
+            return None, None
         try:
             path_key.encode()
         except UnicodeEncodeError:  # a name that is no text; no product's is such
@@ -160,8 +189,10 @@ class Ledger:
             self._forget_path(before)
         self._pending[record.id] = record
         self._looked_up.pop(record.id, None)
-        if record.path_key is not None:
-            self._pending_paths[record.path_key] = record.id
+        path_key = record.path_key
+        if path_key is not None:
+            self._pending_paths[path_key] = record.id
+            self._free_paths.pop(path_key, None)
         self._wake.set()
 
     def _forget_path(self, record: Record) -> None:
@@ -184,11 +215,15 @@ class Ledger:
             batch = list(self._pending.values())
             if not batch:
                 return
-            await self._in_thread(lambda: self._writer.write([(_UPSERT, map(row_of, batch))]))
+            await self._in_thread(lambda: self._write(batch))
             for record in batch:
                 if self._pending.get(record.id) is record:
                     del self._pending[record.id]
                     self._forget_path(record)
+
+    def _write(self, batch: Iterable[Record]) -> None:
+        self._before_write()
+        self._writer.write([(_UPSERT, map(row_of, batch))])
 
     async def todo(self, query: int, after: int, limit: int) -> Sequence[Record]:
         """The records of a followed query that come next in the list of what is to be fetched."""
@@ -238,6 +273,17 @@ class Ledger:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _among(column: str, values: Sequence[str]) -> str:
+    """The condition that ``column`` has one of so many values."""
+    return f"WHERE {column} IN ({', '.join('?' * len(values))})"
+
+
+def _make_room(at_hand: dict[str, Any], more: int) -> None:
+    """Drop the oldest of what is at hand for so many new ones."""
+    for key in list(islice(at_hand, max(0, len(at_hand) + more - _MOST_AT_HAND))):
+        del at_hand[key]
 
 
 def numbered(database: Database, where: str, after: int) -> list[tuple[int, Record]]:

@@ -20,7 +20,14 @@ from noa_async.events import AllQueued, MirrorPlanned, Observer, Status, ignore
 from noa_async.pipeline import foremost, run_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import (
+        AsyncGenerator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
     from datetime import datetime
 
     from noa_async.archive.archive import Archive
@@ -189,6 +196,7 @@ class Mirror:
             self._bring,
             workers=self._pool.workers,
             depth=self._pool.depth,
+            at_once=self._foresee,
             size=self._pool.size,
             drained=self._pool.drained,
         )
@@ -203,6 +211,11 @@ class Mirror:
                 teller.queued(record.product)
                 yield record.product
         self._observer(AllQueued())
+
+    def _foresee(self, products: Sequence[Product]) -> Iterable[None]:
+        """All of them are to be brought; the ledger is asked once for them."""
+        self._archive.foresee(products)
+        return [None] * len(products)
 
     async def _bring(self, product: Product) -> Outcome | Later | None:
         """Bring a product as it is by now; None where a listing found nothing to be done for it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from noa_async.archive.names import fold, safe_name, with_ids, with_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import PurePosixPath
 
     from noa_async.archive.layout import Layout
@@ -44,11 +44,24 @@ class Places:
 
     def choose(self, product: Product, layout: Layout, *, is_zip: bool) -> PurePosixPath:
         """The first of a product's paths that no other product has."""
-        paths = paths_of(product, layout, is_zip=is_zip)
-        return next((path for path in paths if self.is_free(path, product.id)), paths[-1])
+        for path in paths_of(product, layout, is_zip=is_zip):
+            if self.is_free(path, product.id):
+                break
+        return path
+
+    def look_up(self, products: Iterable[Product], layout: Layout) -> None:
+        """Have at hand whose the paths are that products would have: one question for all."""
+        first = {
+            next(paths_of(product, layout, is_zip=is_zip))
+            for product in products
+            for is_zip in (False, True)
+        }
+        self._ledger.look_up_paths(fold(str(path)) for path in first)
 
 
-def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> list[PurePosixPath]:
+def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> Iterator[PurePosixPath]:
     """Where a product may lie in a layout: under its name, or that with its Id."""
     name = with_zip(safe_name(product.name, product.id), is_zip=is_zip)
-    return [layout.path(product, each) for each in (name, *with_ids(name, product.id))]
+    yield layout.path(product, name)
+    for longer in with_ids(name, product.id):
+        yield layout.path(product, longer)

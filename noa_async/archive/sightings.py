@@ -109,6 +109,7 @@ class Sightings:
         listing = self._catalogue.listing(plan.query, attributes=attributes)
         async with aclosing(listing.pages()) as pages:
             async for page in pages:
+                self._archive.foresee(page, paths=False)
                 for product in page:
                     await self._meet(product)
                 self._todo.grown()

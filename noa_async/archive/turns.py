@@ -25,6 +25,10 @@ class Turns:
     def __init__(self) -> None:
         self._queues: dict[str, _Queue] = {}
 
+    def is_held(self, name: str) -> bool:
+        """Whether somebody holds ``name``."""
+        return name in self._queues
+
     @asynccontextmanager
     async def only_one(self, name: str) -> AsyncGenerator[None]:
         """Hold ``name``; who comes second waits."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from noa_async.budget import Budget
 from noa_async.catalogue.product import Checksum, Product
@@ -25,14 +26,13 @@ from noa_async.transfer.resume import (
     Append,
     Complete,
     Discard,
-    PartState,
     Refuse,
     Restart,
     Validator,
     range_headers,
 )
 from noa_async.transfer.shares import Shares
-from noa_async.transfer.sink import PartFile, Sink
+from noa_async.transfer.sink import PartFile, Sink, WrongDigest
 from noa_async.transfer.tail import UNKNOWN
 
 if TYPE_CHECKING:
@@ -46,17 +46,23 @@ if TYPE_CHECKING:
     from noa_async.transfer.traffic import Traffic
     from noa_async.transport import Response
 
+_T = TypeVar("_T")
+
 _SLACK = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+class HandOver(Protocol):
+    """Gives a part away: in its thread the bytes are put on stable storage, then ``publish``ed."""
+
+    def __call__(self, publish: Callable[..., _T], *arguments: Any) -> Awaitable[_T]: ...
+
+
+@dataclass(slots=True)
 class Fetched:
-    """A part file that holds the whole product, synced to disk."""
+    """A part file that holds the whole product."""
 
     product: Product
     """As the catalogue had it last."""
-    size: int
-    """Bytes."""
     checksum: Checksum
     """Taken of these bytes while they arrived."""
     verified: bool
@@ -64,6 +70,8 @@ class Fetched:
     attempts: int
     is_zip: bool
     """Whether the bytes begin as a zip does."""
+    hand_over: HandOver
+    """Raises WrongDigest, nothing having happened, where the bytes are not right after all."""
 
 
 class Fetcher:
@@ -93,58 +101,82 @@ class Fetcher:
         self._observer = observer
         self._sleep = sleep
 
-    async def fetch(self, product: Product, path: Path) -> Fetched:
-        """Bring ``product`` into the part file ``path``, going on with what is there.
+    async def fetch(
+        self,
+        product: Product,
+        path: Path,
+        admit: Callable[[Fetched], Awaitable[_T]],
+        *,
+        fresh: bool = False,
+    ) -> _T:
+        """Bring ``product`` into the part file ``path``, and give what ``admit`` makes of it.
+
+        What is at ``path`` is gone on with; ``fresh``: nothing is. ``admit`` is awaited once all
+        bytes are there and right, and has to hand them over.
 
         What arrived whole but is wrong makes us read the entry again and fetch once more from
         byte 0; a second time raises ProductCorrupt and leaves the bytes at ``path``.
         """
         try:
-            return await self._fetch_once(product, path)
+            return await self._fetch_once(product, path, admit, fresh=fresh)
         except ProductCorrupt as corrupt:
             first = corrupt
         again = TransferRetried(product.id, product.name, first.attempts, 0.0, first.message)
         self._observer(again)
         product = await self._catalogue.entry(product.id) or product
+
+        async def admit_second(fetched: Fetched) -> _T:
+            fetched.attempts += first.attempts
+            return await admit(fetched)
+
         try:
-            fetched = await self._fetch_once(product, path)
+            return await self._fetch_once(product, path, admit_second, fresh=False)
         except NoaError as error:
             error.attempts += first.attempts
             raise
-        return replace(fetched, attempts=fetched.attempts + first.attempts)
 
-    async def _fetch_once(self, product: Product, path: Path) -> Fetched:
+    async def _fetch_once(
+        self,
+        product: Product,
+        path: Path,
+        admit: Callable[[Fetched], Awaitable[_T]],
+        *,
+        fresh: bool,
+    ) -> _T:
         checksum = strongest(product.checksums)
         part = PartFile(path, checksum.algorithm if checksum else OWN)
         async with Sink(part, self._pool) as sink:
-            if os.path.exists(path):  # noqa: ASYNC240, PTH110 (one quick call a product)
+            if not fresh:
                 await sink.run(part.open, checksum and str(checksum))
-            else:
-                sink.later(part.open, None)
             async with self._shares(product, path) as shares:
                 attempts = await self._until_whole(product, checksum, sink, shares)
+
+            def fetched(checksum: Checksum, *, verified: bool) -> Fetched:
+                hand_over = partial(sink.run, part.hand_over, checksum.value)
+                return Fetched(product, checksum, verified, attempts, part.is_zip, hand_over)
+
+            if checksum is not None:
+                with suppress(WrongDigest):
+                    return await admit(fetched(checksum, verified=True))
+            await sink.drain()
             found = Checksum(checksum.algorithm if checksum else OWN, part.digest())
             try:
                 product = await self._check_whole(product, checksum, found, sink)
             except ProductCorrupt as error:
                 error.attempts = attempts
                 raise
-            await sink.run(part.seal)
-        verified = checksum is not None
-        return Fetched(product, part.state.length, found, verified, attempts, part.is_zip)
+            return await admit(fetched(found, verified=checksum is not None))
 
     async def _check_whole(
         self, product: Product, checksum: Checksum | None, found: Checksum, sink: Sink[PartFile]
     ) -> Product:
-        """The product, perhaps as the catalogue has it now, where the bytes are right.
+        """The product where the bytes, which have no ``checksum``, are right by another measure.
 
-        Raises ProductCorrupt where they are not.
+        Those that have one may be what the catalogue has by now. Raises ProductCorrupt.
         """
         if checksum is None:
             if wrong := await sink.run(broken_zip, sink.part.path):
                 raise ProductCorrupt(f"{product.name} arrived whole, but is {wrong}.")
-            return product
-        if found == checksum:
             return product
         product = await self._catalogue.entry(product.id) or product
         if found in product.checksums:
@@ -176,8 +208,9 @@ class Fetcher:
             before, others = part.state.length, health.successes
             try:
                 await self._attempt(product, checksum, sink, shares, attempt)
-                await shares.absorb(sink)
-                await self._check_length(product, checksum, sink)
+                if not sink.has_last:
+                    await shares.absorb(sink)
+                    await self._check_length(product, checksum, sink)
             except NoaError as error:
                 error.attempts = attempt
                 if isinstance(error, ProductOffline):
@@ -234,7 +267,7 @@ class Fetcher:
                 case Restart(total):
                     await shares.drop()
                     wanted = checksum and str(checksum)
-                    part.state = PartState(0, head.validator, total)
+                    part.begin(head.validator, total)
                     sink.later(part.restart, head.validator, total, wanted)
                 case Append(total):
                     part.expect(total)
@@ -249,17 +282,22 @@ class Fetcher:
         self, product: Product, response: Response, sink: Sink[PartFile], shares: Shares
     ) -> None:
         state = sink.part.state
+        span, end = shares.span(state), state.total or UNKNOWN
 
         async def write(pieces: Sequence[bytes | memoryview]) -> None:
-            await sink.write(pieces)
+            sink.part.look_at(pieces)
+            whole = span.position == state.total  # with these
+            await (sink.write_last if whole else sink.write)(pieces)
             _check_bounds(sink.part, product)
 
         try:
-            span, end = shares.span(state), state.total or UNKNOWN
             await shares.stream(response, span, write, state, end)
-        except ServiceUnreachable as error:
-            raise TransferInterrupted(error.message) from error
-        finally:
+        except BaseException as error:
+            await sink.drain()
+            if isinstance(error, ServiceUnreachable):
+                raise TransferInterrupted(error.message) from error
+            raise
+        if not sink.has_last:
             await sink.drain()
 
     async def _check_length(

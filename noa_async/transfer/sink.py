@@ -17,7 +17,7 @@ from noa_async.transfer.resume import PartState, Validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
 
 _T = TypeVar("_T")
@@ -27,6 +27,11 @@ WORTH_RESUMING = 1 << 20
 """Bytes: below it, what a later run could save does not pay for a note beside the part."""
 
 _MOST_PIECES = 512
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+
+
+class WrongDigest(Exception):
+    """The bytes are not what they should be."""
 
 
 class Store(Protocol):
@@ -57,6 +62,8 @@ class PartFile:
         self._hash = hasher(algorithm)
         self._descriptor = -1
         self._start = b""
+        self._noted = False
+        """Whether a note may lie beside it."""
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -69,31 +76,40 @@ class PartFile:
         ``checksum`` is the product's (None: none to check the whole by, so an old part is dropped:
         after a power cut nothing could tell its bytes from zeros).
         """
+        self._noted = True
         with blamed_on(self.path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self.path, flags, 0o644)
+            self._descriptor = os.open(self.path, _FLAGS, 0o644)
             length = os.fstat(self._descriptor).st_size
             known = self._read_note(checksum) if length and checksum else None
             if known is None:
-                self._truncate()
+                os.ftruncate(self._descriptor, 0)
             else:
                 stopped = self._stopped.is_set
                 self._start = os.pread(self._descriptor, len(ZIP_START), 0)
                 length = feed_file(self._descriptor, self._hash, length, stopped=stopped)
                 self.state = replace(known, length=length)
 
+    def begin(self, validator: Validator, total: int | None) -> None:
+        """What comes next is the product from byte 0; ``restart`` makes the file so."""
+        self.state = PartState(0, validator, total)
+        self._start = b""
+
     def restart(self, validator: Validator, total: int | None, checksum: str | None) -> None:
-        """Drop all bytes; those of another state of the product, or none, come next."""
+        """Drop all bytes, of an earlier run too; those of another state, or none, come next."""
         with blamed_on(self.path):
-            self._truncate()
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, _FLAGS | os.O_TRUNC, 0o644)
+            else:
+                os.ftruncate(self._descriptor, 0)
             self._hash = hasher(self._algorithm)
             self.state = PartState(0, validator, total)
             if checksum and total is not None and total > WORTH_RESUMING:
                 note = asdict(validator) | {"total": total, "checksum": checksum}
+                self._noted = True
                 with open(note_of(self.path), "w", opener=_private) as file:
                     json.dump(note, file)
-            else:
-                note_of(self.path).unlink(missing_ok=True)
+            elif self._noted:
+                self.forget_note()
 
     def expect(self, total: int | None) -> None:
         """Take over the product's size where the answer tells it."""
@@ -102,9 +118,6 @@ class PartFile:
     def append(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write and hash ``pieces`` at the end."""
         length = self.state.length
-        if length < len(ZIP_START):
-            start = b"".join(bytes(piece[: len(ZIP_START)]) for piece in pieces)
-            self._start = (self._start[:length] + start)[: len(ZIP_START)]
         with blamed_on(self.path):
             for first in range(0, len(pieces), _MOST_PIECES):
                 some = pieces[first : first + _MOST_PIECES]
@@ -124,6 +137,25 @@ class PartFile:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
+    def hand_over(self, expected: str, publish: Callable[..., _T], *arguments: Any) -> _T:
+        """The bytes checked, sealed, ``publish``ed; only then goes the note that vouches for them.
+
+        Raises WrongDigest where their hash is not ``expected``: nothing has happened then.
+        """
+        if self.digest() != expected:
+            raise WrongDigest
+        self.seal()
+        published = publish(*arguments)
+        if self._noted:
+            self.forget_note()
+        return published
+
+    def look_at(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """What comes next, told ahead of ``append``: the first bytes say what it is."""
+        if len(self._start) < len(ZIP_START):
+            start = b"".join(bytes(piece[: len(ZIP_START)]) for piece in pieces)
+            self._start = (self._start + start)[: len(ZIP_START)]
+
     @property
     def is_zip(self) -> bool:
         """Whether the bytes begin as a zip does."""
@@ -136,9 +168,10 @@ class PartFile:
             self._descriptor = -1
 
     def forget_note(self) -> None:
-        """These bytes are wrong: no later attempt or run goes on with them."""
+        """No later attempt or run goes on with these bytes."""
         with blamed_on(self.path):
             note_of(self.path).unlink(missing_ok=True)
+        self._noted = False
 
     def _read_note(self, checksum: str) -> PartState | None:
         """The state that the note tells of; None where it is not about this ``checksum``."""
@@ -150,9 +183,6 @@ class PartFile:
             return PartState(0, validator, int(note["total"]))
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
-
-    def _truncate(self) -> None:
-        os.ftruncate(self._descriptor, 0)
 
 
 def _private(path: str, flags: int) -> int:
@@ -170,7 +200,9 @@ class Sink(Generic[_Kept]):
         self.part = part
         self._pool = pool
         self._put_off: list[Callable[[], object]] = []
-        self._job: asyncio.Future[None] | None = None
+        self._job: Future[None] | None = None
+        self.has_last = False
+        """Whether all bytes are here, the last of them to be written yet."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -179,8 +211,8 @@ class Sink(Generic[_Kept]):
         job, self._job = self._job, None
         try:
             if job is not None:
-                await self._see_through(job)
-                job.exception()  # whoever leaves early has no use for it
+                with suppress(Exception):  # whoever leaves early has no use for it
+                    await self._seen_through(job)
         finally:
             self.part.close()
 
@@ -193,6 +225,12 @@ class Sink(Generic[_Kept]):
         """
         await self._wait()
         self._job = self._submit(self.part.append, pieces)
+
+    async def write_last(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """As ``write``, but ahead of what the thread does next, as by ``later``: all is here."""
+        await self._wait()
+        self.later(self.part.append, pieces)
+        self.has_last = True
 
     def later(self, work: Callable[..., object], *arguments: Any) -> None:
         """Do ``work`` ahead of what the thread does next: two jobs for the price of one.
@@ -207,21 +245,19 @@ class Sink(Generic[_Kept]):
         if self._put_off:
             self._job = self._submit(_nothing)
             await self._wait()
+        self.has_last = False
 
     async def _wait(self) -> None:
         job, self._job = self._job, None
         if job is not None:
-            await self._see_through(job)
-            job.result()
+            await self._seen_through(job)
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """Do ``work`` in the thread, after all writes before it."""
         await self._wait()
-        job = self._submit(work, *arguments)
-        await self._see_through(job)
-        return job.result()
+        return await self._seen_through(self._submit(work, *arguments))
 
-    def _submit(self, work: Callable[..., _T], *arguments: Any) -> asyncio.Future[_T]:
+    def _submit(self, work: Callable[..., _T], *arguments: Any) -> Future[_T]:
         before, self._put_off = self._put_off, []
 
         def job() -> _T:
@@ -229,20 +265,21 @@ class Sink(Generic[_Kept]):
                 one()
             return work(*arguments)
 
-        return asyncio.get_running_loop().run_in_executor(self._pool, job)
+        return self._pool.submit(job)
 
-    async def _see_through(self, job: asyncio.Future[Any]) -> None:
-        """Wait for the thread's job to its end, even when cancelled: it uses our file."""
-        cancelled: asyncio.CancelledError | None = None
-        while not job.done():
-            try:
-                await asyncio.wait({job})
-            except asyncio.CancelledError as error:
-                self.part.stop()
-                cancelled = error
-        if cancelled is not None:
-            job.exception()  # nobody else will ask for it
-            raise cancelled
+    async def _seen_through(self, job: Future[_T]) -> _T:
+        """What the thread's job gives, waited for even when cancelled: it uses our file."""
+        try:
+            return await asyncio.wrap_future(job)
+        except asyncio.CancelledError:
+            self.part.stop()
+            end = asyncio.wrap_future(job)
+            while not end.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({end})
+            if not end.cancelled():
+                end.exception()  # nobody else will ask for it
+            raise
 
 
 def _nothing() -> None:

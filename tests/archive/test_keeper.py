@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product as pairs
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,13 +41,24 @@ class Fetching:
         self._error = error
         self._meanwhile = meanwhile
 
-    async def fetch(self, product: Product, part: Path) -> Fetched:
+    async def fetch(
+        self,
+        product: Product,
+        part: Path,
+        admit: Callable[[Fetched], Awaitable[Outcome]],
+        *,
+        fresh: bool,
+    ) -> Outcome:
         part.write_bytes(DATA)
         self._meanwhile()
         if self._error is not None:
             raise self._error
         [checksum] = product.checksums
-        return Fetched(product, len(DATA), checksum, verified=True, attempts=1, is_zip=True)
+        return await admit(Fetched(product, checksum, True, 1, True, hand_over))
+
+
+async def hand_over(publish: Callable[..., Any], *arguments: object) -> Any:
+    return publish(*arguments)
 
 
 class NoOrders:
@@ -126,9 +138,16 @@ async def test_a_fault_of_the_service_counts_only_where_others_came(
     other = product("other", name="other.zip", size=len(DATA), checksums=RIGHT.checksums)
 
     class FaultyFor(Fetching):
-        async def fetch(self, product: Product, part: Path) -> Fetched:
+        async def fetch(
+            self,
+            product: Product,
+            part: Path,
+            admit: Callable[[Fetched], Awaitable[Outcome]],
+            *,
+            fresh: bool,
+        ) -> Outcome:
             if product.id == other.id:
-                return await super().fetch(product, part)
+                return await super().fetch(product, part, admit, fresh=fresh)
             if others:
                 await keeper.bring(other)
             raise ServiceFault("503")

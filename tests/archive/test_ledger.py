@@ -21,6 +21,7 @@ from noa_async.archive.database import Database, read_database
 from noa_async.archive.destination import ledger_of
 from noa_async.archive.journal import Followed, Journal, read_followed, read_runs
 from noa_async.archive.ledger import LAST_PLACE, Ledger
+from noa_async.archive.names import fold
 from noa_async.archive.overview import read_overview
 from noa_async.archive.record import Record, first_record
 from noa_async.archive.rows import COLUMNS, record_of, row_of
@@ -458,3 +459,85 @@ async def suspect(path):
         yield ledger
     finally:
         await ledger.close()
+
+
+def at(number: int, path: str | None) -> Record:
+    """A product that lies at ``path``."""
+    return record(State.VERIFIED, product=product(f"id-{number:05d}"), path=path)
+
+
+moves = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "flush", "look", "look at paths", "many"]),
+        st.integers(0, 3),
+        st.sampled_from(["a.zip", "A.zip", "b.zip", "c.zip"]),
+    ),
+    max_size=25,
+)
+
+
+@given(moves=moves)
+def test_what_is_at_hand_is_what_was_put_last(tmp_path_factory, moves):
+    """Whatever was looked up in between, the ledger answers as one with no memory would."""
+
+    async def play() -> None:
+        folder = tmp_path_factory.mktemp("ledger")
+        held: dict[str, Record] = {}
+        async with Ledger(folder / FILE) as ledger:
+            for what, number, path in moves:
+                key, path_key = f"id-{number:05d}", fold(path)
+                owner = next((one.id for one in held.values() if one.path_key == path_key), None)
+                match what:
+                    case "put" if owner in {None, key}:
+                        held[key] = at(number, path)
+                        ledger.put(held[key])
+                    case "flush":
+                        await ledger.flush()
+                    case "look":
+                        ledger.look_up([key, "another"])
+                    case "look at paths":
+                        ledger.look_up_paths([path_key, "another"])
+                    case "many":
+                        ledger.look_up(f"other-{each}" for each in range(1001))
+                        ledger.look_up_paths(f"other-{each}" for each in range(1001))
+                found = ledger.get(key)
+                assert (found and found.path) == (held[key].path if key in held else None)
+                for one in ("a.zip", "b.zip", "c.zip"):
+                    owner = next((r.id for r in held.values() if r.path_key == fold(one)), None)
+                    assert ledger.owner(fold(one)) == owner
+
+    asyncio.run(play())
+
+
+async def test_looking_up_many_asks_once(tmp_path, monkeypatch):
+    async with Ledger(tmp_path / FILE) as ledger:
+        for number in range(50):
+            ledger.put(at(number, f"{number}.zip"))
+        await ledger.flush()
+        asked = []
+        rows = Database.rows
+        monkeypatch.setattr(
+            Database, "rows", lambda self, *ask: asked.append(ask[0]) or rows(self, *ask)
+        )
+        ledger.look_up(f"id-{number:05d}" for number in range(100))
+        ledger.look_up_paths(f"free-{number}.zip" for number in range(100))
+        for number in range(100):
+            found = ledger.get(f"id-{number:05d}")
+            assert (found is not None) == (number < 50)
+            assert ledger.owner(f"free-{number}.zip") is None
+        assert len(asked) == 2
+
+
+async def test_names_last_before_the_ledger_tells_of_them(tmp_path):
+    told: list[int] = []
+
+    def before_write() -> None:
+        with closing(sqlite3.connect(tmp_path / FILE)) as beside:
+            [(count,)] = beside.execute("SELECT count(*) FROM products")
+        told.append(count)
+
+    async with Ledger(tmp_path / FILE, before_write=before_write) as ledger:
+        ledger.put(at(1, "one.zip"))
+        await ledger.flush()
+        ledger.put(at(2, "two.zip"))
+    assert told == [0, 1]

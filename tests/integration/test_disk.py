@@ -109,7 +109,7 @@ async def test_a_folder_that_vanishes_ends_the_run(connect: Connect, tmp_path: P
                 async for _ in noa.download_all(noa.search(ALL), tmp_path / "out"):
                     count += 1
                     if count == 20:
-                        shutil.rmtree(tmp_path / "out")
+                        (tmp_path / "out").rename(tmp_path / "elsewhere")
         assert caught.value.exit_code == 5
 
 

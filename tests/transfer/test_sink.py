@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from noa_async.errors import DestinationError, DestinationFull
 from noa_async.transfer.resume import PartState, Validator
-from noa_async.transfer.sink import WORTH_RESUMING, PartFile, Sink
+from noa_async.transfer.sink import WORTH_RESUMING, PartFile, Sink, WrongDigest
 
 BIG = WORTH_RESUMING + 1
 SUM = "md5:0123456789abcdef0123456789abcdef"
@@ -251,6 +251,7 @@ def test_a_zip_is_known_by_its_start(path, batches, is_zip):
     part.open(SUM)
     part.restart(SEEN, BIG, SUM)
     for batch in batches:
+        part.look_at(batch)
         part.append(batch)
     part.close()
     assert part.is_zip == is_zip
@@ -587,3 +588,40 @@ async def test_what_is_put_off_is_done_ahead_of_what_comes_next(path, pool):
         assert done == ["one", "two", "three"]
         sink.later(done.append, "never")
     assert done == ["one", "two", "three"]
+
+
+async def test_the_last_bytes_are_written_with_what_comes_next_in_one_job(path, pool):
+    part, jobs = PartFile(path, "md5"), []
+    submit = pool.submit
+    pool.submit = lambda *work: jobs.append(work) or submit(*work)
+    async with Sink(part, pool) as sink:
+        part.begin(SEEN, 5)
+        sink.later(part.restart, SEEN, 5, SUM)
+        await sink.write_last([b"whole"])
+        assert (sink.has_last, path.exists()) == (True, False)
+        published = await sink.run(part.hand_over, md5(b"whole"), path.read_bytes)
+    assert published == b"whole"
+    assert len(jobs) == 1
+
+
+async def test_bytes_that_are_wrong_are_not_published(path, pool):
+    part = PartFile(path, "md5")
+    async with Sink(part, pool) as sink:
+        part.begin(SEEN, BIG)
+        sink.later(part.restart, SEEN, BIG, SUM)
+        await sink.write_last([b"wrong"])
+        with pytest.raises(WrongDigest):
+            await sink.run(part.hand_over, md5(b"right"), path.unlink)
+        await sink.drain()
+        assert not sink.has_last
+    assert path.read_bytes() == b"wrong"
+    assert note(path).exists()
+
+
+def test_the_note_goes_behind_the_name(path):
+    part = PartFile(path, "md5")
+    part.open(SUM)
+    part.restart(SEEN, BIG, SUM)
+    part.append([b"whole"])
+    assert part.hand_over(md5(b"whole"), note(path).exists)
+    assert not note(path).exists()
