@@ -50,6 +50,7 @@ class _Setting:
 
 _HOLDS = "What it holds"
 _SETTINGS = (
+    _Setting("service", str, "Which one it plays, with its limits and habits (noa).", _HOLDS),
     _Setting("products", click.IntRange(0), "Products in the catalogue (2000).", _HOLDS),
     _Setting("seed", int, "The same seed gives the same products and bytes (1).", _HOLDS),
     _Setting("mean_bytes", Amount(), "Mean size of a product, such as 2M (2M).", _HOLDS),
@@ -113,6 +114,7 @@ def command(manner: Manner, /, faults: Path | None, *, with_input: bool, **given
 
 def _settings(faults: Path | None, given: dict[str, Any]) -> EmulatorSettings:
     from noa_async.emulator import EmulatorSettings, FaultPlan  # noqa: PLC0415 (slow to import)
+    from noa_async.emulator.profiles import DEFAULT  # noqa: PLC0415
 
     values = {name: value for name, value in given.items() if value is not None}
     if "mean_bytes" in values:
@@ -125,7 +127,7 @@ def _settings(faults: Path | None, given: dict[str, Any]) -> EmulatorSettings:
         except (ValueError, TypeError, AttributeError) as error:
             raise click.UsageError(f"{faults} is no fault plan: {error}.") from error
     try:
-        return EmulatorSettings(**values)
+        return EmulatorSettings.playing(values.pop("service", DEFAULT), **values)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from error
 
@@ -151,9 +153,13 @@ async def _serve(manner: Manner, settings: EmulatorSettings, *, with_input: bool
 
 def environment(mirror: Emulator) -> dict[str, str]:
     """The variables that lead the other verbs to ``mirror``."""
+    own_host = mirror.trusted_url.partition("://")[2] if mirror.settings.download_host else ""
     return {
+        "NOA_SERVICE": mirror.settings.service,
         "NOA_CATALOGUE_URL": mirror.catalogue_url,
         "NOA_TOKEN_URL": mirror.token_url,
+        "NOA_CLIENT_ID": mirror.settings.client_id,
+        "NOA_TRUSTED_HOSTS": own_host,
         "NOA_USERNAME": mirror.settings.username,
         "NOA_PASSWORD": mirror.settings.password,
     }
