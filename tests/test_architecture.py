@@ -17,6 +17,7 @@ PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
     {"errors", "takeover"},
+    {"services"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending"},
     {"budget", "pipeline"},
     {"transport"},

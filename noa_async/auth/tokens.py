@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from noa_async.auth.credentials import Credentials
-    from noa_async.settings import Service
+    from noa_async.services import Service
     from noa_async.transport import Transport
 
 _LIFE_WHERE_UNSAID = 300.0
