@@ -8,15 +8,19 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 import noa_async
+from noa_async import services
+from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.profiles import PROFILES
-from noa_async.emulator.settings import EmulatorSettings
 from noa_async.origins import origin_of, token_may_go
-from noa_async.services import SERVICES, SOURCES, Service
+from noa_async.services import SERVICES, SOURCES, Service, Source
+
+from .snippets import blocks, commands, environment, run_program, run_python
 
 PACKAGE = Path(noa_async.__file__).parent
 DATA = {PACKAGE / "services.py", PACKAGE / "emulator" / "profiles.py"}
@@ -146,3 +150,68 @@ def test_no_code_asks_which_service_it_is():
     assert modules >= DATA
     found = {path.name: names_in(path.read_text()) for path in modules - DATA}
     assert {name: texts for name, texts in found.items() if texts} == {}
+
+
+DOC = (PACKAGE.parent / "docs" / "services.md").read_text("utf-8")
+
+
+def shown(place: str, value: object) -> str:
+    """A figure as the table writes it."""
+    if place == "quota.rate":
+        return f"{value / 1e6:g} MB/s"  # type: ignore[operator]
+    if place == "quota.volume":
+        return f"{value / 1e12:g} TB"  # type: ignore[operator]
+    if place.endswith("_life"):
+        return f"{value:g} s"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return f"`{value}`"
+    return " ".join(f"`{each}`" for each in value) if isinstance(value, Iterable) else f"{value}"
+
+
+def test_the_page_has_every_figure_and_its_source():
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in DOC.split("| Field of `Service` |")[1].split("\n\n")[0].splitlines()[2:]
+    ]
+    known = {name: figures(service) for name, service in SERVICES.items()}
+    places = dict.fromkeys(place for held in known.values() for place in held)
+    assert sorted(row[0] for row in rows) == sorted(f"`{place}`" for place in places)
+    assert "| `noa` | `cdse` |\n" in DOC
+    for field, meaning, *cells in rows:
+        place = field.strip("`")
+        assert meaning
+        assert cells == [
+            f"{shown(place, held[place])} [{SOURCES[name][place]}]" if place in held else "-"
+            for name, held in known.items()
+        ]
+    assert all(f"**[{source}]**" in DOC for source in Source)
+    assert "None of it was tried against a live service" in DOC
+
+
+async def test_the_snippets_of_the_page_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    [source] = blocks(DOC, "python")
+    [table] = blocks(DOC, "toml")
+    (tmp_path / "query.toml").write_text(f"everything = true\nlimit = 5\n{table}")
+    async with Emulator(EmulatorSettings.playing("cdse", products=20)) as mirror:
+        environ = environment(mirror)
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        here = dataclasses.replace(
+            SERVICES["cdse"], catalogue_url=mirror.catalogue_url, token_url=mirror.token_url
+        )
+        monkeypatch.setattr(services, "SERVICES", {"cdse": here})
+        await run_python(source)
+        assert float(capsys.readouterr().out) == pytest.approx(600, abs=5)
+        where = iter((mirror.catalogue_url, mirror.token_url))
+        for words in commands(DOC):
+            filled = [next(where) if word == "URL" else word for word in words]
+            filled = ["cdse-public" if word == "ID" else word for word in filled]
+            limit = words[words.index("--limit") + 1]
+            assert f"\n{limit} products" in await run_program(filled, tmp_path, environ)
+        words = ["search", "--config", "query.toml"]
+        del environ["NOA_SERVICE"]
+        assert "\n5 products" in await run_program(words, tmp_path, environ)
