@@ -168,7 +168,7 @@ async def test_the_emulator_leads_to_the_service_that_it_plays(program: Program)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(30):
-            while "NOA_PASSWORD" not in program.environ:
+            while "NOA_TRUSTED_HOSTS" not in program.environ:
                 [pair] = shlex.split((await process.stdout.readline()).decode()[7:])
                 name, _, value = pair.partition("=")
                 program.environ[name] = value
