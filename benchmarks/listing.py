@@ -25,7 +25,8 @@ from noa_async.catalogue.pages import Catalogue
 from noa_async.catalogue.query import Query
 from noa_async.catalogue.times import format_instant
 from noa_async.emulator import EmulatorSettings, make_product
-from noa_async.settings import Service, Settings
+from noa_async.services import Service
+from noa_async.settings import Settings
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:

@@ -40,18 +40,19 @@ if TYPE_CHECKING:
     )
     from noa_async.events import Event, Observer, Status
     from noa_async.hooks import Command, Hook
+    from noa_async.services import SERVICES, Habits, Quota, Service
     from noa_async.settings import (
         Following,
         Limits,
         OnRemoved,
         RetryPolicy,
-        Service,
         Settings,
         Timeouts,
     )
     from noa_async.transfer.outcome import Outcome
 
 __all__ = [
+    "SERVICES",
     "Checksum",
     "ChecksumMismatch",
     "Command",
@@ -64,6 +65,7 @@ __all__ = [
     "DestinationInUse",
     "Event",
     "Following",
+    "Habits",
     "Hook",
     "Limits",
     "MirrorReport",
@@ -81,6 +83,7 @@ __all__ = [
     "ProductUnavailable",
     "Query",
     "QueryError",
+    "Quota",
     "QuotaExceeded",
     "RetryPolicy",
     "Service",
@@ -131,12 +134,12 @@ _HOMES = {
     ),
     "noa_async.events": ("Event", "Observer", "Status"),
     "noa_async.hooks": ("Command", "Hook"),
+    "noa_async.services": ("SERVICES", "Habits", "Quota", "Service"),
     "noa_async.settings": (
         "Following",
         "Limits",
         "OnRemoved",
         "RetryPolicy",
-        "Service",
         "Settings",
         "Timeouts",
     ),

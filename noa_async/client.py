@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Mapping,
     )
 
+    from noa_async.auth.tokens import Token
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.transfer.outcome import Outcome
@@ -71,7 +72,8 @@ class NoaClient:
     them where None); ``observer`` is told what happens (see ``noa_async.events``).
 
     Resources: an async context manager. Leaving it closes all connections and gives back the output
-    folders; part files stay and are gone on with next time.
+    folders; part files stay and are gone on with next time. It can be entered again, and goes on
+    with the log-in that it had.
 
     Error handling: CredentialsError, ServiceError and DestinationError where nothing can go on;
     what concerns one product is told in its ``Outcome``.
@@ -106,6 +108,7 @@ class NoaClient:
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
         self._parts: _Parts | None = None
+        self._held: Token | None = None
         self._archives: dict[Path, Archive] = {}
         self._opening = asyncio.Lock()
 
@@ -127,7 +130,7 @@ class NoaClient:
         workers = self.settings.limits.workers
         who = self._credentials or find_credentials(service.token_url, self._environ)
         transport = await self._stack.enter_async_context(Transport(self.settings))
-        tokens = TokenManager(transport, service, who, observer=self._observer)
+        tokens = TokenManager(transport, service, who, observer=self._observer, held=self._held)
         session = AuthSession(transport, tokens)
         listings = self.settings.limits.listings
         catalogue = Catalogue(session, service, retry, listings=listings, observer=self._observer)
@@ -142,6 +145,8 @@ class NoaClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._parts is not None:
+            self._held = self._parts.tokens.held
         self._parts = None
         await self._stack.aclose()
         self._archives.clear()
@@ -177,6 +182,10 @@ class NoaClient:
             async for page in pages:
                 for product in page:
                     yield product
+
+    async def product(self, product_id: str) -> Product | None:
+        """The product of an Id, as the catalogue has it now; None where it has none."""
+        return await self._open.catalogue.entry(product_id)
 
     async def download(
         self,

@@ -14,24 +14,10 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from noa_async.errors import SettingsError
+from noa_async.services import Service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """A mirror: where it is and what it calls us. NOA's own by default."""
-
-    catalogue_url: str = "https://sentinels.space.noa.gr/catalogue/odata/v1/Products"
-    token_url: str = (
-        "https://sentinels.space.noa.gr/auth/realms/mirror/protocol/openid-connect/token"  # noqa: S105 (an address)
-    )
-    client_id: str = "mirror-client"
-    trusted_hosts: frozenset[str] = frozenset()
-    """Hosts beside the catalogue's own that get the token after a redirect (``host[:port]``)."""
-    page_size: int = 50
-    """Entries asked for at once; larger pages are slower at NOA."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,10 +133,11 @@ class Settings:
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """A copy changed by named values, the keys of ``KEYS``; None leaves a value as it is.
 
-        Raises SettingsError naming the key and the value that make no sense.
+        A named ``service`` comes first: the others stand in for what it holds. Raises
+        SettingsError naming the key and the value that make no sense.
         """
         settings = self
-        for key, value in values.items():
+        for key, value in sorted(values.items(), key=lambda item: item[0] != "service"):
             if value is None:
                 continue
             part, name, read = _known(key)
@@ -176,17 +163,29 @@ def environment_values(environ: Mapping[str, str]) -> dict[str, str]:
 def file_values(document: Mapping[str, Any]) -> dict[str, Any]:
     """The settings in a configuration file's tables, those of ``TABLES``.
 
+    ``service`` may be a table, whose ``name`` is a named service, or that name alone.
     Raises SettingsError for a key that is not known.
     """
     values: dict[str, Any] = {}
     for table in TABLES:
         content = document.get(table, {})
+        if table == "service":
+            content = _service_table(content)
         if not isinstance(content, dict):
             raise SettingsError(f"{table} is {content!r}: it must be a table, [{table}].")
         values |= content
     for key in values:
         _known(key)
     return values
+
+
+def _service_table(content: object) -> object:
+    """``service = "NAME"`` is short for a table that holds ``name`` alone."""
+    if isinstance(content, str):
+        return {"service": content}
+    if isinstance(content, dict) and "name" in content:
+        return {("service" if key == "name" else key): value for key, value in content.items()}
+    return content
 
 
 _RATE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgt])(i?)b?|b?)\s*(?:/s|ps)?\s*", re.IGNORECASE)
@@ -305,6 +304,7 @@ def _hosts(value: str | list[str] | tuple[str, ...]) -> frozenset[str]:
 
 
 _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
+    "service": (None, "service", Service.named),
     "catalogue_url": ("service", "catalogue_url", _url),
     "token_url": ("service", "token_url", _url),
     "client_id": ("service", "client_id", _text),

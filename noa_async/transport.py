@@ -60,6 +60,11 @@ class Response:
         """Header fields; letter case of the names does not matter."""
         return self._raw.headers
 
+    @property
+    def had_token(self) -> bool:
+        """Whether the token went to where this answer is from."""
+        return "Authorization" in self._raw.request_info.headers
+
     async def read(self, limit: int) -> bytes:
         """The whole body.
 
@@ -198,7 +203,7 @@ class Transport:
 
     def may_carry_token(self, url: str) -> bool:
         """Whether ``url`` is the catalogue's origin, or a trusted host as safe as that."""
-        return token_may_go(url, self._home, self._settings.service.trusted_hosts)
+        return token_may_go(url, self._home, self._settings.service.token_hosts)
 
     @contextlib.asynccontextmanager
     async def request(

@@ -43,5 +43,5 @@ async def test_the_library_example_runs(
 
 
 def test_the_scripts_it_names_are_there() -> None:
-    for script in set(re.findall(r"scripts/\w+", README)):
+    for script in set(re.findall(r"scripts/[\w.]*\w", README)):
         assert (Path(__file__).parent.parent / script).stat().st_mode & 0o100

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noa_async.errors import SettingsError
+from noa_async.services import SERVICES
 from noa_async.settings import (
     KEYS,
     OnRemoved,
@@ -22,6 +23,7 @@ from noa_async.settings import (
 )
 
 GOOD = {
+    "service": (" CDSE ", SERVICES["cdse"]),
     "catalogue_url": ("https://a.example/odata/Products/", "https://a.example/odata/Products"),
     "token_url": ("http://127.0.0.1:8080/token", "http://127.0.0.1:8080/token"),
     "client_id": ("another", "another"),
@@ -42,6 +44,7 @@ GOOD = {
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
 }
 PLACES = {
+    "service": "service",
     "catalogue_url": "service.catalogue_url",
     "token_url": "service.token_url",
     "client_id": "service.client_id",
@@ -74,6 +77,14 @@ def flat(settings: Settings) -> dict[str, object]:
     return values
 
 
+def at(place: str, value: object) -> dict[str, object]:
+    """What a value makes of the settings, by dotted place."""
+    if not dataclasses.is_dataclass(value):
+        return {place: value}
+    held = dataclasses.asdict(value)  # type: ignore[arg-type]
+    return {f"{place}.{name}": inner for name, inner in held.items()}
+
+
 def test_every_key_is_tried_here():
     assert set(KEYS) == set(GOOD) == set(PLACES)
 
@@ -82,14 +93,14 @@ def test_every_key_is_tried_here():
 def test_a_value_lands_in_its_place_and_changes_nothing_else(key):
     given_value, expected = GOOD[key]
     changed = flat(Settings().with_values({key: given_value}))
-    assert changed == flat(Settings()) | {PLACES[key]: expected}
+    assert changed == flat(Settings()) | at(PLACES[key], expected)
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_variable_does_the_same(key):
     given_value, expected = GOOD[key]
     settings = Settings.from_env({f"NOA_{key.upper()}": given_value, "PATH": "/bin"})
-    assert flat(settings) == flat(Settings()) | {PLACES[key]: expected}
+    assert flat(settings) == flat(Settings()) | at(PLACES[key], expected)
 
 
 def test_the_defaults_are_noas():
@@ -111,6 +122,41 @@ def test_none_leaves_a_value_as_it_is():
 
 def test_empty_variables_count_as_absent():
     assert environment_values({"NOA_WORKERS": "", "NOA_RETRIES": "3"}) == {"retries": "3"}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_single_value_stands_in_for_the_named_services(order):
+    values = {"service": "cdse", "catalogue_url": "http://a.example/x", "page_size": 7}
+    service = Settings().with_values(dict(list(values.items())[::order])).service
+    assert (service.catalogue_url, service.page_size) == ("http://a.example/x", 7)
+    assert service.token_url == SERVICES["cdse"].token_url
+    assert service.quota == SERVICES["cdse"].quota
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("cdes", "Did you mean cdse?"), ("nao", "Did you mean noa?"), ("x", "Known are noa, cdse.")],
+)
+def test_a_service_that_is_none_is_named(name, hint):
+    with pytest.raises(SettingsError, match=f"There is no service '{name}'.") as caught:
+        Settings().with_values({"service": name})
+    assert caught.value.hint.startswith(hint)
+    with pytest.raises(SettingsError, match="service is 5: it must be a text"):
+        Settings().with_values({"service": 5})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"service": "cdse"},
+        {"service": {"name": "cdse"}},
+        {"service": {"service": "cdse"}},
+    ],
+)
+def test_a_file_names_a_service(document):
+    assert file_values(document) == {"service": "cdse"}
+    with_more = {"service": {"name": "cdse", "client_id": "x"}}
+    assert file_values(with_more) == {"service": "cdse", "client_id": "x"}
 
 
 def test_the_environment_is_read_where_none_is_given(monkeypatch):
@@ -219,8 +265,10 @@ def test_a_files_typo_is_found_before_its_values():
 
 
 def test_a_table_must_be_one():
+    with pytest.raises(SettingsError, match=r"\[transfer\]"):
+        file_values({"transfer": "4"})
     with pytest.raises(SettingsError, match=r"\[service\]"):
-        file_values({"service": "https://a.example"})
+        file_values({"service": ["cdse"]})
 
 
 @pytest.mark.parametrize(

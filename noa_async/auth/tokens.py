@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from noa_async.auth.credentials import Credentials
-    from noa_async.settings import Service
+    from noa_async.services import Service
     from noa_async.transport import Transport
 
 _LIFE_WHERE_UNSAID = 300.0
@@ -63,18 +63,25 @@ class TokenManager:
         *,
         observer: Observer = ignore,
         clock: Callable[[], float] = time.monotonic,
+        held: Token | None = None,
     ) -> None:
+        """``held``: what an earlier manager of the same log-in had, on the same clock."""
         self._transport = transport
         self._service = service
         self._credentials = credentials
         self._observer = observer
         self._clock = clock
-        self._token: Token | None = None
+        self._token = held
         self._rejected = False
         self._refused: CredentialsRefused | None = None
         self._lock = asyncio.Lock()
         self._round = 0
         self._last_error: NoaError | None = None
+
+    @property
+    def held(self) -> Token | None:
+        """The token there is; None where there is none, or the service took it back."""
+        return None if self._rejected else self._token
 
     @property
     def expires_in(self) -> float:

@@ -33,7 +33,10 @@ def string_clause(attribute: str, value: str | Sequence[str]) -> str:
     return _clause("String", attribute, f"in ({', '.join(map(literal, value))})")
 
 
-def number_clause(attribute: str, operator: Literal["ge", "le"], value: float) -> str:
+Operator = Literal["eq", "ne", "gt", "ge", "lt", "le"]
+
+
+def number_clause(attribute: str, operator: Operator, value: float) -> str:
     """Compare a number attribute.
 
     >>> number_clause("cloudCover", "le", 20)[-12:]

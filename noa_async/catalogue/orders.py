@@ -10,7 +10,7 @@ from noa_async.errors import ServiceError
 
 if TYPE_CHECKING:
     from noa_async.auth.session import AuthSession
-    from noa_async.settings import Service
+    from noa_async.services import Service
 
 _NO_ORDERS = frozenset({400, 404, 405, 501})
 _ANSWER_LIMIT = 1 << 20

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from noa_async.auth.session import AuthSession
     from noa_async.catalogue.query import Query
-    from noa_async.settings import RetryPolicy, Service
+    from noa_async.services import Service
+    from noa_async.settings import RetryPolicy
 
 _T = TypeVar("_T")
 
@@ -179,6 +180,11 @@ class Catalogue:
     def page_size(self) -> int:
         """Entries asked for at once."""
         return self._service.page_size
+
+    @property
+    def expand(self) -> str:
+        """What brings a product's attributes, for ``$expand``."""
+        return self._service.expand
 
     def url(self, options: Mapping[str, str]) -> str:
         """The address of a list; empty options are left out."""

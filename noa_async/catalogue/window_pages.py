@@ -107,7 +107,7 @@ class WindowPages:
             "$count": "true",
         }
         if self._attributes:
-            options["$expand"] = "Attributes"
+            options["$expand"] = self._catalogue.expand
         return self._catalogue.url(options)
 
 

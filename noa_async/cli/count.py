@@ -12,6 +12,7 @@ import click
 from noa_async.cli.lines import NOTHING_FOUND, make_lines
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
+from noa_async.cli.remarks import tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service
 from noa_async.cli.text import bytes_text, number_of
@@ -53,7 +54,9 @@ def command(manner: Manner, query: QueryOptions, service: ServiceOptions, form: 
 
     asked = read_query(query, service.config)
     lines = make_lines(manner)
-    client = NoaClient(read_settings(service), observer=lines)
+    settings = read_settings(service)
+    tell_remarks(lines, service, settings)
+    client = NoaClient(settings, observer=lines)
     if not run(_count(client, asked, as_json=form == "json")):
         lines.line(NOTHING_FOUND)
     return 0

@@ -17,6 +17,7 @@ from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.running import run
 from noa_async.cli.sections import SectionOption, VerbCommand
 from noa_async.cli.text import number_of
+from noa_async.services import SERVICES
 from noa_async.settings import byte_rate
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class _Setting:
 
 _HOLDS = "What it holds"
 _SETTINGS = (
+    _Setting("service", str, f"What it plays: {' or '.join(SERVICES)} (the first).", _HOLDS),
     _Setting("products", click.IntRange(0), "Products in the catalogue (2000).", _HOLDS),
     _Setting("seed", int, "The same seed gives the same products and bytes (1).", _HOLDS),
     _Setting("mean_bytes", Amount(), "Mean size of a product, such as 2M (2M).", _HOLDS),
@@ -113,6 +115,7 @@ def command(manner: Manner, /, faults: Path | None, *, with_input: bool, **given
 
 def _settings(faults: Path | None, given: dict[str, Any]) -> EmulatorSettings:
     from noa_async.emulator import EmulatorSettings, FaultPlan  # noqa: PLC0415 (slow to import)
+    from noa_async.emulator.profiles import DEFAULT  # noqa: PLC0415
 
     values = {name: value for name, value in given.items() if value is not None}
     if "mean_bytes" in values:
@@ -125,7 +128,7 @@ def _settings(faults: Path | None, given: dict[str, Any]) -> EmulatorSettings:
         except (ValueError, TypeError, AttributeError) as error:
             raise click.UsageError(f"{faults} is no fault plan: {error}.") from error
     try:
-        return EmulatorSettings(**values)
+        return EmulatorSettings.playing(values.pop("service", DEFAULT), **values)
     except ValueError as error:
         raise click.UsageError(f"{error}.") from error
 
@@ -151,11 +154,15 @@ async def _serve(manner: Manner, settings: EmulatorSettings, *, with_input: bool
 
 def environment(mirror: Emulator) -> dict[str, str]:
     """The variables that lead the other verbs to ``mirror``."""
+    own_host = mirror.trusted_url.partition("://")[2] if mirror.settings.download_host else ""
     return {
         "NOA_CATALOGUE_URL": mirror.catalogue_url,
         "NOA_TOKEN_URL": mirror.token_url,
         "NOA_USERNAME": mirror.settings.username,
         "NOA_PASSWORD": mirror.settings.password,
+        "NOA_SERVICE": mirror.settings.service,
+        "NOA_CLIENT_ID": mirror.settings.client_id,
+        "NOA_TRUSTED_HOSTS": own_host,
     }
 
 

@@ -11,6 +11,7 @@ from noa_async.auth.credentials import find_credentials
 from noa_async.cli.lines import make_lines
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import ServiceOptions, read_settings
+from noa_async.cli.remarks import tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_service
 from noa_async.cli.text import seconds_text, shown
@@ -32,8 +33,10 @@ def command(manner: Manner, service: ServiceOptions) -> int:
     from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
     settings = read_settings(service)
+    lines = make_lines(manner)
+    tell_remarks(lines, service, settings)
     who = find_credentials(settings.service.token_url)
-    client = NoaClient(settings, who, observer=make_lines(manner))
+    client = NoaClient(settings, who, observer=lines)
     seconds = run(_log_in(client))
     print(f"{shown(who.username)} is accepted (found in {shown(who.source)}).")
     print(_validity(seconds, datetime.now().astimezone()))

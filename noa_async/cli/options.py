@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from noa_async.catalogue.query import Query, load_document
 from noa_async.catalogue.rules import MissionRule
+from noa_async.errors import SettingsError
+from noa_async.origins import host_of
 from noa_async.settings import Settings, environment_values, file_values
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from noa_async.archive.layout import Layout
@@ -55,6 +58,7 @@ class ServiceOptions:
     token_url: str | None
     client_id: str | None
     trusted_hosts: tuple[str, ...]
+    service: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +103,10 @@ class VerifyOptions:
     no_progress: bool
 
 
-_SETTINGS = ("catalogue_url", "token_url", "client_id", "trusted_hosts", "workers", "retries",
-             "stall_timeout", "offline_wait", "bandwidth", "overlap", "reconcile_every",
+_SETTINGS = ("service", "catalogue_url", "token_url", "client_id", "trusted_hosts", "workers",
+             "retries", "stall_timeout", "offline_wait", "bandwidth", "overlap", "reconcile_every",
              "on_removed", "max_delete")  # fmt: skip
+_ADDRESSES = ("catalogue_url", "token_url")
 
 
 def read_query(options: QueryOptions, config: Path | None) -> Query:
@@ -130,15 +135,37 @@ def read_settings(
 ) -> Settings:
     """The settings: the file's, over them the environment's, over them the arguments.
 
-    Raises UsageError saying what cannot be right.
+    A single address, from wherever, stands in for the named service's. Raises UsageError saying
+    what cannot be right.
     """
 
     held = file_values(load_document(service.config)) if service.config is not None else {}
-    settings = Settings().with_values(held | environment_values(os.environ))
     given = {
         key: getattr(options, key)
         for options in (service, transfer, following)
         for key in _SETTINGS
         if getattr(options, key, None)
     }
-    return settings.with_values(given)
+    values = held | environment_values(os.environ) | given
+    settings = Settings().with_values(values)
+    _check_addresses(values, settings)
+    return settings
+
+
+def _check_addresses(values: Mapping[str, Any], settings: Settings) -> None:
+    """Raise SettingsError for one address of a site without the other.
+
+    An account, and what its log-in gives, are for one site: the other half would be another's.
+    """
+    given = [key for key in _ADDRESSES if values.get(key)]
+    if len(given) != 1:
+        return
+    named = Settings().with_values({"service": values.get("service")}).service
+    [key] = given
+    [other] = set(_ADDRESSES) - {key}
+    host = host_of(getattr(settings.service, key))
+    if host != host_of(getattr(named, key)):
+        raise SettingsError(
+            f"{key} leads to {host}, but {other} is still {host_of(getattr(named, other))}'s.",
+            hint=f"Give both: --{other.replace('_', '-')} (NOA_{other.upper()}) too.",
+        )

@@ -14,6 +14,7 @@ import click
 
 from noa_async.cli.endings import ending
 from noa_async.cli.manner import Manner, with_manner
+from noa_async.services import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,14 +82,17 @@ class Verbs(click.Group):
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     subcommand_metavar="VERB [OPTIONS]",
-    epilog="""
+    epilog=f"""
     \b
     Credentials, never an argument:
       NOA_USERNAME and NOA_PASSWORD, else ESA_USERNAME and ESA_PASSWORD,
       else ~/.netrc, else the system's keyring.
     \b
-    Settings: an option, else its variable (NOA_CATALOGUE_URL, NOA_WORKERS, ...), else
+    Settings: an option, else its variable (NOA_SERVICE, NOA_WORKERS, ...), else
       [service], [transfer], [mirror] of the --config file, else the default.
+    \b
+    Another mirror: --service NAME (NOA_SERVICE), where NAME is {" or ".join(SERVICES)}; else
+      --catalogue-url and --token-url. Addresses stand in for those of the named one.
     \b
     Exit codes: 0 all there; 1 some products failed; 2 wrong usage; 3 credentials refused
       or missing; 4 the service refused or cannot be reached; 5 the destination cannot be

@@ -12,6 +12,7 @@ from noa_async.cli.formats import make_writer
 from noa_async.cli.lines import NOTHING_FOUND, make_lines
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
+from noa_async.cli.remarks import tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service
 
@@ -46,7 +47,9 @@ def command(
 
     asked = read_query(query, service.config)
     lines = make_lines(manner)
-    client = NoaClient(read_settings(service), observer=lines)
+    settings = read_settings(service)
+    tell_remarks(lines, service, settings)
+    client = NoaClient(settings, observer=lines)
     writer = make_writer(form, sys.stdout, attributes=attributes)
     run(_search(client, asked, writer, attributes=attributes))
     if not writer.products:

@@ -17,6 +17,7 @@ from noa_async.cli.options import (
     TransferOptions,
     VerifyOptions,
 )
+from noa_async.services import SERVICES
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -97,9 +98,15 @@ with_service = _sectioned(
         metavar="FILE",
         help="A TOML file with the query and settings; options stand in for what it says.",
     ),
-    _option("--catalogue-url", metavar="URL", help="Its product list; NOA's by default."),
-    _option("--token-url", metavar="URL", help="Its log-in; NOA's by default."),
-    _option("--client-id", metavar="ID", help="What the log-in calls us (mirror-client)."),
+    _option(
+        "--service",
+        metavar="NAME",
+        help=f"{' or '.join(SERVICES)}: all that is below, by its name ({next(iter(SERVICES))}). "
+        "Any other mirror is given by its addresses.",
+    ),
+    _option("--catalogue-url", metavar="URL", help="Its product list (the service's)."),
+    _option("--token-url", metavar="URL", help="Its log-in (the service's)."),
+    _option("--client-id", metavar="ID", help="What the log-in calls us (the service's)."),
     _option(
         "--trusted-host",
         "trusted_hosts",

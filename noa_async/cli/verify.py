@@ -25,6 +25,7 @@ from noa_async.cli.findings import Findings, JsonFindings
 from noa_async.cli.lines import JsonLines, make_lines, make_screen
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import ServiceOptions, VerifyOptions, read_settings
+from noa_async.cli.remarks import tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_service, with_verify
 from noa_async.cli.tally import failures
@@ -126,6 +127,8 @@ def command(manner: Manner, folder: Path, options: VerifyOptions, service: Servi
     )
     helper = find_help(service, options.workers) if options.repair else None
     check_there(ledger_of(folder))
+    if helper is not None:
+        tell_remarks(make_lines(manner), service, helper.settings, workers=True)
     quiet = manner.json or manner.quiet or options.no_progress
     plan = Plan(folder, selection, as_json=options.form == "json", bars=not quiet)
     return run(_work(plan, manner, helper), how_to_go_on=_GO_ON)

@@ -46,7 +46,7 @@ class Options:
         if top > settings.max_top and not settings.clamp_top:
             raise bad_request(f"$top is at most {settings.max_top}.")
         if settings.max_skip is not None and skip > settings.max_skip:
-            raise bad_request(f"$skip is at most {settings.max_skip}.")
+            raise RefusedError(settings.skip_refusal, f"$skip is at most {settings.max_skip}.")
         if given.get("count", "false") not in {"true", "false"}:
             raise bad_request("$count is true or false.")
         if given.get("expand", "Attributes") != "Attributes":

@@ -14,7 +14,6 @@ from noa_async.emulator.faults import Fault, FaultKind
 from noa_async.emulator.mirror import Mirror, as_response, json_response, unauthorised
 from noa_async.emulator.options import Options
 from noa_async.emulator.product import Product, attribute, make_entry
-from noa_async.emulator.settings import BASE_PATH
 
 _THREAD_BYTES = 1_000_000
 
@@ -77,12 +76,12 @@ def _window(mirror: Mirror, found: Sequence[Product], options: Options) -> list[
 
 def _next_link(mirror: Mirror, options: Options, faults: dict[FaultKind, Fault]) -> str:
     plus = mirror.settings.plus_links or FaultKind.PAGE_PLUS_LINK in faults
-    query = options.next_query(plus=plus)
+    query, base = options.next_query(plus=plus), mirror.settings.base_path
     if FaultKind.PAGE_FOREIGN_LINK in faults:
-        return f"{mirror.foreign_url}{BASE_PATH}/Products?{query}"
+        return f"{mirror.foreign_url}{base}/Products?{query}"
     if mirror.settings.relative_links:
         return f"Products?{query}"
-    return f"{mirror.base_url}{BASE_PATH}/Products?{query}"
+    return f"{mirror.base_url}{base}/Products?{query}"
 
 
 async def entries(

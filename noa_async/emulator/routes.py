@@ -18,7 +18,6 @@ from noa_async.emulator.pages import (
     product_entry,
     product_list,
 )
-from noa_async.emulator.settings import BASE_PATH
 
 _PRODUCT = re.compile(r"/Products\('?([^()'/]+)'?\)(/.*)?")
 _STORE = re.compile(r"/store/([^/]+)")
@@ -38,7 +37,7 @@ async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamR
     path = unquote(request.raw_path.partition("?")[0])
     if path.startswith("/_emulator/"):
         return _control(mirror, request.method, path)
-    is_list = path == f"{BASE_PATH}/Products"
+    is_list = path == f"{mirror.settings.base_path}/Products"
     mirror.stats.requests += 1
     mirror.busy.add(request.protocol)
     if is_list:
@@ -72,9 +71,10 @@ async def _routed(mirror: Mirror, request: web.BaseRequest, path: str) -> web.St
     if path == f"/auth/realms/{realm}/protocol/openid-connect/token":
         _only(request, "POST")
         return await token(mirror, request)
-    if not path.startswith(BASE_PATH):
+    base = mirror.settings.base_path
+    if not path.startswith(base):
         raise RefusedError(404, "Not Found")
-    rest = path[len(BASE_PATH) :].rstrip("/")
+    rest = path[len(base) :].rstrip("/")
     one = _PRODUCT.fullmatch(rest)
     if one:
         return await _product(mirror, request, one.group(1).lower(), one.group(2) or "")
@@ -99,6 +99,8 @@ async def _product(
 ) -> web.StreamResponse:
     if rest == "/$value":
         _only(request, "GET", "HEAD")
+        if mirror.settings.download_host:
+            raise RefusedError(302, "Found", {"Location": mirror.trusted_url + request.raw_path})
         return await product_bytes(mirror, request, product_id)
     if rest == "/OData.CSC.Order":
         _only(request, "POST")
@@ -142,9 +144,23 @@ async def store_answer(
 ) -> web.StreamResponse:
     """A store host: the foreign one refuses tokens, the trusted one needs one."""
     try:
+        if trusted and request.raw_path.startswith(f"{mirror.settings.base_path}/"):
+            return await _downloaded(mirror, request)
         return await _stored(mirror, request, trusted=trusted)
     except RefusedError as error:
         return refusal(error)
+
+
+async def _downloaded(mirror: Mirror, request: web.BaseRequest) -> web.StreamResponse:
+    """The service's own download host: the same address, by another name."""
+    path = unquote(request.raw_path.partition("?")[0])
+    one = _PRODUCT.fullmatch(path.removeprefix(mirror.settings.base_path))
+    if mirror.outage:
+        raise RefusedError(503, "Service Unavailable")
+    if not mirror.settings.download_host or one is None or one.group(2) != "/$value":
+        raise RefusedError(404, "Not Found")
+    _only(request, "GET", "HEAD")
+    return await product_bytes(mirror, request, one.group(1).lower())
 
 
 async def _stored(mirror: Mirror, request: web.BaseRequest, *, trusted: bool) -> web.StreamResponse:

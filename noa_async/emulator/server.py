@@ -16,7 +16,7 @@ from noa_async.emulator.listening import Door
 from noa_async.emulator.mirror import Mirror
 from noa_async.emulator.missions import make_products
 from noa_async.emulator.routes import mirror_answer, store_answer
-from noa_async.emulator.settings import BASE_PATH, EmulatorSettings
+from noa_async.emulator.settings import EmulatorSettings
 from noa_async.emulator.stats import Stats
 from noa_async.emulator.tokens import TokenIssuer
 
@@ -99,7 +99,7 @@ class Emulator:
     @property
     def catalogue_url(self) -> str:
         """The address of the product list."""
-        return f"{self.base_url}{BASE_PATH}/Products"
+        return f"{self.base_url}{self.settings.base_path}/Products"
 
     @property
     def token_url(self) -> str:
@@ -108,7 +108,8 @@ class Emulator:
 
     @property
     def trusted_url(self) -> str:
-        """A store host of another origin that needs the token."""
+        """A store host of another origin that needs the token; the download host, where there is
+        one."""
         return self._mirror.trusted_url
 
     @property

@@ -3,14 +3,13 @@
 import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, Self
 
 from noa_async.emulator.faults import NO_FAULTS, FaultPlan
+from noa_async.emulator.profiles import DEFAULT, PROFILES
 
 EtagStyle = Literal["quoted", "unquoted", "none"]
 QuotaStyle = Literal["429", "403"]
-
-BASE_PATH = "/catalogue/odata/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,8 @@ class EmulatorSettings:
     Sizes are bytes, times are seconds, rates are bytes per second.
     """
 
+    service: str = DEFAULT
+    """Which service it plays; told to whoever is led here. `playing` sets what makes it that."""
     products: int = 2000
     """How many products the catalogue holds at the start."""
     seed: int = 1
@@ -36,6 +37,8 @@ class EmulatorSettings:
     """0 takes any free port."""
     tls: ssl.SSLContext | None = None
 
+    base_path: str = "/catalogue/odata/v1"
+    """Where the catalogue lies; its products are in `Products` below."""
     username: str = "demo"
     password: str = field(default="demo", repr=False)
     client_id: str = "mirror-client"
@@ -70,7 +73,9 @@ class EmulatorSettings:
     clamp_top: bool = False
     """A `$top` above `max_top` is answered with `max_top` entries, not with a 400."""
     max_skip: int | None = None
-    """Past it nextLink silently is not there, and an explicit `$skip` is a 400."""
+    """Past it nextLink silently is not there, and an explicit `$skip` is refused."""
+    skip_refusal: int = 400
+    """The status of an explicit `$skip` past `max_skip`."""
     refused_links: bool = False
     """Past `max_skip` nextLink is there, and following it is the 400."""
     counts: bool = True
@@ -83,6 +88,9 @@ class EmulatorSettings:
     undefined_order: bool = True
     """Without `$orderby` each page has an order of its own, as real ones may."""
 
+    download_host: bool = False
+    """`$value` redirects to a host of the service's own, which needs the token and keeps the quota;
+    the mirror itself asks for none there."""
     etag: EtagStyle = "quoted"
     checksums: tuple[str, ...] = ("MD5",)
     """Algorithms of an entry's `Checksum`: MD5, SHA-256, SHA3-256, SHA3-512, BLAKE3, ..."""
@@ -98,6 +106,13 @@ class EmulatorSettings:
     """False answers an order of a product with 404: the site has no such action."""
 
     faults: FaultPlan = NO_FAULTS
+
+    @classmethod
+    def playing(cls, service: str, **changes: Any) -> Self:
+        """Settings of a service by its name, some of them changed. Raises ValueError."""
+        if service not in PROFILES:
+            raise ValueError(f"{service!r} is none of {', '.join(PROFILES)}")
+        return cls(service=service, **{**PROFILES[service], **changes})
 
     def __post_init__(self) -> None:
         if self.start.tzinfo is None or self.end.tzinfo is None:

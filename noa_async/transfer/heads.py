@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from noa_async.transfer.resume import Head, Inspect, decide, refusal
+from noa_async.errors import ProductUnavailable
+from noa_async.origins import host_of
+from noa_async.transfer.resume import Head, Inspect, Refuse, decide, refusal
 
 if TYPE_CHECKING:
     from noa_async.transfer.resume import Decision, PartState
@@ -26,7 +28,19 @@ async def read_head(
     The rest is as for ``decide``.
     """
     head = Head.read(response.status, response.headers)
+    if head.status == 401 and not response.had_token:
+        return head, _not_trusted(host_of(response.url))
     decision = decide(part, head, size=size, text_is_due=text_is_due, others_served=others_served)
     if isinstance(decision, Inspect):
         decision = refusal(head, await response.peek(_REFUSAL_BYTES))
     return head, decision
+
+
+def _not_trusted(host: str) -> Refuse:
+    """A redirect led to a host that wants the token, and that nobody named."""
+    return Refuse(
+        ProductUnavailable(
+            f"The service sends us to {host}, which wants the token and is no trusted host.",
+            hint=f"Where it is the service's own: --trusted-host {host} (NOA_TRUSTED_HOSTS).",
+        )
+    )

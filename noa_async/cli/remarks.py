@@ -1,0 +1,45 @@
+"""What is worth a line before a run begins: about the service, as it was chosen."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from noa_async.origins import host_of
+from noa_async.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from noa_async.cli.lines import Lines
+    from noa_async.cli.options import ServiceOptions
+
+
+def tell_remarks(
+    lines: Lines, service: ServiceOptions, settings: Settings, *, workers: bool = False
+) -> None:
+    """Say them; ``workers``: this run fetches products."""
+    for remark in remarks(service, settings, os.environ, workers=workers):
+        lines.line(remark)
+
+
+def remarks(
+    service: ServiceOptions, settings: Settings, environ: Mapping[str, str], *, workers: bool
+) -> Iterator[str]:
+    """A sentence each."""
+    chosen, asked = settings.service, settings.limits.workers
+    name = service.service
+    if name and service.catalogue_url is None and environ.get("NOA_SERVICE") != name:
+        named = Settings().with_values({"service": name}).service
+        if chosen.catalogue_url != named.catalogue_url:
+            yield (
+                f"The address of {name} is {chosen.catalogue_url} here: NOA_CATALOGUE_URL or the "
+                "query file says so."
+            )
+    allowed = chosen.quota.connections
+    if workers and allowed is not None and asked > allowed:
+        # Not capped: some accounts are given more, and a refusal costs a wait, no product.
+        yield (
+            f"{host_of(chosen.catalogue_url)} gives most accounts {allowed} connections: of "
+            f"{asked} workers those that it refuses wait."
+        )
