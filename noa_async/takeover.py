@@ -23,6 +23,15 @@ SUSPECT = 16 << 10
 """How many of the last bytes before a cut may be an error text."""
 
 
+def suspects(arrived: int) -> int:
+    """How many of the bytes before a cut not to believe: the last half where they are few.
+
+    >>> suspects(1 << 20), suspects(7)
+    (16384, 4)
+    """
+    return min(SUSPECT, (arrived + 1) // 2)
+
+
 class BodyCutError(Exception):
     """The connection ended before the body did, or was silent for too long (``stalled``)."""
 
@@ -171,12 +180,11 @@ class Body(asyncio.BufferedProtocol):
         return piece
 
     def _unsuspected(self) -> list[memoryview]:
-        """What is there before a cut, less the last 16 KiB, or its last half where it is little."""
+        """What is there before a cut, less what is not to be believed."""
         views = [block[given : self._size] for block, given in self._full]
         if self._block is not None:
             views.append(self._block[self._given : self._filled])
-        arrived = sum(map(len, views))
-        suspect = min(SUSPECT, (arrived + 1) // 2)
+        suspect = suspects(sum(map(len, views)))
         while views and suspect:
             last = views.pop()
             if len(last) > suspect:

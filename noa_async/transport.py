@@ -21,7 +21,7 @@ from yarl import URL
 from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable, SettingsError
 from noa_async.lending import lent, unread
 from noa_async.origins import host_of, origin_of, redirect_target, token_may_go
-from noa_async.takeover import BLOCK, SUSPECT, Body, BodyCutError
+from noa_async.takeover import BLOCK, Body, BodyCutError, suspects
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
@@ -129,7 +129,8 @@ class Response:
                 pieces.append(piece)
                 held += len(piece)
         except ServiceUnreachable:
-            yield _without_suspects(pieces)
+            body = b"".join(pieces)
+            yield [body[: len(body) - suspects(len(body))]]
             raise
         if pieces:
             yield pieces
@@ -338,12 +339,6 @@ class Transport:
         if proxy is None or urllib.request.proxy_bypass(parts.netloc):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
-
-
-def _without_suspects(pieces: list[bytes]) -> list[bytes]:
-    """The pieces less the last 16 KiB, or less their last half where they are few."""
-    body = b"".join(pieces)
-    return [body[: len(body) - min(SUSPECT, (len(body) + 1) // 2)]]
 
 
 def _certificate_reason(error: aiohttp.ClientConnectorCertificateError) -> str:
