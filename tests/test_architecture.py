@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
     {"errors", "takeover"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending"},
-    {"budget", "pipeline"},
+    {"budget", "pipeline", "progress"},
     {"transport"},
     {"auth"},
     {"catalogue"},

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from noa_async.cli.progress import Progress
 from noa_async.cli.running import beside
 from noa_async.cli.tally import Tally
 from noa_async.errors import NoaError
 from noa_async.hooks import Command
+from noa_async.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -117,6 +117,11 @@ class Progress:
         """Whether ``expected`` is no guess, or as good as none."""
         return self.complete or bool(self.matching and self.listed)
 
+    def seconds_left(self, rate: float) -> float | None:
+        """Seconds until all is here at ``rate`` bytes a second; None where nobody can say."""
+        left = self.expected - self.have
+        return left / rate if rate > 0 and self.certain and left >= 0 else None
+
     def _transfer(self, product_id: str, name: str) -> Transfer:
         transfer = self.running.get(product_id)
         if transfer is None:
