@@ -100,9 +100,12 @@ class Bars(Lines):
             ncols=width,
             prefix=f"{name} " if name else "",
             ascii=self._ascii,
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {figures}",
-            figures=figures,
+            bar_format="{desc}{percentage:3.0f}%|{bar}| " + _braced(figures),
         )
+
+
+def _braced(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 class Slots:

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import signal
 from pathlib import Path
 
+import pyte
 import pytest
 
+from noa_async.cli.bars import Bars, total_text
 from noa_async.cli.text import bytes_text
 from noa_async.emulator import Emulator, Fault, FaultKind, FaultPlan
+from noa_async.events import (
+    AllQueued,
+    ProductFinished,
+    ProductQueued,
+    Status,
+    TransferAdvanced,
+    TransferStarted,
+)
+from noa_async.progress import Progress, Transfer
 
 from .conftest import Open, until
 from .terminal import Terminal
@@ -172,3 +185,133 @@ async def test_lines_are_plain_in_a_pipe_and_few_in_cron(open_mirror: Open) -> N
     for verb in ("download", "mirror", "mirror"):
         ended = await noa(verb, "--everything", "--output", f"cron-{verb}", "-q")
         assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+class Reflowing(pyte.Screen):
+    """A terminal that breaks its rows anew where it is made narrower, as many do."""
+
+    def narrow(self, columns: int) -> None:
+        rows = [row.rstrip() for row in self.display]
+        above = sum(max(1, -(-len(row) // columns)) for row in rows[: self.cursor.y])
+        self.reset()
+        self.resize(self.lines, columns)
+        pyte.Stream(self).feed("\r\n".join(rows).rstrip())
+        self.cursor_position(above + 1, 1)
+
+
+@pytest.fixture
+def bars() -> Bars:
+    """Bars of two workers on a terminal of 80 by 24."""
+    made = Bars(0, 2, io.StringIO())
+    made._ascii = False
+    return made
+
+
+def written(bars: Bars) -> str:
+    """What they have written since this was asked last."""
+    stream = bars._frame._stream
+    assert isinstance(stream, io.StringIO)
+    text = stream.getvalue().replace("\n", "\r\n")  # as the terminal's driver does
+    stream.seek(0)
+    stream.truncate()
+    return text
+
+
+def under_way() -> Progress:
+    progress = Progress()
+    for place in "ab":
+        progress(ProductQueued(place, f"S2A_MSIL2A_{place * 30}", 5_000_000))
+        progress(TransferStarted(place, f"S2A_MSIL2A_{place * 30}", 1, 2_000_000, 5_000_000))
+    progress(AllQueued())
+    return progress
+
+
+def narrowed(bars: Bars, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars._frame, "size", lambda: os.terminal_size((40, 24)))
+
+
+def shown_on(screen: pyte.Screen) -> list[str]:
+    return [row.rstrip() for row in screen.display if row.strip()]
+
+
+def test_a_terminal_that_breaks_its_rows_is_wiped(
+    bars: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = Reflowing(80, 24)
+    bars.line("said before")
+    bars.draw(under_way(), 1e6)
+    pyte.Stream(screen).feed(written(bars))
+    screen.narrow(40)
+    assert len(shown_on(screen)) == 7
+    narrowed(bars, monkeypatch)
+    bars.draw(under_way(), 1e6)
+    pyte.Stream(screen).feed(written(bars))
+    said, *rows = shown_on(screen)
+    assert said == "said before"
+    assert len(rows) == 3
+    assert all(BAR.fullmatch(row) for row in rows)
+
+
+def test_a_frame_on_its_way_to_a_narrower_terminal_breaks_no_row(
+    bars: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = pyte.Screen(40, 24)
+    bars.draw(under_way(), 1e6)  # for 80 columns
+    narrowed(bars, monkeypatch)
+    bars.draw(under_way(), 1e6)
+    pyte.Stream(screen).feed(written(bars))
+    assert len(shown_on(screen)) == 3
+    assert all(BAR.fullmatch(row) for row in shown_on(screen))
+
+
+def test_what_is_said_just_after_a_resize_is_made_for_it(
+    bars: Bars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = pyte.Screen(40, 24)
+    bars.draw(under_way(), 1e6)
+    narrowed(bars, monkeypatch)
+    bars.line("again in 0.5 s  S2A_MSIL2A: The answer broke off")
+    pyte.Stream(screen).feed(written(bars))
+    assert shown_on(screen) == ["again in 0.5 s  S2A_MSIL2A: The answer", "  broke off"]
+
+
+def test_bytes_that_come_again_stand_still(bars: Bars) -> None:
+    progress = under_way()
+    shown, left = [], []
+    for offset in (2_000_000, 0, 0):
+        progress(TransferStarted("a", "A", 2, offset, 5_000_000))
+        bars.draw(progress, 1e6)
+        total = re.search(r"([\d.]+ MB) of 10.0 MB  1.00 MB/s  ([\d.]+) s left", written(bars))
+        assert total
+        shown.append(total[1])
+        left.append(float(total[2]))
+    assert shown == ["4.00 MB"] * 3
+    assert left == [6.0, 8.0, 8.0]
+
+
+def test_a_product_that_failed_takes_no_bytes_back(bars: Bars) -> None:
+    progress = under_way()
+    progress(TransferAdvanced("a", 3_000_000))
+    bars.draw(progress, 1e6)
+    progress(ProductFinished("a", "A", Status.FAILED, None, 0, 3, "no"))
+    bars.draw(progress, 1e6)
+    assert re.findall(r"[\d.]+ MB of [\d.]+ MB", written(bars)) == [
+        "7.00 MB of 10.0 MB",
+        "7.00 MB of 7.00 MB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (120, "1000/20000 products, 12 off line  2.00 MB of ~500 GB  12.0 MB/s  11 h 34 min left"),
+        (90, "1000/20000 products  2.00 MB of ~500 GB  12.0 MB/s  11 h 34 min left"),
+        (79, "2.00 MB of ~500 GB  12.0 MB/s  11 h 34 min left"),
+        (39, "2.00 MB/~500 GB 12.0 MB/s"),
+    ],
+)
+def test_as_many_figures_as_there_is_room_for(width: int, text: str) -> None:
+    progress = Progress(have=2_000_000, listed_bytes=25_000_000_000, listed=1000, finished=1000)
+    progress.matching = 20000
+    progress.offline = {str(number): Transfer("", 0) for number in range(12)}
+    assert total_text(progress, progress.have, 12e6, width) == text
