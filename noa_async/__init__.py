@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from noa_async.events import Event, Observer, Status
     from noa_async.hooks import Command, Hook
+    from noa_async.progress import Figures, Meter
     from noa_async.settings import (
         Following,
         Limits,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
         Settings,
         Timeouts,
     )
+    from noa_async.sync import SyncNoaClient
+    from noa_async.testing import is_testing, set_testing
     from noa_async.transfer.outcome import Outcome
 
 __all__ = [
@@ -63,9 +66,11 @@ __all__ = [
     "DestinationFull",
     "DestinationInUse",
     "Event",
+    "Figures",
     "Following",
     "Hook",
     "Limits",
+    "Meter",
     "MirrorReport",
     "MissionRule",
     "NoaClient",
@@ -92,9 +97,12 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Status",
+    "SyncNoaClient",
     "Timeouts",
     "TransferInterrupted",
     "UsageError",
+    "is_testing",
+    "set_testing",
 ]
 
 _HOMES = {
@@ -131,6 +139,7 @@ _HOMES = {
     ),
     "noa_async.events": ("Event", "Observer", "Status"),
     "noa_async.hooks": ("Command", "Hook"),
+    "noa_async.progress": ("Figures", "Meter"),
     "noa_async.settings": (
         "Following",
         "Limits",
@@ -140,6 +149,8 @@ _HOMES = {
         "Settings",
         "Timeouts",
     ),
+    "noa_async.sync": ("SyncNoaClient",),
+    "noa_async.testing": ("is_testing", "set_testing"),
     "noa_async.transfer.outcome": ("Outcome",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

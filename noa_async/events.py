@@ -153,7 +153,7 @@ class MirrorPlanned:
 
 @dataclass(frozen=True, slots=True)
 class AllQueued:
-    """Nothing more will come into the queue of a mirror run."""
+    """The listing has come to its end: nothing more will be queued in this run."""
 
 
 @dataclass(frozen=True, slots=True)
