@@ -218,6 +218,7 @@ async def test_ctrl_c_keeps_parts(work: str, noa_emulator: EmulatedMirror, tmp_p
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
     assert process.returncode == -signal.SIGINT
+    assert noa_emulator.emulator.stats.bytes_sent < 3_500_000  # it was not waited for
     assert err.decode().rstrip().endswith("KeyboardInterrupt")
     assert "was never" not in err.decode()
     assert held() > 600_000
