@@ -24,10 +24,13 @@ class Service:
     """A mirror: where it is and what it calls us. NOA's own by default."""
 
     catalogue_url: str = "https://sentinels.space.noa.gr/catalogue/odata/v1/Products"
+    """The list of products (OData); their bytes come from there, too."""
     token_url: str = (
         "https://sentinels.space.noa.gr/auth/realms/mirror/protocol/openid-connect/token"  # noqa: S105 (an address)
     )
+    """Where a token is asked for (OpenID Connect)."""
     client_id: str = "mirror-client"
+    """What the token service calls programs such as this one."""
     trusted_hosts: frozenset[str] = frozenset()
     """Hosts beside the catalogue's own that get the token after a redirect (``host[:port]``)."""
     page_size: int = 50
@@ -119,6 +122,7 @@ class Following:
     reconcile_every: timedelta = timedelta(days=7)
     """How often all of the query is listed: it shows what was replaced, removed or overlooked."""
     on_removed: OnRemoved = OnRemoved.KEEP
+    """What becomes of a product's file when the service has the product no more."""
     max_delete: float = 0.01
     """The largest part of a query's products that one run may delete: 0.01 is one in a hundred.
     Where more are gone, none is deleted."""
@@ -129,10 +133,15 @@ class Settings:
     """All of it. ``Settings()`` is NOA's mirror with careful defaults."""
 
     service: Service = field(default_factory=Service)
+    """Which mirror."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    """How long to wait for it, in seconds."""
     limits: Limits = field(default_factory=Limits)
+    """How much at once."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """How often and how soon to try again."""
     following: Following = field(default_factory=Following)
+    """How a folder follows a query."""
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
 
