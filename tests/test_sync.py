@@ -17,6 +17,7 @@ import pytest
 from noa_async import (
     Command,
     CredentialsMissing,
+    NoaClient,
     NoaError,
     Outcome,
     Product,
@@ -93,7 +94,7 @@ def test_products_of_its_own_search_are_brought_while_it_goes_on(
 
 @pytest.mark.noa_emulator(products=12, mean_bytes=600_000, rate=300_000.0)
 def test_leaving_early_cancels_what_is_under_way(
-    noa_emulator: EmulatedMirror, tmp_path: Path
+    noa_emulator: EmulatedMirror, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     stats = noa_emulator.emulator.stats
     with SyncNoaClient.from_env() as noa:
@@ -106,8 +107,17 @@ def test_leaving_early_cancels_what_is_under_way(
         outcomes.close()
         wait_until(lambda: stats.downloads_in_flight == 0)
         assert stats.bytes_sent < 12 * 600_000
+    with SyncNoaClient.from_env() as noa:
         kept = noa.download_all(noa.search(EVERYTHING), tmp_path)
         next(kept)
+        leave, closed = NoaClient.__aexit__, []
+
+        async def note(client: NoaClient, *error: object) -> None:
+            closed.append(kept.source.ag_frame is None)
+            await leave(client, *error)
+
+        monkeypatch.setattr(NoaClient, "__aexit__", note)
+    assert closed == [True]  # what is under way ends before what it stands on
     assert list((tmp_path / ".noa-async/parts").glob("*.part"))
     with pytest.raises((UsageError, RuntimeError)):
         next(kept)

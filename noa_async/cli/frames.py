@@ -20,7 +20,7 @@ class Frame:
 
     Nothing is wiped before it is written anew, so nothing flickers. Between two changes the cursor
     stands at the beginning of the first row: there it stays with its row where a terminal that is
-    made narrower breaks the rows, and all that is behind it can be wiped.
+    made narrower breaks the rows, and all that is behind it is written over or wiped.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -54,8 +54,7 @@ class Frame:
     def _change(
         self, rows: Sequence[str], size: os.terminal_size, above: Sequence[str] = ()
     ) -> None:
-        pieces = [BEGIN, _REST_OF_SCREEN if size != self._size else ""]
-        pieces += [f"{line}{_REST_OF_ROW}\n" for line in above]
+        pieces = [BEGIN, *(f"{line}{_REST_OF_ROW}\n" for line in above)]
         pieces += [_NO_WRAP, f"{_REST_OF_ROW}\n".join(rows), _REST_OF_SCREEN, _WRAP]
         pieces += [f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else "", "\r", END]
         self._rows, self._size = list(rows), size
