@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     )
     from noa_async.events import Event, Observer, Status
     from noa_async.hooks import Command, Hook
+    from noa_async.progress import Figures, Meter
     from noa_async.services import SERVICES, Habits, Quota, Service
     from noa_async.settings import (
         Following,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
         Settings,
         Timeouts,
     )
+    from noa_async.sync import SyncNoaClient
+    from noa_async.testing import is_testing, set_testing
     from noa_async.transfer.outcome import Outcome
 
 __all__ = [
@@ -64,10 +67,12 @@ __all__ = [
     "DestinationFull",
     "DestinationInUse",
     "Event",
+    "Figures",
     "Following",
     "Habits",
     "Hook",
     "Limits",
+    "Meter",
     "MirrorReport",
     "MissionRule",
     "NoaClient",
@@ -95,9 +100,12 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Status",
+    "SyncNoaClient",
     "Timeouts",
     "TransferInterrupted",
     "UsageError",
+    "is_testing",
+    "set_testing",
 ]
 
 _HOMES = {
@@ -134,6 +142,7 @@ _HOMES = {
     ),
     "noa_async.events": ("Event", "Observer", "Status"),
     "noa_async.hooks": ("Command", "Hook"),
+    "noa_async.progress": ("Figures", "Meter"),
     "noa_async.services": ("SERVICES", "Habits", "Quota", "Service"),
     "noa_async.settings": (
         "Following",
@@ -143,6 +152,8 @@ _HOMES = {
         "Settings",
         "Timeouts",
     ),
+    "noa_async.sync": ("SyncNoaClient",),
+    "noa_async.testing": ("is_testing", "set_testing"),
     "noa_async.transfer.outcome": ("Outcome",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -69,6 +69,8 @@ class Patience:
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
         self._asks = 0
+        self._given = 0.0
+        """The waits so far: no less has passed, even where a test cuts them short."""
 
     def after(self, waited: float, asked: float | None = None) -> float | None:
         """Seconds until the next ask, ``waited`` seconds after the first; None: no longer.
@@ -76,9 +78,11 @@ class Patience:
         ``asked`` is the service's Retry-After in seconds: never less than that. The last ask comes
         when the time is up.
         """
-        cap, left = self._policy.cap, self._policy.offline_wait - waited
+        cap, left = self._policy.cap, self._policy.offline_wait - max(waited, self._given)
         ours = min(cap * 2.0 ** min(self._asks, 32), _RAREST * cap)
         self._asks += 1
         if left <= 0 or (asked or 0.0) > left:
             return None
-        return max(asked or 0.0, min(ours, left))
+        wait = max(asked or 0.0, min(ours, left))
+        self._given += wait
+        return wait

@@ -20,11 +20,12 @@ from noa_async.auth.tokens import TokenManager
 from noa_async.catalogue.orders import Orders
 from noa_async.catalogue.pages import Catalogue
 from noa_async.errors import SettingsError, UsageError
-from noa_async.events import Observer, ProductQueued, ignore
+from noa_async.events import AllQueued, Observer, ProductQueued, ignore
 from noa_async.hooks import Hook, run_hook
 from noa_async.pipeline import Later, run_pipeline
 from noa_async.settings import Settings
 from noa_async.streams import each
+from noa_async.testing import Waits
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
 from noa_async.transfer.limiter import Bandwidth, Slots
@@ -63,6 +64,7 @@ class _Parts:
     fetcher: Fetcher
     orders: Orders
     traffic: Traffic
+    waits: Waits
 
 
 class NoaClient:
@@ -126,22 +128,29 @@ class NoaClient:
         return client
 
     async def __aenter__(self) -> Self:
-        service, retry = self.settings.service, self.settings.retry
+        service, waits = self.settings.service, Waits.now(self.settings.retry)
+        retry, told = waits.retry, self._observer
         workers = self.settings.limits.workers
         who = self._credentials or find_credentials(service.token_url, self._environ)
         transport = await self._stack.enter_async_context(Transport(self.settings))
-        tokens = TokenManager(transport, service, who, observer=self._observer, held=self._held)
+        tokens = TokenManager(transport, service, who, observer=told, held=self._held)
         session = AuthSession(transport, tokens)
         listings = self.settings.limits.listings
-        catalogue = Catalogue(session, service, retry, listings=listings, observer=self._observer)
+        catalogue = Catalogue(
+            session, service, retry, listings=listings, observer=told, sleep=waits.sleep
+        )
         pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
         self._stack.push_async_callback(asyncio.to_thread, pool.shutdown)
-        slots = Slots(workers, longest_pause=2 * retry.base, longest_asked=retry.longest_wait)
+        pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
+        slots = Slots(workers, longest_pause=pause, longest_asked=asked)
         bandwidth = Bandwidth(self.settings.limits.bandwidth)
         health = Health(catalogue.probe, suspicious=max(3, workers))
         traffic = Traffic(slots, bandwidth, health, Tail(slots, bandwidth))
-        fetcher = Fetcher(session, catalogue, retry, pool, traffic, observer=self._observer)
-        self._parts = _Parts(tokens, catalogue, pool, fetcher, Orders(session, service), traffic)
+        fetcher = Fetcher(
+            session, catalogue, retry, pool, traffic, observer=told, sleep=waits.sleep
+        )
+        orders = Orders(session, service)
+        self._parts = _Parts(tokens, catalogue, pool, fetcher, orders, traffic, waits)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -294,10 +303,13 @@ class NoaClient:
         self, keeper: Keeper, after: Hook | None
     ) -> Callable[[Product], Awaitable[Outcome | Later]]:
         """What a worker does with a product: bring it, then what comes after."""
+        waits = self._open.waits
 
         async def bring(product: Product) -> Outcome | Later:
             outcome = await keeper.bring(product)
-            if after is not None and not isinstance(outcome, Later):
+            if isinstance(outcome, Later):
+                return Later(waits.of(outcome.seconds))
+            if after is not None:
                 await run_hook(after, outcome, self._observer)
             return outcome
 
@@ -310,12 +322,13 @@ class NoaClient:
             async for product in source:
                 self._observer(ProductQueued(product.id, product.name, product.size))
                 yield product
+        self._observer(AllQueued())
 
     async def _keeper(
         self, folder: str | os.PathLike[str], layout: str | None, *, retry_failed: bool
     ) -> Keeper:
         archive = await self._archive(folder, layout)
-        parts, retry = self._open, self.settings.retry
+        parts, retry = self._open, self._open.waits.retry
         return Keeper(
             archive, parts.fetcher, parts.orders, retry, self._observer, retry_failed=retry_failed
         )

@@ -1,7 +1,8 @@
 """What happens during a run, as typed messages.
 
 A progress bar, a log line and a metric are observers of the same events. An observer is called on
-the event loop's thread, often: it must return at once and must not raise.
+the event loop's thread, often: it must return at once and must not raise. The tables of
+``docs/events.md`` are made of this module.
 """
 
 from __future__ import annotations
@@ -29,108 +30,142 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TokenObtained:
-    """A token came: ``grant`` is ``password`` or ``refresh_token``, ``expires_in`` seconds."""
+    """A token came."""
 
     grant: str
+    """How: ``password`` (a log-in) or ``refresh_token`` (a renewal)."""
     expires_in: float
+    """Seconds that it holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageListed:
-    """A page of the catalogue was read; both figures count from the start of the listing."""
+    """A page of the catalogue was read."""
 
     pages: int
+    """Pages since the start of the listing."""
     products: int
+    """Products since the start of the listing."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRetried:
-    """A page could not be read and is asked for again after ``delay`` seconds."""
+    """A page could not be read, and is asked for again."""
 
     attempt: int
+    """Which attempt failed, from 1."""
     delay: float
+    """Seconds until the next."""
     reason: str
+    """What was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductQueued:
-    """The listing put a product into the queue; ``size`` in bytes where the catalogue knows it."""
+    """The listing put a product into the queue."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     name: str
+    """The catalogue's ``Name``, as it came."""
     size: int | None
+    """Bytes as the catalogue says; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferStarted:
-    """A product's bytes begin to arrive at ``offset`` of ``total`` bytes (None: unknown)."""
+    """A product's bytes begin to arrive."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     name: str
+    """The catalogue's ``Name``, as it came."""
     attempt: int
+    """From 1."""
     offset: int
+    """Bytes that are here already: a resume where it is above 0."""
     total: int | None
+    """Bytes of the whole product; None where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferAdvanced:
-    """``received`` more bytes of a product arrived."""
+    """More bytes of a product arrived; told many times a second."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     received: int
+    """How many more."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferRetried:
-    """An attempt failed; the next begins after ``delay`` seconds."""
+    """An attempt at a product failed, and there is another."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     name: str
+    """The catalogue's ``Name``, as it came."""
     attempt: int
+    """Which attempt failed, from 1."""
     delay: float
+    """Seconds until the next."""
     reason: str
+    """What was wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductWaiting:
-    """A product is off line and is asked for again after ``delay`` seconds.
-
-    ``ordered``: the service took an order for it; else the request for its bytes stands for one.
-    """
+    """A product is off line, and is asked for again."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     name: str
+    """The catalogue's ``Name``, as it came."""
     delay: float
+    """Seconds until then."""
     ordered: bool
+    """Whether the service took an order; else the request for its bytes stands for one."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductFinished:
-    """The last word on a product of this run; ``path`` is relative to the output folder."""
+    """The last word on a product of this run."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     name: str
+    """The catalogue's ``Name``, as it came."""
     status: Status
+    """How it ended: ``downloaded``, ``present``, ``unverified`` or ``failed``."""
     path: str | None
+    """Where it lies, from the output folder; None where it failed."""
     size: int | None
+    """Bytes of the file; 0 where it failed."""
     attempts: int
+    """Requests for its bytes in this run; 0 where it was there."""
     error: str | None
+    """Why it failed, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilePutAside:
-    """A file that is no product lay where a product goes; it is in ``quarantine/`` now."""
+    """A file that is no product lay where a product goes."""
 
     path: str
+    """Where it lay, from the output folder."""
     kept_at: str
+    """Where it is now, in ``quarantine/``."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilesMoved:
-    """So many files were moved into another layout; nothing was fetched for it."""
+    """Files were moved into another layout; nothing was fetched for it."""
 
     files: int
+    """How many."""
     layout: str
+    """The layout's template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +178,19 @@ class LedgerSetAside:
 
 @dataclass(frozen=True, slots=True)
 class MirrorPlanned:
-    """What a mirror run asks for: all of its query, or what was published ``since``."""
+    """What a mirror run asks for."""
 
     full: bool
+    """All of its query."""
     since: datetime | None
+    """Else what was published since then, UTC."""
     changed: bool
     """Whether the folder followed other queries so far, and this one is new to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllQueued:
-    """Nothing more will come into the queue of a mirror run."""
+    """The listing has come to its end: nothing more will be queued in this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,21 +198,23 @@ class ProductRemoved:
     """A file was deleted because the service has the product no more."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     name: str
+    """The catalogue's ``Name``, as it came."""
     path: str
+    """Where it lay, from the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalsHeld:
-    """Too many products are gone from the service at once: nothing was deleted.
-
-    From a hundred on ``gone`` may be fewer than there are: no more are asked for.
-    """
+    """Too many products are gone from the service at once: nothing was deleted."""
 
     gone: int
+    """How many; from a hundred on there may be more, for no more are asked for."""
     known: int
     """Products of the query."""
     max_delete: float
+    """The part of them that may be deleted at once, of 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +222,11 @@ class HookFailed:
     """The hook of a product that came went wrong; the product is there all the same."""
 
     product_id: str
+    """The catalogue's ``Id``."""
     name: str
+    """The catalogue's ``Name``, as it came."""
     reason: str
+    """What it said."""
 
 
 Event = (

@@ -4,16 +4,12 @@ A script that has those classes in it, or imports them, takes them from here ins
 nothing else. What differs is what went wrong unseen there: a page that fails raises and is never
 the end of a list; a download goes on where it was cut, waits out quotas and what is off line, and
 is True for the whole, checked product alone.
-
-The one module outside the command line that runs an event loop: its callers know of none.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -24,6 +20,7 @@ from noa_async.catalogue.query import Query
 from noa_async.client import NoaClient
 from noa_async.errors import CredentialsRefused, DestinationError, NoaError, QueryError
 from noa_async.events import Event, ProductWaiting, TransferRetried
+from noa_async.looping import LoopThread
 from noa_async.settings import Settings
 
 if TYPE_CHECKING:
@@ -98,7 +95,7 @@ class NOAClient:
         not all pages can be had. What is returned is whole, up to ``max_results``.
         """
         query = Query.from_reference(mission_rules, footprint_wkt, time_filter, limit=max_results)
-        return _run(self._heeding(self._search(query)))
+        return self._run(self._heeding(self._search(query)))
 
     def download_product(self, product_id: str, filename: str | os.PathLike[str]) -> bool:
         """Bring a product into the file ``filename``; whether it is there, whole and checked.
@@ -108,10 +105,14 @@ class NOAClient:
         with one name the later gets 8 characters of its Id, as in any archive: the logger tells.
         """
         try:
-            return _run(self._heeding(self._download(product_id, Path(filename))))
+            return self._run(self._heeding(self._download(product_id, Path(filename))))
         except NoaError as error:
             log.error("%s is not here: %s", filename, error)  # noqa: TRY400 (it is a sentence)
             return False
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        with LoopThread(self._noa.settings.service.catalogue_url) as loop:
+            return loop.run(work)
 
     async def _heeding(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do it with the client open and logged in; a refusal ends all that comes after it."""
@@ -196,13 +197,3 @@ def _give_name(path: Path, file: Path) -> Path:
     except OSError as error:
         raise DestinationError(f"{path} cannot be named {file}: {error.strerror}.") from error
     return file
-
-
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run it, also where this thread's loop runs already, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()

@@ -105,6 +105,7 @@ class Following:
     reconcile_every: timedelta = timedelta(days=7)
     """How often all of the query is listed: it shows what was replaced, removed or overlooked."""
     on_removed: OnRemoved = OnRemoved.KEEP
+    """What becomes of a product's file when the service has the product no more."""
     max_delete: float = 0.01
     """The largest part of a query's products that one run may delete: 0.01 is one in a hundred.
     Where more are gone, none is deleted."""
@@ -115,10 +116,15 @@ class Settings:
     """All of it. ``Settings()`` is NOA's mirror with careful defaults."""
 
     service: Service = field(default_factory=Service)
+    """Which mirror."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    """How long to wait for it, in seconds."""
     limits: Limits = field(default_factory=Limits)
+    """How much at once."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """How often and how soon to try again."""
     following: Following = field(default_factory=Following)
+    """How a folder follows a query."""
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
 

@@ -27,7 +27,9 @@ class Credentials:
     """
 
     username: str
+    """As the mirror knows it."""
     password: str = field(repr=False)
+    """Sent to the token service alone."""
     source: str = "arguments"
     """Where they were found, for messages."""
 

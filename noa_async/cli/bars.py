@@ -1,7 +1,7 @@
 """Bars on a terminal: one for the whole run, one for each running product.
 
 They are drawn ten times a second from what `Progress` holds, each time in one write: however often
-bytes arrive, and whatever is said between, no line is torn.
+bytes arrive, and whatever is said between, no line is torn. The terminal is measured each time.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ import asyncio
 import os
 import re
 import sys
-import threading
+import textwrap
 import time
 from contextlib import asynccontextmanager
-from itertools import zip_longest
 from typing import TYPE_CHECKING, TextIO
 
-from noa_async.cli.frames import Bar, Frame
+from tqdm import tqdm
+
+from noa_async.cli.frames import Frame
 from noa_async.cli.lines import Lines
-from noa_async.cli.progress import Progress, Speed, Transfer
 from noa_async.cli.running import beside
 from noa_async.cli.text import bytes_text, rate_text, seconds_text, shortened, shown
 from noa_async.events import Event, ProductFinished, Status
+from noa_async.progress import Progress, Speed, Transfer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
 _INTERVAL = 0.1
-_WIDE = 70
+_SHORTEST_BAR = 8
+_AROUND = len("100%|| ")
+"""What stands beside a bar, but for name and figures."""
 _ENDING = re.compile(r"(\.SAFE|\.SEN3)?(\.zip|\.nc)?$")
 
 
@@ -39,8 +42,11 @@ class Bars(Lines):
     def __init__(self, level: int, workers: int, stream: TextIO = sys.stderr) -> None:
         super().__init__(level)
         self._frame = Frame(stream)
-        self._workers = workers
-        self._bars: list[Bar] = []
+        self._ascii = not (stream.encoding or "").lower().startswith("utf")
+        self._slots = Slots(workers)
+        self._alive = False
+        self._most = 0
+        """Bytes that were shown: what has to come again is not taken back, it stands still."""
 
     def __call__(self, event: Event, /) -> None:
         done = isinstance(event, ProductFinished) and event.status is not Status.FAILED
@@ -49,25 +55,20 @@ class Bars(Lines):
 
     def line(self, text: str, *, level: int = 0) -> None:
         if level <= self.level:
-            Bar.write(text, file=self._frame)
-            self._frame.show()
+            self._frame.put_above(folded(text, self._frame.size().columns - 1))
 
     def say(self, text: str) -> None:
-        self.line(text, level=-1) if self._bars else print(text)
+        self.line(text, level=-1) if self._alive else print(text)
 
     @asynccontextmanager
     async def alive(self, progress: Progress) -> AsyncGenerator[None]:
-        places = max(1, min(self._workers + 1, self._frame.size().lines - 2))
-        Bar.set_lock(threading.RLock())  # its own would also guard against other processes
-        self._bars = [Bar(self._frame, place) for place in range(places)]
+        self._alive, self._most = True, 0
         try:
             async with beside(self._keep_drawing(progress)):
                 yield
         finally:
-            for bar in reversed(self._bars):
-                bar.close()
-            self._bars = []
-            self._frame.show()
+            self._frame.clear()
+            self._alive = False
 
     async def _keep_drawing(self, progress: Progress) -> None:
         speed = Speed(clock=time.monotonic)
@@ -77,39 +78,93 @@ class Bars(Lines):
 
     def draw(self, progress: Progress, rate: float) -> None:
         """One frame."""
-        width = self._frame.size().columns - 1  # a full line wraps on some terminals
-        for bar in self._bars:
-            bar.ncols = width
-        total, *slots = self._bars
-        total.put(progress.have, progress.expected, "", total_text(progress, rate, width))
-        running = list(progress.running.values())[: len(slots)]
-        for slot, transfer in zip_longest(slots, running):
+        size = self._frame.size()
+        width = size.columns - 1  # a full line wraps on some terminals
+        self._most = max(self._most, progress.have)
+        whole = max(self._most, progress.expected)
+        figures = total_text(progress, self._most, rate, width)
+        rows = [self._bar(self._most, whole, "", figures, width)]
+        for transfer in self._slots.filled(progress.running, most=size.lines - 3):
             if transfer is None:
-                slot.hide()
-            else:
-                name, figures = product_texts(transfer, width)
-                slot.put(transfer.have, transfer.total, name, figures)
-        self._frame.show()
+                rows.append("")
+                continue
+            name, figures = product_texts(transfer, width)
+            rows.append(self._bar(transfer.have, transfer.total, name, figures, width))
+        self._frame.draw(rows, size)
+
+    def _bar(self, have: int, total: int, name: str, figures: str, width: int) -> str:
+        return tqdm.format_meter(
+            min(have, total) if total else 0,
+            total or 1,
+            0.0,
+            ncols=width,
+            prefix=f"{name} " if name else "",
+            ascii=self._ascii,
+            bar_format="{desc}{percentage:3.0f}%|{bar}| " + _braced(figures),
+        )
 
 
-def total_text(progress: Progress, rate: float, width: int) -> str:
-    """The figures of the whole run: products, bytes, rate, time left.
+def _braced(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+class Slots:
+    """Which product has which row: it keeps its own for as long as it runs.
+
+    >>> a, b, c = (Transfer(name, 0) for name in "ABC")
+    >>> slots = Slots(2)
+    >>> [slot and slot.name for slot in slots.filled({"a": a, "b": b}, most=9)]
+    ['A', 'B']
+    >>> [slot and slot.name for slot in slots.filled({"b": b}, most=9)]
+    [None, 'B']
+    >>> [slot and slot.name for slot in slots.filled({"b": b, "c": c}, most=9)]
+    ['C', 'B']
+    """
+
+    def __init__(self, count: int) -> None:
+        self._ids: list[str | None] = [None] * count
+
+    def filled(self, running: dict[str, Transfer], *, most: int) -> list[Transfer | None]:
+        """The rows, at most so many; None for an empty one above others."""
+        ids = [one if one in running else None for one in self._ids][: max(0, most)]
+        held = set(ids)
+        new = (one for one in running if one not in held)
+        ids = [next(new, None) if one is None else one for one in ids]
+        self._ids = ids + [None] * (len(self._ids) - len(ids))
+        while ids and ids[-1] is None:
+            ids.pop()
+        return [running[one] if one is not None else None for one in ids]
+
+
+def total_text(progress: Progress, have: int, rate: float, width: int) -> str:
+    """The figures of the whole run, as many as there is room for beside a bar: products, bytes,
+    rate, time left. ``have`` is the bytes to show.
 
     While the listing goes on the total is an estimate, marked ``~``; with nothing to estimate it
     from, there is no time left to tell.
     """
-    about = "" if progress.complete else "~" if progress.certain else "+"
-    expected = bytes_text(progress.expected)
-    whole = f"{about}{expected}" if about != "+" else f"{expected}+"
-    left = progress.expected - progress.have
-    time_left = seconds_text(left / rate) if rate > 0 and progress.certain and left >= 0 else "?"
-    if width < _WIDE:
-        return f"{bytes_text(progress.have)}/{whole} {rate_text(rate)}"
+    known = bytes_text(max(have, progress.expected))
+    whole = known if progress.complete else f"~{known}" if progress.certain else f"{known}+"
+    left = progress.seconds_left(rate)
+    speed = f"{rate_text(rate)}  {'?' if left is None else seconds_text(left)} left"
     products = f"{progress.finished}/{progress.matching or progress.listed} products"
-    if progress.offline:
-        products += f", {len(progress.offline)} off line"
-    have = bytes_text(progress.have)
-    return f"{products}  {have} of {whole}  {rate_text(rate)}  {time_left} left"
+    offline = f", {len(progress.offline)} off line" if progress.offline else ""
+    amount = f"{bytes_text(have)} of {whole}"
+    texts = (
+        f"{products}{offline}  {amount}  {speed}",
+        f"{products}  {amount}  {speed}",
+        f"{amount}  {speed}",
+        f"{bytes_text(have)}/{whole} {rate_text(rate)}",
+    )
+    return _longest_that_fits(texts, width - _AROUND - _SHORTEST_BAR)
+
+
+def _longest_that_fits(texts: Iterable[str], room: int) -> str:
+    last = ""
+    for last in texts:
+        if len(last) <= room:
+            break
+    return last
 
 
 def product_texts(transfer: Transfer, width: int) -> tuple[str, str]:
@@ -117,8 +172,22 @@ def product_texts(transfer: Transfer, width: int) -> tuple[str, str]:
     room = max(12, width // 2)
     name = shortened(_ENDING.sub("", shown(transfer.name)), room).ljust(room)
     if transfer.waiting:
-        return name, shown(f"waits: {transfer.waiting}")
-    return name, bytes_text(transfer.total) if transfer.total else bytes_text(transfer.have)
+        left = width - room - 1 - _AROUND - 1
+        return name, shortened(
+            shown(f"waits: {transfer.waiting}"), left
+        ) if left > 20 else "  waits"
+    return name, bytes_text(transfer.total or transfer.have).rjust(7)
+
+
+def folded(text: str, width: int) -> list[str]:
+    """A line as lines that fit, broken between words.
+
+    >>> folded("again in 0.5 s  S2A_MSIL2A.zip: The answer broke off.", 32)
+    ['again in 0.5 s  S2A_MSIL2A.zip:', '  The answer broke off.']
+    """
+    return textwrap.wrap(text, max(8, width), subsequent_indent="  ", break_on_hyphens=False) or [
+        ""
+    ]
 
 
 def fit_for_bars(stream: TextIO) -> bool:

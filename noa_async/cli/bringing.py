@@ -7,18 +7,16 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from noa_async.cli.progress import Progress
 from noa_async.cli.running import beside
 from noa_async.cli.tally import Tally
 from noa_async.errors import NoaError
 from noa_async.hooks import Command
+from noa_async.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from noa_async.archive.layout import Layout
-    from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cli.lines import Lines
     from noa_async.cli.options import TransferOptions
@@ -92,11 +90,10 @@ async def bring(
         screen.alive(course.progress),
         beside(_ask_count(noa, job.query, course.progress, wanted=screen.wants_total)),
         aclosing(noa.search(job.query, attributes=job.attributes)) as found,
-        aclosing(_until_end(found, course.progress)) as listed,
         AsyncExitStack() as stack,
     ):
         outcomes = noa.download_all(
-            listed,
+            found,
             job.folder,
             layout=job.layout,
             retry_failed=job.retry_failed,
@@ -115,13 +112,6 @@ def report_of(job: Job, transfer: TransferOptions, course: Course) -> Report | N
     from noa_async.cli.report import Report  # noqa: PLC0415 (where it is asked for)
 
     return Report(transfer.report, job.folder, job.query.filter, course.tally)
-
-
-async def _until_end(found: AsyncGenerator[Product], progress: Progress) -> AsyncGenerator[Product]:
-    """The same products; their end is noted."""
-    async for product in found:
-        yield product
-    progress.complete = True
 
 
 async def _ask_count(noa: NoaClient, query: Query, progress: Progress, *, wanted: bool) -> None:

@@ -21,7 +21,7 @@ from noa_async.services import SERVICES
 from noa_async.settings import byte_rate
 
 if TYPE_CHECKING:
-    from noa_async.emulator import Emulator, EmulatorSettings
+    from noa_async.emulator import EmulatorSettings
 
 
 class Amount(click.ParamType[float]):
@@ -143,27 +143,13 @@ async def _serve(manner: Manner, settings: EmulatorSettings, *, with_input: bool
         where = f"{settings.host}:{settings.port}"
         raise click.UsageError(f"Cannot listen on {where}: {error.strerror or error}.") from error
     try:
-        for name, value in environment(mirror).items():
+        for name, value in mirror.environ.items():
             print(f"export {name}={shlex.quote(value)}", flush=True)
         products = number_of(settings.products, "product")
         make_lines(manner).line(f"Serving {products} at {mirror.base_url}; Ctrl-C ends it.")
         await _input_ends() if with_input else await asyncio.Event().wait()
     finally:
         await mirror.stop()
-
-
-def environment(mirror: Emulator) -> dict[str, str]:
-    """The variables that lead the other verbs to ``mirror``."""
-    own_host = mirror.trusted_url.partition("://")[2] if mirror.settings.download_host else ""
-    return {
-        "NOA_CATALOGUE_URL": mirror.catalogue_url,
-        "NOA_TOKEN_URL": mirror.token_url,
-        "NOA_USERNAME": mirror.settings.username,
-        "NOA_PASSWORD": mirror.settings.password,
-        "NOA_SERVICE": mirror.settings.service,
-        "NOA_CLIENT_ID": mirror.settings.client_id,
-        "NOA_TRUSTED_HOSTS": own_host,
-    }
 
 
 async def _input_ends() -> None:

@@ -1,73 +1,62 @@
-"""tqdm's bars, drawn when they are told to, and the terminal they are drawn on."""
+"""The foot of a terminal: rows that are drawn over in their place, and lines that go above them."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-
-class Bar(tqdm):  # type: ignore[type-arg] # it counts nothing by itself
-    """A bar that shows what it is given, when it is told to."""
-
-    monitor_interval = 0  # no thread: we draw often enough
-
-    def __init__(self, frame: Frame, place: int) -> None:
-        self.figures = ""
-        super().__init__(
-            file=frame,
-            position=place,
-            leave=False,
-            bar_format="{desc}{percentage:3.0f}%|{bar}| {figures}",
-            total=1,
-            delay=1e-9,  # nothing is drawn before the first frame
-        )
-
-    @property
-    def format_dict(self) -> dict[str, Any]:
-        return {**super().format_dict, "figures": self.figures}
-
-    def put(self, have: int, total: int, name: str, figures: str) -> None:
-        """Show these."""
-        self.n, self.total = min(have, total) if total else 0, total or 1
-        self.figures = figures
-        self.desc = f"{name} " if name else ""
-        self.refresh()
-
-    def hide(self) -> None:
-        """Show nothing."""
-        self.display("")
+BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
+"""What stands between is to be shown at once; a terminal that does not know them heeds neither."""
+_REST_OF_ROW, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
+_NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
+"""A row that is on its way while the terminal is made narrower is cut there, and breaks none."""
 
 
 class Frame:
-    """A terminal that gets its text in one write for each ``show``."""
+    """Rows at the foot of a terminal; each change of them is one write.
+
+    Nothing is wiped before it is written anew, so nothing flickers. Between two changes the cursor
+    stands at the beginning of the first row: there it stays with its row where a terminal that is
+    made narrower breaks the rows, and all that is behind it is written over or wiped.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._text: list[str] = []
-        self.encoding = stream.encoding
-
-    def write(self, text: str) -> int:
-        self._text.append(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing: ``show`` is what writes."""
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
+        self._rows: list[str] = []
+        self._size = self.size()
 
     def size(self) -> os.terminal_size:
         """Columns and lines as they are now."""
-        size = os.get_terminal_size(self._stream.fileno())
+        try:
+            size = os.get_terminal_size(self._stream.fileno())
+        except OSError:
+            size = os.terminal_size((0, 0))
         return size if size.columns and size.lines else os.terminal_size((80, 24))
 
-    def show(self) -> None:
-        text, self._text = "".join(self._text), []
-        if text:
-            self._stream.write(text)
-            self._stream.flush()
+    def draw(self, rows: Sequence[str], size: os.terminal_size) -> None:
+        """Show ``rows``, made for a terminal of ``size``, in place of those before."""
+        self._change(rows, size)
+
+    def put_above(self, lines: Sequence[str]) -> None:
+        """Write ``lines`` where they stay; the rows move down for them."""
+        size = self.size()
+        fits = size == self._size  # else they come with the next frame, made for the new size
+        self._change(self._rows if fits else [], size, above=lines)
+
+    def clear(self) -> None:
+        """Take the rows away."""
+        if self._rows:
+            self._change([], self.size())
+
+    def _change(
+        self, rows: Sequence[str], size: os.terminal_size, above: Sequence[str] = ()
+    ) -> None:
+        pieces = [BEGIN, *(f"{line}{_REST_OF_ROW}\n" for line in above)]
+        pieces += [_NO_WRAP, f"{_REST_OF_ROW}\n".join(rows), _REST_OF_SCREEN, _WRAP]
+        pieces += [f"\x1b[{len(rows) - 1}A" if len(rows) > 1 else "", "\r", END]
+        self._rows, self._size = list(rows), size
+        self._stream.write("".join(pieces))
+        self._stream.flush()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from noa_async.cli.manner import Manner
-    from noa_async.cli.progress import Progress
     from noa_async.events import Event
+    from noa_async.progress import Progress
 
 NOTHING_FOUND = (
     "No product matches. Widen the dates or the area, or drop a rule; what was sensed lately may "

@@ -1,9 +1,4 @@
-"""The event loop and the signals: the first one ends a run in order, the second at once.
-
-uvloop brings bytes faster, but not over TLS: there it is no faster, and it drops what has arrived
-encrypted when a service ends the connection while reading is paused. So it is used where it can be
-imported and the catalogue has no TLS; ``NOA_LOOP=asyncio`` keeps to the plain loop everywhere.
-"""
+"""The event loop and the signals: the first one ends a run in order, the second at once."""
 
 from __future__ import annotations
 
@@ -14,9 +9,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.cli.endings import INTERRUPTED, Interrupted
+from noa_async.looping import loop_factory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine
     from types import FrameType
 
 _T = TypeVar("_T")
@@ -74,14 +70,3 @@ async def beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
 
 def _leave_at_once(_number: int, _frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
-
-
-def loop_factory(service: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the loop that suits a service's URL; None is asyncio's own."""
-    if os.environ.get("NOA_LOOP") == "asyncio" or not service.startswith("http:"):
-        return None
-    try:
-        import uvloop  # noqa: PLC0415 (only where a loop runs)
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

@@ -42,7 +42,12 @@ def level_of(event: Event) -> int:
     """From which verbosity on an event is told: -1 always, 0 as usual, 1 with ``-v``, 2 ``-vv``."""
     if isinstance(event, ProductFinished):
         return _ENDINGS.get(event.status, 0)
-    return _WORDS[type(event)][0]
+    return level_of_kind(type(event))
+
+
+def level_of_kind(kind: type[Event]) -> int:
+    """The same of a kind of event; of products that have ended, for most endings."""
+    return _WORDS[kind][0]
 
 
 def sentence(event: Event) -> str:
@@ -170,9 +175,17 @@ def record(event: Event, now: datetime) -> str:
     >>> record(PageListed(1, 50), datetime(2026, 1, 11, tzinfo=UTC))
     '{"time": "2026-01-11T00:00:00.000Z", "event": "page_listed", "pages": 1, "products": 50}'
     """
-    name = _CAPITAL.sub("_", type(event).__name__).lower()
     held = {field.name: getattr(event, field.name) for field in fields(event)}
-    return own_record(name, held, now)
+    return own_record(event_name(type(event)), held, now)
+
+
+def event_name(kind: type[Event]) -> str:
+    """What a kind of event is called in a log.
+
+    >>> event_name(PageListed)
+    'page_listed'
+    """
+    return _CAPITAL.sub("_", kind.__name__).lower()
 
 
 def own_record(name: str, held: Mapping[str, object], now: datetime) -> str:

@@ -10,7 +10,7 @@ from noa_async.cli.text import bytes_text, number_of, rate_text, seconds_text, s
 from noa_async.events import Status
 
 if TYPE_CHECKING:
-    from noa_async.cli.progress import Progress
+    from noa_async.progress import Progress
     from noa_async.transfer.outcome import Outcome
 
 _TOLD_FAILURES = 10
@@ -47,7 +47,7 @@ class Tally:
 def closing(tally: Tally, progress: Progress, seconds: float) -> list[str]:
     """The lines that end a run: products by status, then what it took.
 
-    >>> from noa_async.cli.progress import Progress
+    >>> from noa_async.progress import Progress
     >>> tally = Tally(Counter({Status.DOWNLOADED: 2}), Counter({Status.DOWNLOADED: 24_000_000}))
     >>> closing(tally, Progress(arrived=24_000_000, retries=1, complete=True), 2.0)
     ['  downloaded  2  24.0 MB', '2 products in 2.0 s, 12.0 MB/s, 1 retry']

@@ -117,6 +117,20 @@ class Emulator:
         """A store host of another origin that answers 400 to a token."""
         return self._mirror.foreign_url
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables that lead ``noa-async`` and ``NoaClient.from_env`` here."""
+        own_host = self.trusted_url.partition("://")[2] if self.settings.download_host else ""
+        return {
+            "NOA_CATALOGUE_URL": self.catalogue_url,
+            "NOA_TOKEN_URL": self.token_url,
+            "NOA_USERNAME": self.settings.username,
+            "NOA_PASSWORD": self.settings.password,
+            "NOA_SERVICE": self.settings.service,
+            "NOA_CLIENT_ID": self.settings.client_id,
+            "NOA_TRUSTED_HOSTS": own_host,
+        }
+
     def content(self, product_id: str) -> Content:
         """The bytes behind an Id as they are now. Raises KeyError."""
         return self.catalogue.content(product_id)

@@ -19,7 +19,9 @@ class Outcome:
     """The last word on a product: there and checked, or why not."""
 
     product: Product
+    """As the catalogue has it."""
     status: Status
+    """How it ended."""
     path: Path | None = None
     """Where it lies; None where it failed."""
     bytes: int = 0

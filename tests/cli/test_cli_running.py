@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import json
-import os
-import pty
 import re
 import shlex
 import signal
-import struct
 import sys
-import termios
 from pathlib import Path
 
 import pytest
@@ -21,6 +16,7 @@ import pytest
 from noa_async.emulator import Fault, FaultKind, FaultPlan
 
 from .conftest import Open, Program, until
+from .terminal import Terminal
 
 ALL = ("download", "--everything", "--output", "data")
 SLOW = {"products": 8, "mean_bytes": 6_000_000, "rate": 3_000_000.0}
@@ -103,96 +99,20 @@ async def test_a_signal_ends_a_search(open_mirror: Open) -> None:
     assert (process.returncode, err) == (130, b"noa-async: Interrupted.\n")
 
 
-async def read_terminal(noa: Program, *arguments: str, columns: int, rows: int = 24) -> str:
-    """What the program writes on a terminal of that size, both streams."""
-    leader, follower = pty.openpty()
-    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    noa.environ |= {"TERM": "xterm"}
-    noa.environ.pop("COLUMNS", None)
-    process = await noa.start(*arguments, stdout=follower, stderr=follower)
-    os.close(follower)
-    pieces: list[bytes] = []
-
-    def read() -> None:
-        while True:
-            try:
-                piece = os.read(leader, 1 << 16)
-            except OSError:  # the other side is closed
-                return
-            if not piece:
-                return
-            pieces.append(piece)
-
-    await asyncio.to_thread(read)
-    os.close(leader)
-    assert await process.wait() == 0
-    return b"".join(pieces).decode()
-
-
-class Paper:
-    """A terminal that is endlessly long: what stands on it, and every state it went through."""
-
-    def __init__(self, columns: int) -> None:
-        self.columns = columns
-        self.lines: dict[int, list[str]] = {}
-        self.row = self.column = 0
-        self.widest = 0
-
-    def show(self, text: str) -> None:
-        for token in re.findall(r"\x1b\[(?:A|K|\d*[A-Za-z])|\r|\n|[^\x1b\r\n]", text):
-            if token == "\x1b[A":
-                self.row -= 1
-            elif token == "\r":
-                self.column = 0
-            elif token == "\n":
-                self.row += 1
-            else:
-                assert not token.startswith("\x1b"), token
-                line = self.lines.setdefault(self.row, [])
-                line.extend(" " * (self.column + 1 - len(line)))
-                line[self.column] = token
-                self.column += 1
-                self.widest = max(self.widest, self.column)
-
-    def text(self) -> list[str]:
-        rows = ("".join(self.lines.get(row, [])).rstrip() for row in range(max(self.lines) + 1))
-        return [line for line in rows if line]
-
-
-@pytest.mark.parametrize("columns", [80, 40])
-async def test_bars_on_a_terminal(open_mirror: Open, columns: int) -> None:
-    plan = FaultPlan((Fault(FaultKind.CUT, index=3),))
-    _, noa = await open_mirror(products=12, mean_bytes=600_000, rate=1_500_000.0, faults=plan)
-    shown = await read_terminal(noa, *ALL, "-v", "--workers", "3", columns=columns)
-    frames = shown.split("\r\n" * 3)
-    assert len(frames) > 3
-    assert "%|" in shown
-    assert "products" in shown or columns < 70
-    assert "MB/s" in shown
-
-    paper = Paper(columns)
-    paper.show(shown)
-    bars = [line for line in paper.text() if "%|" in line]
-    assert bars == []  # they are gone when it is over
-    assert paper.text()[-1] == "They are in data."
-    for drawn in re.findall(r"\r([^\r\n\x1b]*%\|[^\r\n\x1b]*)", shown):
-        assert len(drawn) < columns
-    said = [line for line in paper.text() if line.startswith("downloaded")]
-    assert len(said) == 12  # no line is torn by a bar
-    assert all(line.endswith("B") for line in said)
-
-
 async def test_no_bars_where_they_are_not_wanted(open_mirror: Open) -> None:
     _, noa = await open_mirror(products=3)
     for argument in ("--no-progress", "-q", "--log-format=json"):
-        assert "%|" not in await read_terminal(noa, *ALL, argument, columns=80)
+        terminal = Terminal(80)
+        assert await terminal.run(noa, *ALL, argument) == 0
+        assert "%|" not in terminal.whole()
 
 
 async def test_a_table_fits_the_terminal(open_mirror: Open) -> None:
     _, noa = await open_mirror(products=10)
     for columns in (80, 200):
-        shown = await read_terminal(noa, "search", "--everything", columns=columns)
-        lines = shown.splitlines()
+        terminal = Terminal(columns)
+        assert await terminal.run(noa, "search", "--everything") == 0
+        lines = terminal.whole().splitlines()
         assert max(map(len, lines)) <= columns
         assert ("ID" in lines[0]) == (columns == 200)
 

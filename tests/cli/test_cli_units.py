@@ -14,7 +14,6 @@ from noa_async.cli.endings import Interrupted, ending
 from noa_async.cli.formats import feature, make_writer
 from noa_async.cli.manner import Manner
 from noa_async.cli.options import ServiceOptions, read_settings
-from noa_async.cli.progress import Progress
 from noa_async.cli.sentences import level_of, sentence
 from noa_async.errors import ServiceUnreachable
 from noa_async.events import (
@@ -28,6 +27,7 @@ from noa_async.events import (
     TransferRetried,
     TransferStarted,
 )
+from noa_async.progress import Progress
 
 REPORT = "Please report it with the command, its output with -v, and the version."
 
@@ -88,7 +88,7 @@ def test_what_is_off_line_has_no_bar_of_its_own() -> None:
     progress(waiting)
     assert list(progress.running) == ["b"]
     assert list(progress.offline) == ["a"]
-    assert "0/2 products, 1 off line  " in total_text(progress, 1.0, 100)
+    assert "0/2 products, 1 off line  " in total_text(progress, 0, 1.0, 100)
     progress(waiting)
     progress(TransferStarted("a", "A", 1, 0, 100))
     assert list(progress.running) == ["b", "a"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from noa_async.cli.running import loop_factory
+from noa_async.looping import loop_factory
 from noa_async.settings import Settings
 from noa_async.takeover import BLOCK
 from noa_async.transport import Transport

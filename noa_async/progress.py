@@ -1,7 +1,8 @@
-"""How far a run is, kept from its events: bookkeeping with no clock and no I/O."""
+"""How far a run is, kept from its events: bookkeeping with no I/O."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ class Progress:
     listed: int = 0
     """Products."""
     finished: int = 0
+    failed: int = 0
     retries: int = 0
     hooks_failed: int = 0
     renewals: int = 0
@@ -73,6 +75,7 @@ class Progress:
             case TransferStarted():
                 self._start(event)
             case ProductQueued():
+                self.complete = False  # where one run follows another
                 self.listed += 1
                 self.listed_bytes += event.size or 0
                 self._queued[event.product_id] = Transfer(event.name, event.size or 0)
@@ -117,6 +120,11 @@ class Progress:
         """Whether ``expected`` is no guess, or as good as none."""
         return self.complete or bool(self.matching and self.listed)
 
+    def seconds_left(self, rate: float) -> float | None:
+        """Seconds until all is here at ``rate`` bytes a second; None where nobody can say."""
+        left = self.expected - self.have
+        return left / rate if rate > 0 and self.certain and left >= 0 else None
+
     def _transfer(self, product_id: str, name: str) -> Transfer:
         transfer = self.running.get(product_id)
         if transfer is None:
@@ -143,6 +151,7 @@ class Progress:
 
     def _finish(self, event: ProductFinished) -> None:
         self.finished += 1
+        self.failed += event.status is Status.FAILED
         transfer = self._transfer(event.product_id, event.name)
         size = 0 if event.status is Status.FAILED else event.size or 0
         self._change(transfer, size, size)
@@ -176,3 +185,88 @@ class Speed:
             self._seen.popleft()
         since, before = self._seen[0]
         return (arrived - before) / (now - since) if now > since else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far a run is, in numbers."""
+
+    bytes_done: int
+    """Bytes of the listed products that are here, with those that were here before."""
+    bytes_total: int
+    """Bytes of all products; of those listed so far while ``listed`` is false."""
+    bytes_arrived: int
+    """Bytes that came over the network in this run; they alone make the ``rate``."""
+    products_done: int
+    """Products that have ended, however they ended."""
+    products_failed: int
+    """Of them those that are not there."""
+    products_total: int
+    """Products; those listed so far while ``listed`` is false."""
+    rate: float
+    """Bytes a second over the last ten seconds."""
+    seconds_left: float | None
+    """Until all is here at that rate; None where nobody can say."""
+    listed: bool
+    """Whether the listing has come to its end, so that the totals are final."""
+
+
+class Meter:
+    """An observer that calls a function with `Figures`, for a progress display of your own.
+
+    ``show`` is called on the client's thread as things happen: at most once in ``every`` seconds,
+    and when the last product known so far has ended. Like any observer it must return at once and
+    must not raise. ``figures`` tells them at any other time.
+
+    >>> from noa_async.events import AllQueued, ProductQueued, TransferAdvanced, TransferStarted
+    >>> meter = Meter(lambda now: print(f"{now.bytes_done} of {now.bytes_total} bytes"), every=0)
+    >>> meter(ProductQueued("0a5c", "S2A", 100))
+    0 of 100 bytes
+    >>> meter(TransferStarted("0a5c", "S2A", attempt=1, offset=60, total=100))
+    60 of 100 bytes
+    >>> meter(TransferAdvanced("0a5c", 15))
+    75 of 100 bytes
+    >>> meter.figures.bytes_arrived, meter.figures.products_done, meter.figures.listed
+    (15, 0, False)
+    """
+
+    def __init__(
+        self,
+        show: Callable[[Figures], object] | None = None,
+        *,
+        every: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._show = show
+        self._every = every
+        self._clock = clock
+        self._progress = Progress()
+        self._speed = Speed(clock=clock)
+        self._due = clock()
+
+    def __call__(self, event: Event, /) -> None:
+        progress = self._progress
+        progress(event)
+        ended = isinstance(event, ProductFinished) and progress.finished >= progress.listed
+        now = self._clock()
+        if self._show is not None and (now >= self._due or ended):
+            self._due = now + self._every
+            self._show(self.figures)
+
+    @property
+    def figures(self) -> Figures:
+        """How far it is now."""
+        progress = self._progress
+        rate = self._speed.after(progress.arrived)
+        left = (progress.listed_bytes - progress.have) / rate if rate > 0 else None
+        return Figures(
+            bytes_done=progress.have,
+            bytes_total=progress.listed_bytes,
+            bytes_arrived=progress.arrived,
+            products_done=progress.finished,
+            products_failed=progress.failed,
+            products_total=max(progress.listed, progress.finished + len(progress.running)),
+            rate=rate,
+            seconds_left=left if progress.complete else None,
+            listed=progress.complete,
+        )

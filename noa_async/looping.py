@@ -1,0 +1,147 @@
+"""An event loop in a thread of its own, for callers that run none, or one that must not be held.
+
+The one place outside the command line that runs a loop: `SyncNoaClient` and the plugin for pytest
+stand on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from noa_async.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+_T = TypeVar("_T")
+
+
+def loop_factory(service: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the loop that suits a service's URL; None is asyncio's own.
+
+    uvloop brings bytes faster, but not over TLS: there it is no faster, and it drops what has
+    arrived encrypted when a service ends the connection while reading is paused. So it is used
+    where it can be imported and the catalogue has no TLS; ``NOA_LOOP=asyncio`` keeps to the plain
+    loop everywhere.
+    """
+    if os.environ.get("NOA_LOOP") == "asyncio" or not service.startswith("http:"):
+        return None
+    try:
+        import uvloop  # noqa: PLC0415 (only where a loop runs)
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+class LoopThread:
+    """A loop that runs beside the caller, and does what any other thread gives it.
+
+    Error handling: what the work raises is raised where it was given. Ctrl-C there cancels the work
+    and waits until it has put away what it holds; a second one waits no longer.
+    Resources: a context manager. Leaving it cancels what still runs, and ends the thread; so does
+    the end of the program, at once.
+
+    >>> with LoopThread() as loop:
+    ...     loop.run(asyncio.sleep(0, "done"))
+    'done'
+    """
+
+    def __init__(self, service: str = "") -> None:
+        """``service`` is the URL that the loop is to suit, see ``loop_factory``."""
+        self._service = service
+        self._ready: Future[asyncio.AbstractEventLoop] = Future()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._live, name="noa-loop", daemon=True)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Cancel what still runs, and end the thread."""
+        with suppress(RuntimeError):  # it has ended already
+            self._ready.result().call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Do ``work`` on the loop, and wait for its result.
+
+        Raises UsageError where the loop itself would have to wait, as in an observer or a hook.
+        """
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise UsageError(
+                "An observer cannot ask its own client for anything: it would wait for itself.",
+                hint="Note what is to be done, and do it outside; or use the asyncio client.",
+            )
+        ended: Future[_T] = Future()
+        started: list[asyncio.Task[_T]] = []
+        self.start(work, ended, started)
+
+        def cancel() -> None:
+            started[0].cancel()
+
+        try:
+            wait([ended])
+        except BaseException:
+            with suppress(RuntimeError):
+                self._ready.result().call_soon_threadsafe(cancel)
+            wait([ended])
+            raise
+        return ended.result()
+
+    def start(
+        self,
+        work: Coroutine[Any, Any, _T],
+        ended: Future[_T] | None = None,
+        started: list[asyncio.Task[_T]] | None = None,
+    ) -> None:
+        """Let the loop do ``work``, and wait for nothing; ``ended`` gets what comes of it."""
+
+        def begin() -> None:
+            task = asyncio.get_running_loop().create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            if started is not None:
+                started.append(task)
+            if ended is not None:
+                task.add_done_callback(lambda done: _hand_over(done, ended))
+
+        try:
+            self._ready.result().call_soon_threadsafe(begin, context=copy_context())
+        except RuntimeError:
+            work.close()
+            raise
+
+    def _live(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=loop_factory(self._service)) as runner:
+                self._ready.set_result(runner.get_loop())
+                runner.run(self._until_stopped())
+        except BaseException as error:
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
+
+    async def _until_stopped(self) -> None:
+        await self._stop.wait()
+
+
+def _hand_over(task: asyncio.Task[_T], ended: Future[_T]) -> None:
+    if task.cancelled():
+        ended.set_exception(asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        ended.set_exception(error)
+    else:
+        ended.set_result(task.result())
