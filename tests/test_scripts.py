@@ -1,4 +1,4 @@
-"""The units, the cron line and the documentation of the service name what there is."""
+"""The scripts, the units, the cron line and the documentation of the service name what there is."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
+import tomllib
 from configparser import ConfigParser
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 
 from noa_async.cli.manner import Manner
 from noa_async.cli.program import VERBS, program
+from scripts import contents
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "scripts"
@@ -59,6 +62,61 @@ def commands() -> dict[str, list[str]]:
     cron = {f"cron {line}": shlex.split(line) for _, line in cron_lines()}
     told = re.findall(rf"^.*?({PROGRAM} .*)$", SERVICE, re.MULTILINE)
     return units | cron | {f"service.md {line}": of_unit(line) for line in told}
+
+
+@pytest.mark.parametrize("name", ["check", "demo", "docs", "release-check", "test", "versions"])
+def test_a_script_can_be_run_and_says_what_it_does(name: str) -> None:
+    script = SCRIPTS / name
+    assert script.stat().st_mode & 0o100
+    assert script.read_text().startswith(f"#!/usr/bin/env bash\n# scripts/{name}")
+    subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_a_warning_ends_the_build_of_the_documentation() -> None:
+    """``--quiet`` would pass over them, ``--strict`` or not."""
+    [build] = re.findall(r"mkdocs build[^#\n]*", (SCRIPTS / "docs").read_text())
+    assert build.split() == ["mkdocs", "build", "--strict"]
+
+
+def test_versions_asks_which() -> None:
+    ended = subprocess.run(
+        [SCRIPTS / "versions", "oldest"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "scripts/versions lowest" in ended.stderr
+
+
+def test_the_quick_part_of_the_tests_is_there() -> None:
+    quick = re.findall(r"\btests/[\w/.]+", (SCRIPTS / "versions").read_text())
+    assert len(quick) > 5
+    assert all((ROOT / path).exists() for path in quick)
+
+
+def test_what_is_released_is_looked_into() -> None:
+    package = contents.package_files()
+    assert {"noa_async/py.typed", "noa_async/__init__.py"} <= package
+    whole = package | {"noa_async-0.1.0.dist-info/licenses/LICENSE"}
+    assert contents.wrong_in_wheel(whole, package) == []
+    assert contents.wrong_in_wheel(whole - {"noa_async/py.typed"}, package)
+    assert contents.wrong_in_wheel(whole | {"tests/test_scripts.py"}, package)
+    source = package | {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "setup.cfg"}
+    assert contents.wrong_in_sdist(source, package) == []
+    assert contents.wrong_in_sdist(source - {"LICENSE"}, package)
+    assert contents.wrong_in_sdist(source | {"tests/test_scripts.py"}, package)
+
+
+def test_the_changes_name_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert re.search(
+        rf"^## .*{project['version']}", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+
+
+def test_what_a_commit_is_checked_by_is_installed() -> None:
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    programs = re.findall(r"entry: \.venv/bin/(\S+)", hooks)
+    assert len(programs) == hooks.count("- id:") > 5
+    assert [one for one in programs if not (Path(sys.executable).parent / one).exists()] == []
 
 
 def test_units_for_mirror_and_verify_are_there() -> None:

@@ -23,8 +23,12 @@ from noa_async.settings import byte_rate
 if TYPE_CHECKING:
     from noa_async.emulator import EmulatorSettings
 
+    _OfBytes = click.ParamType[float]
+else:
+    _OfBytes = click.ParamType  # which kind, only click 8.4 and later let it say
 
-class Amount(click.ParamType[float]):
+
+class Amount(_OfBytes):
     """Bytes, or bytes a second, with a unit where one is given."""
 
     name = "bytes"
