@@ -29,6 +29,7 @@ class Verb:
 
 VERBS = {
     "init": Verb("noa_async.cli.init", "Ask a few questions, and write a query file."),
+    "explain": Verb("noa_async.cli.explain", "Say what a query asks, and how much that is."),
     "search": Verb("noa_async.cli.search", "List the products that match a query."),
     "count": Verb("noa_async.cli.count", "Say how many products match, and how many bytes."),
     "download": Verb("noa_async.cli.download", "Fetch the products that match a query."),
