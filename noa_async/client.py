@@ -162,6 +162,11 @@ class NoaClient:
         await tokens.token()
         return tokens.expires_in
 
+    @property
+    def renewable_for(self) -> float:
+        """Seconds that the log-in can be renewed without the password; 0 where it cannot."""
+        return self._open.tokens.refresh_expires_in
+
     async def count(self, query: Query) -> int:
         """How many products match, by the service's own count; ``query.limit`` caps it."""
         return await self._open.catalogue.count(query)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-import pty
-import sys
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -26,6 +22,7 @@ from noa_async.cli.queryfile import query_file
 from noa_async.errors import QueryError
 
 from .conftest import Program
+from .terminal import converse
 
 BOX = "POLYGON((23.5 34.75, 26.35 34.75, 26.35 35.7, 23.5 35.7, 23.5 34.75))"
 
@@ -111,36 +108,6 @@ async def test_an_areas_file_is_found_from_the_query_file(program: Program) -> N
     written = program.folder / "queries/a b.toml"
     assert tomllib.loads(written.read_text())["roi"] == "../areas/my area.wkt"
     assert Query.from_toml(written).roi == Query(roi=BOX).roi
-
-
-async def converse(program: Program, arguments: list[str], answers: list[str]) -> tuple[int, str]:
-    """The program at a terminal, each question answered when it is asked; what stood there."""
-    leader, follower = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "noa_async", *arguments),
-        cwd=program.folder,
-        env=program.environ,
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
-    shown = b""
-    waiting = list(answers)
-    while True:
-        try:
-            piece = await asyncio.to_thread(os.read, leader, 1 << 16)
-        except OSError:  # the other side is closed
-            break
-        if not piece:
-            break
-        shown += piece
-        if waiting and shown.endswith(b": "):
-            os.write(leader, waiting.pop(0).encode() + b"\n")
-            shown += b"\n"
-    os.close(leader)
-    assert not waiting
-    return await process.wait(), shown.decode()
 
 
 async def test_at_a_terminal_it_asks_and_asks_again(program: Program) -> None:
