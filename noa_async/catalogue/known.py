@@ -33,6 +33,20 @@ PRODUCT_TYPES: dict[str, tuple[str, ...]] = {
 }
 """For each platform the product types that it is known to have."""
 PLATFORMS = tuple(PRODUCT_TYPES)
+VALUES: dict[str, tuple[str, ...]] = {
+    "platform": PLATFORMS,
+    "serial": ("A", "B", "C"),
+    "polarisation": ("HH", "HV", "VH", "VV", "VV,VH", "HH,HV"),
+    "orbit": ("ASCENDING", "DESCENDING"),
+    "timeliness": (
+        *("NRT-10m", "NRT-1h", "NRT-3h", "Fast-24h", "Off-line", "Reprocessing"),
+        *("NR", "ST", "NT"),
+    ),
+    "instrument": ("SAR", "MSI", "OLCI", "SLSTR", "SRAL", "SYNERGY", "TROPOMI"),
+    "op_mode": ("SM", "IW", "EW", "WV"),
+    "proc_mode": ("NRTI", "OFFL", "RPRO"),
+}
+"""Of the other keys of a rule the values that are known; to be offered, and no more than that."""
 
 
 def doubts(rules: Iterable[MissionRule]) -> list[str]:

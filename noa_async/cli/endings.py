@@ -22,6 +22,7 @@ _USAGE = 2
 _DESTINATION = 5
 _OUR_FAULT = 70
 _NOBODY_READS = 141
+_LOGIN = "noa-async login --keep netrc asks for them and keeps them."
 """What a shell shows for a program that a closed pipe ended."""
 
 
@@ -60,7 +61,7 @@ def explained(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, NoaError):
         hint = error.hint
         if isinstance(error, CredentialsMissing):
-            hint = f"{hint} To try without an account: noa-async demo.".lstrip()
+            hint = f"{_LOGIN} {hint} To try without an account: noa-async demo."
         return error.message, hint, error.exit_code
     if isinstance(error, Interrupted | KeyboardInterrupt | click.Abort):
         return "Interrupted.", str(error), INTERRUPTED

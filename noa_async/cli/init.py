@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from noa_async.catalogue.query import Query
+from noa_async.cli import completing
 from noa_async.cli.answers import (
     CLOUD_MISSION,
     DEFAULT_CLOUD,
@@ -49,10 +50,16 @@ def _answer(*declarations: str, **attributes: Any) -> Callable[[_F], _F]:
 @_answer(
     "--area",
     metavar="AREA",
+    shell_complete=completing.places,
     help="A region of Greece or a country by name, a .wkt or .geojson file, W,S,E,N, WKT, or "
     "everywhere.",
 )
-@_answer("--missions", metavar="LIST", help="Such as S1,S2, or all (S2).")
+@_answer(
+    "--missions",
+    metavar="LIST",
+    shell_complete=completing.missions,
+    help="Such as S1,S2, or all (S2).",
+)
 @_answer("--start", metavar="TIME", help="Sensed from then on; none is no limit (a week ago).")
 @_answer("--end", metavar="TIME", help="Sensed until then (none).")
 @_answer("--cloud", metavar="PERCENT", help="The most, for SENTINEL-2; any is no limit (20).")
