@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,24 +12,14 @@ from noa_async.archive.archive import Archive
 from noa_async.archive.keeper import Keeper
 from noa_async.archive.layout import Layout
 from noa_async.archive.mirror import Mirror, MirrorReport, Pool
+from noa_async.assembly import Parts, open_parts
 from noa_async.auth.credentials import Credentials, find_credentials
-from noa_async.auth.session import AuthSession
-from noa_async.auth.tokens import TokenManager
-from noa_async.catalogue.orders import Orders
-from noa_async.catalogue.pages import Catalogue
 from noa_async.errors import SettingsError, UsageError
 from noa_async.events import AllQueued, Observer, ProductQueued, ignore
 from noa_async.hooks import Hook, run_hook
 from noa_async.pipeline import Later, run_pipeline
 from noa_async.settings import Settings
 from noa_async.streams import each
-from noa_async.testing import Waits
-from noa_async.transfer.download import Fetcher
-from noa_async.transfer.health import Health
-from noa_async.transfer.limiter import Bandwidth, Slots
-from noa_async.transfer.tail import Tail
-from noa_async.transfer.traffic import Traffic
-from noa_async.transport import Transport
 
 if TYPE_CHECKING:
     import os
@@ -52,19 +40,6 @@ if TYPE_CHECKING:
 _QUEUED_PER_WORKER = 8
 _SIZE_STEP = 4 << 20
 """Bytes: what takes about as long to bring goes in the order of coming, by sensing time."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """What an open client is made of."""
-
-    tokens: TokenManager
-    catalogue: Catalogue
-    pool: ThreadPoolExecutor
-    fetcher: Fetcher
-    orders: Orders
-    traffic: Traffic
-    waits: Waits
 
 
 class NoaClient:
@@ -109,7 +84,7 @@ class NoaClient:
         self._clock = clock
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
         self._held: Token | None = None
         self._archives: dict[Path, Archive] = {}
         self._opening = asyncio.Lock()
@@ -128,29 +103,11 @@ class NoaClient:
         return client
 
     async def __aenter__(self) -> Self:
-        service, waits = self.settings.service, Waits.now(self.settings.retry)
-        retry, told = waits.retry, self._observer
-        workers = self.settings.limits.workers
+        service = self.settings.service
         who = self._credentials or find_credentials(service.token_url, self._environ)
-        transport = await self._stack.enter_async_context(Transport(self.settings))
-        tokens = TokenManager(transport, service, who, observer=told, held=self._held)
-        session = AuthSession(transport, tokens)
-        listings = self.settings.limits.listings
-        catalogue = Catalogue(
-            session, service, retry, listings=listings, observer=told, sleep=waits.sleep
+        self._parts = await open_parts(
+            self._stack, self.settings, who, observer=self._observer, held=self._held
         )
-        pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
-        self._stack.push_async_callback(asyncio.to_thread, pool.shutdown)
-        pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
-        slots = Slots(workers, longest_pause=pause, longest_asked=asked)
-        bandwidth = Bandwidth(self.settings.limits.bandwidth)
-        health = Health(catalogue.probe, suspicious=max(3, workers))
-        traffic = Traffic(slots, bandwidth, health, Tail(slots, bandwidth))
-        fetcher = Fetcher(
-            session, catalogue, retry, pool, traffic, observer=told, sleep=waits.sleep
-        )
-        orders = Orders(session, service)
-        self._parts = _Parts(tokens, catalogue, pool, fetcher, orders, traffic, waits)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -161,7 +118,7 @@ class NoaClient:
         self._archives.clear()
 
     @property
-    def _open(self) -> _Parts:
+    def _open(self) -> Parts:
         if self._parts is None:
             raise UsageError(
                 "This client is not open.", hint="Use it inside 'async with NoaClient() as noa:'."
@@ -176,6 +133,11 @@ class NoaClient:
         tokens = self._open.tokens
         await tokens.token()
         return tokens.expires_in
+
+    @property
+    def renewable_for(self) -> float:
+        """Seconds that the log-in can be renewed without the password; 0 where it cannot."""
+        return self._open.tokens.refresh_expires_in
 
     async def count(self, query: Query) -> int:
         """How many products match, by the service's own count; ``query.limit`` caps it."""

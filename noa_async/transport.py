@@ -297,7 +297,8 @@ class Transport:
                 hint="Check the proxy that the environment names.",
             ) from None
         except (aiohttp.ClientError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else None
+            number = error.errno if isinstance(error, OSError) else None
+            reason = os.strerror(number) if number and number > 0 else None
             raise ServiceUnreachable(
                 f"No answer from {host}: {reason or str(error) or type(error).__name__}.",
                 hint="The service may be away, or a firewall or proxy is between.",

@@ -22,7 +22,7 @@ logging.basicConfig(level=logging.INFO, format="%(asctime)s [%(levelname)s] %(me
 def main() -> int:
     client = NOAClient(os.environ.get("ESA_USERNAME"), os.environ.get("ESA_PASSWORD"))
     try:
-        products = client.search_complex(MISSION_RULES, ROI, TIME_CONFIG)
+        products = client.search_complex(MISSION_RULES, ROI, TIME_CONFIG)  # type: ignore[arg-type]
     except NoaError as error:
         logging.error("%s", error)  # noqa: TRY400 (a sentence for users, not a traceback)
         return error.exit_code

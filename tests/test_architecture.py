@@ -25,6 +25,7 @@ LAYERS = (
     {"catalogue"},
     {"transfer"},
     {"archive", "hooks"},
+    {"assembly"},
     {"client"},
     {"sync"},
     {"reference"},

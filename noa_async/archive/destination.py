@@ -335,6 +335,9 @@ def _template(path: Path) -> str | None:
         text = path.read_bytes().decode(errors="replace").strip()
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        [*_, file] = [folder for folder in path.parents if not folder.is_dir()]
+        raise destination_error(error, file) from error
     except OSError as error:
         raise destination_error(error, path) from error
     if "{name" not in text:

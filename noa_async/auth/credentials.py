@@ -69,10 +69,22 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials | None:
     return None
 
 
-def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
+def netrc_path(environ: Mapping[str, str]) -> Path | None:
+    """Where the netrc file is, or would be; None for a user with no home."""
     try:
-        path = Path(environ.get("NETRC") or "~/.netrc").expanduser()
-    except RuntimeError:  # a user with no home
+        return Path(environ.get("NETRC") or "~/.netrc").expanduser()
+    except RuntimeError:
+        return None
+
+
+def keyring_service(host: str) -> str:
+    """Under which name the keyring holds the pair for a token host."""
+    return f"noa-async:{host}"
+
+
+def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
+    path = netrc_path(environ)
+    if path is None:
         return None
     try:
         entry = netrc.netrc(path).hosts.get(host)
@@ -99,7 +111,7 @@ def _from_keyring(host: str) -> Credentials | None:
     except ImportError:
         return None
     with suppress(keyring.errors.KeyringError):
-        entry = keyring.get_credential(f"noa-async:{host}", None)
+        entry = keyring.get_credential(keyring_service(host), None)
         if entry is not None and entry.username and entry.password:
             return Credentials(entry.username, entry.password, source="keyring")
     return None

@@ -88,6 +88,15 @@ class TokenManager:
         """Seconds that the present token still holds, 0 where there is none."""
         return max(0.0, self._token.expires_at - self._clock()) if self._token else 0.0
 
+    @property
+    def refresh_expires_in(self) -> float:
+        """Seconds that the log-in can be renewed without the password: 0 where it cannot, infinite
+        where it does not end, or nobody says when.
+        """
+        if self._token is None or self._token.refresh is None:
+            return 0.0
+        return max(0.0, self._token.refresh_expires_at - self._clock())
+
     async def token(self) -> str:
         """A token that holds now; renewed first where it is about to end."""
         if self._token is None or not self._good(self._token):

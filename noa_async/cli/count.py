@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from noa_async.cli.lines import NOTHING_FOUND, make_lines
+from noa_async.cli.lines import make_lines, nothing_found
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
 from noa_async.cli.remarks import tell_remarks
@@ -57,12 +57,14 @@ def command(manner: Manner, query: QueryOptions, service: ServiceOptions, form: 
     settings = read_settings(service)
     tell_remarks(lines, service, settings)
     client = NoaClient(settings, observer=lines)
-    if not run(_count(client, asked, as_json=form == "json")):
-        lines.line(NOTHING_FOUND)
+    count, reasons = run(_count(client, asked, as_json=form == "json"))
+    if not count:
+        lines.line(nothing_found(reasons))
     return 0
 
 
-async def _count(client: NoaClient, query: Query, *, as_json: bool) -> int:
+async def _count(client: NoaClient, query: Query, *, as_json: bool) -> tuple[int, list[str]]:
+    """Print the count; where it is 0, what is likely wrong with the query is told with it."""
     volume = Volume()
     async with client as noa:
         count = await noa.count(query)
@@ -74,12 +76,19 @@ async def _count(client: NoaClient, query: Query, *, as_json: bool) -> int:
             if not as_json:
                 print("bytes not known")
             raise
+        told = [] if count else await _reasons(noa, query)
     if as_json:
         held = {"bytes": volume.bytes, "without_size": volume.without_size}
         print(json.dumps({"products": count} | held))
     else:
         print(volume)
-    return count
+    return count, told
+
+
+async def _reasons(noa: NoaClient, query: Query) -> list[str]:
+    from noa_async.cli.sounding import reasons  # noqa: PLC0415 (seldom needed)
+
+    return await reasons(noa, query)
 
 
 async def _add_up(noa: NoaClient, query: Query, volume: Volume) -> None:

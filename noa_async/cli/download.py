@@ -9,7 +9,7 @@ import click
 
 from noa_async.cli.bringing import Course, Job, bring, job_of, observers, report_of
 from noa_async.cli.closing import close
-from noa_async.cli.lines import NOTHING_FOUND, make_screen
+from noa_async.cli.lines import make_screen, nothing_found
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import (
     QueryOptions,
@@ -65,21 +65,32 @@ def _download(job: Job, settings: Settings, transfer: TransferOptions, screen: L
     from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
     course = Course()
+    told: list[str] = []
     report = report_of(job, transfer, course)
     client = NoaClient(settings, observer=observers(course.progress, screen))
     try:
         run(
-            _bring(client, job, course, screen, report),
+            _bring(client, job, course, screen, report, told),
             service=settings.service.catalogue_url,
             how_to_go_on=_GO_ON,
         )
     finally:
-        close(course, screen, transfer, nothing=NOTHING_FOUND)
+        close(course, screen, transfer, nothing=nothing_found(told))
     return 1 if course.tally.failed else 0
 
 
 async def _bring(
-    client: NoaClient, job: Job, course: Course, screen: Lines, report: Report | None
+    client: NoaClient,
+    job: Job,
+    course: Course,
+    screen: Lines,
+    report: Report | None,
+    told: list[str],
 ) -> None:
+    """``told`` gets what is likely wrong with a query that matches nothing."""
     async with report or nullcontext(), client as noa:
         await bring(noa, job, course, screen, report)
+        if not course.progress.listed:
+            from noa_async.cli.sounding import reasons  # noqa: PLC0415 (seldom needed)
+
+            told += await reasons(noa, job.query)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.archive.names import safe_name, with_id, with_zip
-from noa_async.cli.lines import NOTHING_FOUND, make_lines
+from noa_async.cli.lines import make_lines, nothing_found
 from noa_async.cli.running import run
+from noa_async.cli.sounding import reasons
 from noa_async.cli.text import bytes_text, number_of
 from noa_async.client import NoaClient
 
@@ -33,9 +34,9 @@ def dry_run(
         raise click.UsageError("--dry-run writes nothing: leave --report out.")
     lines = make_lines(manner)
     client = NoaClient(settings, observer=lines)
-    there, wanted, size = run(_list(client, query, transfer.output, layout))
+    there, wanted, size, told = run(_list(client, query, transfer.output, layout))
     if not there + wanted:
-        lines.line(NOTHING_FOUND)
+        lines.line(nothing_found(told))
     else:
         lines.line(
             f"{number_of(wanted, 'product')} to fetch, {bytes_text(size)}; {there} there by name "
@@ -46,8 +47,9 @@ def dry_run(
 
 async def _list(
     client: NoaClient, query: Query, folder: Path, layout: Layout
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, list[str]]:
     there = wanted = size = 0
+    told: list[str] = []
     async with client as noa, aclosing(noa.search(query)) as found:
         async for product in found:
             paths = _paths(product, layout)
@@ -55,9 +57,11 @@ async def _list(
             there += present
             wanted += not present
             size += 0 if present else product.size or 0
-            told = bytes_text(product.size) if product.size else "unknown"
-            print(f"{'present' if present else 'fetch':7}  {told:>8}  {paths[0]}")
-    return there, wanted, size
+            volume = bytes_text(product.size) if product.size else "unknown"
+            print(f"{'present' if present else 'fetch':7}  {volume:>8}  {paths[0]}")
+        if not there + wanted:
+            told = await reasons(noa, query)
+    return there, wanted, size, told
 
 
 def _paths(product: Product, layout: Layout) -> list[PurePosixPath]:

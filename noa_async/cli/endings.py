@@ -23,6 +23,10 @@ _DESTINATION = 5
 _OUR_FAULT = 70
 _NOBODY_READS = 141
 """What a shell shows for a program that a closed pipe ended."""
+_NO_CREDENTIALS = (
+    "Set NOA_USERNAME and NOA_PASSWORD, or let noa-async login --keep netrc ask for them once. To "
+    "try without an account: noa-async demo."
+)
 
 
 class Interrupted(Exception):
@@ -60,7 +64,7 @@ def explained(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, NoaError):
         hint = error.hint
         if isinstance(error, CredentialsMissing):
-            hint = f"{hint} To try without an account: noa-async demo.".lstrip()
+            hint = _NO_CREDENTIALS
         return error.message, hint, error.exit_code
     if isinstance(error, Interrupted | KeyboardInterrupt | click.Abort):
         return "Interrupted.", str(error), INTERRUPTED

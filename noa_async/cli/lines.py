@@ -11,7 +11,7 @@ from noa_async.cli.sentences import level_of, own_record, record, sentence
 from noa_async.events import ProductFinished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
 
     from noa_async.cli.manner import Manner
     from noa_async.events import Event
@@ -21,6 +21,14 @@ NOTHING_FOUND = (
     "No product matches. Widen the dates or the area, or drop a rule; what was sensed lately may "
     "not be in the mirror yet."
 )
+
+_EXPLAIN = "noa-async explain, with the same query, says which of its conditions empties it."
+
+
+def nothing_found(reasons: Sequence[str]) -> str:
+    """What to say of a query that matches nothing; ``reasons``: what is likely wrong with it."""
+    what = " ".join(["No product matches.", *reasons]) if reasons else NOTHING_FOUND
+    return f"{what}\n{_EXPLAIN}"
 
 
 class Lines:

@@ -1,13 +1,16 @@
-"""``noa-async login``: whether the credentials are good, and until when."""
+"""``noa-async login``: whether the credentials are good, until when, and where they are kept."""
 
 from __future__ import annotations
 
+import math
+import sys
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
-from noa_async.auth.credentials import find_credentials
+from noa_async.auth.credentials import Credentials, find_credentials
 from noa_async.cli.lines import make_lines
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import ServiceOptions, read_settings
@@ -15,43 +18,98 @@ from noa_async.cli.remarks import tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_service
 from noa_async.cli.text import seconds_text, shown
+from noa_async.errors import CredentialsMissing
 
 if TYPE_CHECKING:
+    from noa_async.cli.lines import Lines
     from noa_async.client import NoaClient
+
+TYPED = "what was typed"
 
 
 @click.command(cls=VerbCommand)
 @with_service
+@click.option(
+    "--keep",
+    type=click.Choice(["keyring", "netrc"]),
+    help="Keep them there once they are accepted: the system's keyring, or ~/.netrc.",
+)
+@click.option("--ask", is_flag=True, help="Ask for them, whatever is found.")
 @with_manner
 @click.pass_obj
-def command(manner: Manner, service: ServiceOptions) -> int:
+def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: bool) -> int:
     """Try the credentials, and say whose they are and until when the log-in holds.
 
     They are looked for in NOA_USERNAME and NOA_PASSWORD, in ESA_USERNAME and ESA_PASSWORD, in
-    ~/.netrc and in the system's keyring. Nothing is kept.
+    ~/.netrc and in the system's keyring. Where there are none, they are asked for at a terminal.
+    A password that is refused is sent once, and is not kept.
     """
     from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
     settings = read_settings(service)
     lines = make_lines(manner)
     tell_remarks(lines, service, settings)
-    who = find_credentials(settings.service.token_url)
+    who = _find(settings.service.token_url, ask=ask)
     client = NoaClient(settings, who, observer=lines)
-    seconds = run(_log_in(client))
-    print(f"{shown(who.username)} is accepted (found in {shown(who.source)}).")
-    print(_validity(seconds, datetime.now().astimezone()))
+    seconds, renewable = run(_log_in(client))
+    where = "" if who.source == TYPED else f" (found in {shown(who.source)})"
+    print(f"{shown(who.username)} is accepted{where}.")
+    now = datetime.now().astimezone()
+    print(f"The log-in holds {_until(seconds, now)}; a longer run renews it by itself.")
+    print(_renewal(renewable, now))
+    if keep is not None:
+        _keep(who, keep, settings.service.token_url, lines)
+    elif who.source == TYPED:
+        lines.line("They are not kept: --keep netrc or --keep keyring does that.")
     return 0
 
 
-async def _log_in(client: NoaClient) -> float:
+def _find(token_url: str, *, ask: bool) -> Credentials:
+    """The credentials found, or typed. Raises CredentialsMissing where there are none."""
+    at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if ask and not at_terminal:
+        raise click.UsageError("--ask needs a terminal to ask at.")
+    if not ask:
+        try:
+            return find_credentials(token_url)
+        except CredentialsMissing:
+            if not at_terminal:
+                raise
+    host = urlsplit(token_url).hostname
+    user = click.prompt(f"User name at {host}", err=True)
+    password = click.prompt("Password (not shown)", err=True, hide_input=True)
+    return Credentials(user.strip(), password, source=TYPED)
+
+
+async def _log_in(client: NoaClient) -> tuple[float, float]:
     async with client as noa:
-        return await noa.log_in()
+        return await noa.log_in(), noa.renewable_for
 
 
-def _validity(seconds: float, now: datetime) -> str:
+def _until(seconds: float, now: datetime) -> str:
     until = now + timedelta(seconds=seconds)
     form = "%H:%M:%S %Z" if until.date() == now.date() else "%Y-%m-%d %H:%M:%S %Z"
-    return (
-        f"The log-in holds until {until.strftime(form).rstrip()}, for {seconds_text(seconds)}; "
-        "a longer run renews it by itself."
-    )
+    return f"until {until.strftime(form).rstrip()}, for {seconds_text(seconds)}"
+
+
+def _renewal(seconds: float, now: datetime) -> str:
+    """How long the log-in can be renewed.
+
+    >>> _renewal(0, datetime(2026, 1, 11)), _renewal(math.inf, datetime(2026, 1, 11))
+    ('Renewing it takes the password again.', 'It can be renewed without the password.')
+    """
+    if not seconds:
+        return "Renewing it takes the password again."
+    end = "" if math.isinf(seconds) else f" {_until(seconds, now)}"
+    return f"It can be renewed without the password{end}."
+
+
+def _keep(who: Credentials, where: str, token_url: str, lines: Lines) -> None:
+    from noa_async.auth.keeping import keep_in_keyring, keep_in_netrc  # noqa: PLC0415 (seldom)
+
+    host = urlsplit(token_url).hostname or ""
+    place = keep_in_netrc(who, host) if where == "netrc" else keep_in_keyring(who, host)
+    print(f"They are kept in {shown(str(place))}.")
+    first = find_credentials(token_url)
+    if (first.username, first.password) != (who.username, who.password):
+        lines.line(f"But others, in {shown(first.source)}, are found before them: remove those.")

@@ -19,6 +19,8 @@ from noa_async.services import SERVICES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from click.shell_completion import CompletionItem
+
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -29,6 +31,8 @@ class Verb:
 
 
 VERBS = {
+    "init": Verb("noa_async.cli.init", "Ask a few questions, and write a query file."),
+    "explain": Verb("noa_async.cli.explain", "Say what a query asks, and how much that is."),
     "search": Verb("noa_async.cli.search", "List the products that match a query."),
     "count": Verb("noa_async.cli.count", "Say how many products match, and how many bytes."),
     "download": Verb("noa_async.cli.download", "Fetch the products that match a query."),
@@ -36,6 +40,7 @@ VERBS = {
     "verify": Verb("noa_async.cli.verify", "Read a folder's products again and compare them."),
     "status": Verb("noa_async.cli.status", "Say what a folder holds, and what failed and why."),
     "login": Verb("noa_async.cli.login", "Try the credentials."),
+    "completion": Verb("noa_async.cli.completion", "Print a script that completes words."),
     "emulator": Verb("noa_async.cli.emulator", "Serve a mirror on this machine, to try things."),
     "demo": Verb("noa_async.cli.demo", "Search, download and check against an emulated mirror."),
 }
@@ -57,6 +62,16 @@ class Verbs(click.Group):
             return None
         command: click.Command = import_module(verb.module).command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 (for shells only)
+
+        verbs = [
+            CompletionItem(name, help=verb.summary)
+            for name, verb in VERBS.items()
+            if name.startswith(incomplete)
+        ]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.cli.formats import make_writer
-from noa_async.cli.lines import NOTHING_FOUND, make_lines
+from noa_async.cli.lines import make_lines, nothing_found
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
 from noa_async.cli.remarks import tell_remarks
@@ -51,16 +51,24 @@ def command(
     tell_remarks(lines, service, settings)
     client = NoaClient(settings, observer=lines)
     writer = make_writer(form, sys.stdout, attributes=attributes)
-    run(_search(client, asked, writer, attributes=attributes))
+    reasons = run(_search(client, asked, writer, attributes=attributes))
     if not writer.products:
-        lines.line(NOTHING_FOUND)
+        lines.line(nothing_found(reasons))
     elif form == "table":
         lines.line(writer.closing)
     return 0
 
 
-async def _search(client: NoaClient, query: Query, writer: Writer, *, attributes: bool) -> None:
+async def _search(
+    client: NoaClient, query: Query, writer: Writer, *, attributes: bool
+) -> list[str]:
+    """Write what is found; where that is nothing, what is likely wrong with the query."""
     async with client as noa, aclosing(noa.search(query, attributes=attributes)) as found:
         async for product in found:
             writer.write(product)
         writer.end()
+        if writer.products:
+            return []
+        from noa_async.cli.sounding import reasons  # noqa: PLC0415 (seldom needed)
+
+        return await reasons(noa, query)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from noa_async.cli import completing
 from noa_async.cli.options import (
     FollowOptions,
     QueryOptions,
@@ -79,6 +80,7 @@ with_query = _sectioned(
         "rules",
         multiple=True,
         metavar="RULE",
+        shell_complete=completing.rules,
         help=r"Such as platform=SENTINEL-2,cloud_max=20; A|B is either, \, a comma in a value. "
         "Of several rules one must match.",
     ),
@@ -139,6 +141,7 @@ with_transfer = _sectioned(
     _option(
         "--layout",
         metavar="LAYOUT",
+        shell_complete=completing.layouts,
         help="flat, date, or a template such as {platform}/{year}/{month}/{name}; another one "
         "than a folder has moves what is there (the folder's, else flat).",
     ),
@@ -178,6 +181,7 @@ with_following = _sectioned(
     _option(
         "--on-removed",
         metavar="WHAT",
+        shell_complete=completing.removals,
         help="keep or delete the file of a product that the service has no more (keep).",
     ),
     _option(

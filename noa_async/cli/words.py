@@ -10,6 +10,8 @@ from noa_async.catalogue.times import format_instant
 from noa_async.cli.text import number_of, shortened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from noa_async.catalogue.geometry import Area
     from noa_async.catalogue.moments import TimeRange
     from noa_async.catalogue.query import Query
@@ -44,12 +46,22 @@ def rule_words(rule: MissionRule) -> str:
         value = getattr(rule, key)
         if value is None or key.startswith("cloud"):
             continue
-        choices = value if isinstance(value, str) else " or ".join(value)
-        texts.append(choices if key == "platform" else f"{key.replace('_', ' ')} {choices}")
-    return ", ".join([*texts, *_cloud_words(rule.cloud_min, rule.cloud_max)])
+        texts.append(key_words(key, value))
+    return ", ".join([*texts, *cloud_words(rule.cloud_min, rule.cloud_max)])
 
 
-def _cloud_words(low: float | None, high: float | None) -> list[str]:
+def key_words(key: str, value: str | Sequence[str]) -> str:
+    """A rule's key and what it may be.
+
+    >>> key_words("platform", "SENTINEL-2"), key_words("product_type", ["A", "B"])
+    ('SENTINEL-2', 'product type A or B')
+    """
+    choices = value if isinstance(value, str) else " or ".join(value)
+    return choices if key == "platform" else f"{key.replace('_', ' ')} {choices}"
+
+
+def cloud_words(low: float | None, high: float | None) -> list[str]:
+    """The range of cloud cover, where there is one."""
     if low is None and high is None:
         return []
     if high is None:

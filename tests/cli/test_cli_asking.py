@@ -156,9 +156,11 @@ async def test_login_says_who_and_until_when(open_mirror: Open) -> None:
     _, noa = await open_mirror(token_life=300)
     ended = await noa("login")
     assert ended.code == 0
-    first, second = ended.out.splitlines()
+    first, second, third = ended.out.splitlines()
     assert first == "demo is accepted (found in NOA_USERNAME and NOA_PASSWORD)."
     assert "for 5 min 00 s" in second
+    assert third.startswith("It can be renewed without the password until ")
+    assert "for 30 min 00 s" in third
 
 
 async def test_json_logs_are_one_object_a_line(open_mirror: Open) -> None:

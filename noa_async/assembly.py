@@ -1,0 +1,72 @@
+"""What an open client is made of, put together: every part once, shared by all workers."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from noa_async.auth.session import AuthSession
+from noa_async.auth.tokens import TokenManager
+from noa_async.catalogue.orders import Orders
+from noa_async.catalogue.pages import Catalogue
+from noa_async.testing import Waits
+from noa_async.transfer.download import Fetcher
+from noa_async.transfer.health import Health
+from noa_async.transfer.limiter import Bandwidth, Slots
+from noa_async.transfer.tail import Tail
+from noa_async.transfer.traffic import Traffic
+from noa_async.transport import Transport
+
+if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
+    from noa_async.auth.credentials import Credentials
+    from noa_async.auth.tokens import Token
+    from noa_async.events import Observer
+    from noa_async.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an open client is made of."""
+
+    tokens: TokenManager
+    catalogue: Catalogue
+    pool: ThreadPoolExecutor
+    fetcher: Fetcher
+    orders: Orders
+    traffic: Traffic
+    waits: Waits
+
+
+async def open_parts(
+    stack: AsyncExitStack,
+    settings: Settings,
+    who: Credentials,
+    *,
+    observer: Observer,
+    held: Token | None,
+) -> Parts:
+    """The parts for ``settings``; ``stack`` ends them. ``held``: the log-in of an earlier use."""
+    service, waits = settings.service, Waits.now(settings.retry)
+    retry, workers = waits.retry, settings.limits.workers
+    transport = await stack.enter_async_context(Transport(settings))
+    tokens = TokenManager(transport, service, who, observer=observer, held=held)
+    session = AuthSession(transport, tokens)
+    listings = settings.limits.listings
+    catalogue = Catalogue(
+        session, service, retry, listings=listings, observer=observer, sleep=waits.sleep
+    )
+    pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
+    stack.push_async_callback(asyncio.to_thread, pool.shutdown)
+    pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
+    slots = Slots(workers, longest_pause=pause, longest_asked=asked)
+    bandwidth = Bandwidth(settings.limits.bandwidth)
+    health = Health(catalogue.probe, suspicious=max(3, workers))
+    traffic = Traffic(slots, bandwidth, health, Tail(slots, bandwidth))
+    fetcher = Fetcher(
+        session, catalogue, retry, pool, traffic, observer=observer, sleep=waits.sleep
+    )
+    return Parts(tokens, catalogue, pool, fetcher, Orders(session, service), traffic, waits)

@@ -1,0 +1,137 @@
+"""``noa-async explain``: what a query asks, how much that is, or why it is nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from noa_async.auth.credentials import find_credentials
+from noa_async.catalogue.known import doubts
+from noa_async.catalogue.odata import encode_query
+from noa_async.catalogue.windows import Axis
+from noa_async.cli.conditions import findings
+from noa_async.cli.lines import make_lines
+from noa_async.cli.manner import Manner, with_manner
+from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
+from noa_async.cli.outline import outline
+from noa_async.cli.running import run
+from noa_async.cli.sections import VerbCommand, with_query, with_service
+from noa_async.cli.spread import closing
+from noa_async.cli.text import number_of, shown
+from noa_async.cli.words import query_words
+from noa_async.errors import CredentialsMissing
+
+if TYPE_CHECKING:
+    from noa_async.catalogue.query import Query
+    from noa_async.cli.lines import Lines
+    from noa_async.cli.sounding import Sounder
+    from noa_async.client import NoaClient
+    from noa_async.services import Service
+    from noa_async.settings import Settings
+
+_NOT_COUNTED = (
+    "Nothing was counted, for no user name and password were found: noa-async login keeps them."
+)
+
+
+@click.command(cls=VerbCommand)
+@with_query
+@with_service
+@click.option(
+    "--counts/--no-counts",
+    default=None,
+    help="Ask the catalogue how much that is, or do not (where there are credentials).",
+)
+@with_manner
+@click.pass_obj
+def command(
+    manner: Manner, query: QueryOptions, service: ServiceOptions, *, counts: bool | None
+) -> int:
+    """Say what a query asks: in words, as the filter that is sent, and as the first address.
+
+    Then ask the catalogue how many products and bytes that is, by mission and month, before
+    anything is fetched; where it is nothing, which of the conditions empties it. That takes some
+    50 requests at the most, and mostly far fewer; no page of a long listing is among them.
+    """
+    asked = read_query(query, service.config)
+    settings = read_settings(service)
+    lines = make_lines(manner)
+    for line in _description(asked, settings.service):
+        print(line)
+    for doubt in doubts(asked.rules):
+        lines.line(doubt)
+    if counts is None:
+        counts = _may_ask(settings)
+        if not counts:
+            lines.line(_NOT_COUNTED)
+    if counts:
+        _count(asked, settings, lines)
+    return 0
+
+
+def _description(query: Query, service: Service) -> list[str]:
+    limit = [] if query.limit is None else [f"at most {number_of(query.limit, 'product')}"]
+    said = [shown(line) for line in query_words(query) + limit]
+    filter_ = outline(query.filter) or ["none"]
+    return [
+        *("What is asked for:", *_indented(said), ""),
+        *("The filter:", *_indented(filter_), ""),
+        *("The first page:", *_indented([first_address(query, service)]), ""),
+    ]
+
+
+def first_address(query: Query, service: Service) -> str:
+    """What a listing asks for first."""
+    options = {
+        "$filter": query.filter,
+        "$orderby": f"{Axis.SENSED} asc",
+        "$top": str(service.page_size),
+        "$count": "true",
+    }
+    held = {key: value for key, value in options.items() if value}
+    return f"{service.catalogue_url}?{encode_query(held)}"
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _may_ask(settings: Settings) -> bool:
+    try:
+        find_credentials(settings.service.token_url)
+    except CredentialsMissing:
+        return False
+    return True
+
+
+def _count(query: Query, settings: Settings, lines: Lines) -> None:
+    from noa_async.cli.bringing import observers  # noqa: PLC0415 (slow to import, as those below)
+    from noa_async.cli.sounding import Sounder  # noqa: PLC0415
+    from noa_async.client import NoaClient  # noqa: PLC0415
+
+    sounder = Sounder()
+    client = NoaClient(settings, observer=observers(lines, sounder))
+    for line in run(_answer(client, query, sounder)):
+        print(shown(line))
+
+
+async def _answer(client: NoaClient, query: Query, sounder: Sounder) -> list[str]:
+    async with client as noa:
+        total = await sounder.count(noa, query)
+        if total:
+            amounts = await sounder.spread(noa, query, total)
+            limit = "" if query.limit is None else ", with no limit"
+            return [
+                f"How much that is{limit}:",
+                *amounts.lines(),
+                "",
+                closing(amounts, sounder.requests),
+            ]
+        told = ["No product matches: the catalogue is empty."]
+        if query.clauses:
+            found = await sounder.take_apart(noa, query)
+            told = ["No product matches. By its conditions:", *findings(found)]
+        if exchanged := await sounder.exchange(noa, query):
+            told.append(exchanged)
+        return [*told, f"Asked with {number_of(sounder.requests, 'request')}."]

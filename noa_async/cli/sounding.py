@@ -1,0 +1,140 @@
+"""What the catalogue is asked before anything is fetched: how much there is, or why nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from noa_async.archive.layout import facets
+from noa_async.catalogue.known import doubts
+from noa_async.catalogue.query import Query
+from noa_async.catalogue.swapping import swapped
+from noa_async.cli.conditions import Found, asking, conditions
+from noa_async.cli.spread import (
+    OTHER,
+    SAMPLE,
+    SHORT,
+    Amounts,
+    cells,
+    estimated,
+    last_of,
+    mean,
+    mission_filter,
+    missions,
+)
+from noa_async.cli.text import number_of
+from noa_async.cli.words import area_words
+from noa_async.errors import ServiceError
+from noa_async.events import Event, PageListed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from noa_async.catalogue.product import Product
+    from noa_async.client import NoaClient
+
+
+class Sounder:
+    """Asks, and knows how often it did; an observer of the client it asks, too.
+
+    Error handling: raises as the client does.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        """Asked of the catalogue, without what had to be asked again."""
+        self._counts: dict[str, int] = {}
+        self._pages = 0
+
+    def __call__(self, event: Event, /) -> None:
+        if isinstance(event, PageListed):
+            self.requests += event.pages - (self._pages if event.pages > self._pages else 0)
+            self._pages = event.pages
+
+    async def count(self, noa: NoaClient, query: Query) -> int:
+        """How many products match, whatever the query's limit; no filter is asked for twice."""
+        if query.filter not in self._counts:
+            self.requests += 1
+            self._counts[query.filter] = await noa.count(replace(query, limit=None))
+        return self._counts[query.filter]
+
+    async def counts(self, noa: NoaClient, queries: Iterable[Query]) -> list[int]:
+        """The same for several; the client asks as many at once as the service bears."""
+        each = list(queries)
+        async with asyncio.TaskGroup() as group:
+            for query in {query.filter: query for query in each}.values():
+                group.create_task(self.count(noa, query))
+        return [self._counts[query.filter] for query in each]
+
+    async def spread(self, noa: NoaClient, query: Query, total: int) -> Amounts:
+        """Over which missions and months the query's ``total`` products are spread."""
+        if total <= SHORT:
+            return await self._listed(noa, query)
+        samples = {
+            mission: await self._sample(noa, mission_filter(query, mission))
+            for mission in missions(query)
+        }
+        met = [each for sample in samples.values() for each in sample]
+        instants = [each.sensing_start for each in met if each.sensing_start is not None]
+        last = last_of(query, datetime.now(UTC))
+        first = query.content.start or min(instants, default=last)
+        parts = [cell for cell in cells(query, first, last) if samples[cell.mission]]
+        counts = await self.counts(noa, (Query(raw=part.filter) for part in parts))
+        means = {
+            mission: mean(each.size or 0 for each in sample) for mission, sample in samples.items()
+        }
+        return estimated(parts, counts, means, total, len(met))
+
+    async def _listed(self, noa: NoaClient, query: Query) -> Amounts:
+        amounts = Amounts()
+        async with aclosing(noa.search(replace(query, limit=None))) as found:
+            async for product in found:
+                start = product.sensing_start
+                span = f"{start:%Y-%m}" if start else ""
+                mission = facets(product)["platform"] or OTHER
+                amounts.add(mission, span, 1, product.size or 0)
+        return amounts
+
+    async def _sample(self, noa: NoaClient, filter_: str) -> list[Product]:
+        async with aclosing(noa.search(Query(raw=filter_, limit=SAMPLE))) as found:
+            return [product async for product in found]
+
+    async def take_apart(self, noa: NoaClient, query: Query) -> list[Found]:
+        """Each condition of a query that matches nothing, counted alone and left out."""
+        parts = conditions(query)
+        if len(parts) == 1:
+            return [Found(parts[0], 0, 0)]
+        alone = [asking([part]) for part in parts]
+        others = [asking([other for other in parts if other is not part]) for part in parts]
+        counts = await self.counts(noa, alone + others)
+        half = len(parts)
+        return [Found(*each) for each in zip(parts, counts[:half], counts[half:], strict=True)]
+
+    async def exchange(self, noa: NoaClient, query: Query) -> str:
+        """What a query that matches nothing would match with its area's coordinates exchanged:
+        a sentence where that is something, else nothing.
+        """
+        area = None if query.roi is None else swapped(query.roi)
+        count = 0 if area is None else await self.count(noa, replace(query, roi=area))
+        if area is None or not count:
+            return ""
+        return (
+            "The area may have latitude and longitude swapped: "
+            f"{area_words(area)} there {'is' if count == 1 else 'are'} "
+            f"{number_of(count, 'product')}."
+        )
+
+
+async def reasons(noa: NoaClient, query: Query) -> list[str]:
+    """What is likely wrong with a query that matches nothing; one request at the most.
+
+    A service that fails now has said before that there is nothing: that stands.
+    """
+    try:
+        exchanged = await Sounder().exchange(noa, query)
+    except ServiceError:
+        exchanged = ""
+    return [*doubts(query.rules), *([exchanged] if exchanged else [])]
