@@ -69,6 +69,7 @@ class Service:
     )
     """Keycloak's token endpoint; the realm is a part of it."""
     client_id: str = "mirror-client"
+    """What the token service calls programs such as this one."""
     download_hosts: frozenset[str] = frozenset()
     """Hosts of the service's own that products are redirected to and that need the token."""
     trusted_hosts: frozenset[str] = frozenset()
@@ -78,7 +79,9 @@ class Service:
     expand: str = "Attributes"
     """What ``$expand`` is given to bring a product's attributes."""
     quota: Quota = field(default_factory=Quota)
+    """What it allows an account."""
     habits: Habits = field(default_factory=Habits)
+    """What else is known of it."""
 
     @property
     def token_hosts(self) -> frozenset[str]:

@@ -207,8 +207,8 @@ def test_breaches_of_the_other_rules_are_seen():
     assert loud(made_up(client="print(1)"))
     assert loud(made_up(client="def f():\n    asyncio.run(g())"))
     assert not loud(made_up(cli__main="print(1)"))
-    assert not loud(made_up(reference="asyncio.run(f())"))
-    assert loud(made_up(reference="print(1)"))
+    assert loud(made_up(reference="asyncio.run(f())"))
+    assert not loud(made_up(looping="asyncio.Runner()"))
     assert strangers(made_up(helpers="")) == ["helpers"]
 
 

@@ -21,8 +21,8 @@ LIBRARY = (DOCS / "library.md").read_text("utf-8")
 TESTING = (DOCS / "testing.md").read_text("utf-8")
 PUBLIC = {name: getattr(noa_async, name) for name in noa_async.__all__}
 DATA = {name: one for name, one in PUBLIC.items() if dataclasses.is_dataclass(one)}
-ALIASES = {"Event", "Hook"}
-"""A sum of types, and a type of functions: Python keeps no words for these."""
+ALIASES = {"Event", "Hook", "SERVICES"}
+"""A sum of types, a type of functions, a table: Python keeps no words for these."""
 
 
 def test_its_examples_run(
