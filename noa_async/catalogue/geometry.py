@@ -1,6 +1,7 @@
 """The area of a query: WKT, GeoJSON, a box or a file becomes what the catalogue intersects."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def _exists(text: str, folder: Path | None) -> bool:
 
 def _read_file(path: Path, folder: Path | None) -> tuple[str, ...]:
     try:
-        path = (folder or Path()) / path.expanduser()
+        path = (folder or Path()) / os.path.expanduser(path)
         if path.stat().st_size > _LARGEST_FILE:
             raise QueryError(f"The area's file {path} has over 20 MB.", hint="Simplify the area.")
         text = path.read_text("utf-8-sig").strip()

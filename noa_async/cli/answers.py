@@ -69,7 +69,7 @@ def read_area(text: str, folder: Path) -> AreaAnswer:
 
 def _file(text: str, folder: Path) -> AreaAnswer:
     Area.read(Path(text))
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 (as in Area.read)
     name = text if path.is_absolute() else os.path.relpath(path, folder)
     if name[0].isspace() or name[0] == "~":  # which are not taken as they are
         name = f"./{name}"

@@ -46,11 +46,12 @@ def size_of(text: str) -> float:
 
 def bars_of(frame: list[str]) -> list[re.Match[str]]:
     """The bars of a frame: rows as they should be, at its foot, none of them broken."""
-    assert all(row.endswith(" ") for row in frame)  # a row that fills its last column may wrap
     rows = [row.rstrip() for row in frame]
     while rows and not rows[-1]:
         rows.pop()
     first = next((place for place, row in enumerate(rows) if "%|" in row), len(rows))
+    # A row that fills its last column may wrap; what was said at another width stands above.
+    assert all(row.endswith(" ") for row in frame[first:])
     drawn = [BAR.fullmatch(row) for row in rows[first:] if row]
     assert all(drawn), rows
     bars = [one for one in drawn if one]

@@ -80,7 +80,8 @@ async def test_killed_half_way_and_started_again(tmp_path: Path, verb: str) -> N
         process = await start(mirror, tmp_path, verb)
         assert await process.wait() == 0
         assert_right(mirror, tmp_path, 24)
-        assert mirror.stats.bytes_sent < 1.05 * needed(mirror)
+        # Beside the blocks in memory, what the sockets of four connections held is lost.
+        assert mirror.stats.bytes_sent < 1.1 * needed(mirror)
         assert not list(tmp_path.glob(".noa-async/parts/*"))
 
 
