@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import obstore
 import pytest
+from aiohttp import web
+from yarl import URL
 
 from noa_async import Credentials, NoaClient, Query
 from noa_async.emulator import Emulator, EmulatorSettings
@@ -146,3 +152,60 @@ async def test_what_changed_in_the_bucket_is_found(store, tmp_path):
         [aside] = [key for key in held if key.startswith(".noa-async/")]
         assert held.pop(aside) == b"foreign"
         assert right(mirror, held)
+
+
+async def test_a_run_that_was_killed_is_gone_on_with(store, tmp_path):
+    """Nothing is fetched twice but what was under way."""
+    url, workers, size = f"s3://{BUCKET}/killed", 4, 20_000
+    async with Emulator(few(60, size)) as mirror:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "noa_async", "download", "--everything", "--output", url,
+            "--scratch", str(tmp_path / "scratch"), "--no-progress",
+            env=os.environ | {"NOA_CATALOGUE_URL": mirror.catalogue_url, "NOA_TOKEN_URL":
+                mirror.token_url, "NOA_USERNAME": "demo", "NOA_PASSWORD": "demo"},
+        )  # fmt: skip
+        while len(mirror.stats.downloads) < 20:
+            await asyncio.sleep(0.01)
+            assert process.returncode is None
+        process.kill()
+        await process.wait()
+        before = sum(map(len, mirror.stats.downloads.values()))
+        outcomes = await bring(mirror, tmp_path, url)
+        assert len(outcomes) == 60
+        assert Status.PRESENT in outcomes
+        assert before < 60
+        assert sum(map(len, mirror.stats.downloads.values())) <= 60 + workers
+        assert right(mirror, store.contents("killed"))
+
+
+async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, monkeypatch):
+    refused = 0
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        nonlocal refused
+        if request.method == "PUT" and refused < 5:
+            refused += 1
+            await request.read()
+            text = "<Error><Code>SlowDown</Code><Message>Please reduce.</Message></Error>"
+            return web.Response(status=503, text=text, content_type="application/xml")
+        headers = {k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"}
+        async with session.request(
+            request.method, URL(f"{store.endpoint}{request.raw_path}", encoded=True),
+            headers=headers, data=await request.read(), allow_redirects=False,
+        ) as got:  # fmt: skip
+            dropped = {"transfer-encoding", "content-encoding"}
+            kept = {k: v for k, v in got.headers.items() if k.lower() not in dropped}
+            return web.Response(status=got.status, headers=kept, body=await got.read())
+
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        runner = web.ServerRunner(web.Server(answer))
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        async with Emulator(few(4)) as mirror:
+            outcomes = await bring(mirror, tmp_path, f"s3://{BUCKET}/slow")
+        await runner.cleanup()
+    assert (outcomes, refused) == ([Status.DOWNLOADED] * 4, 5)
+    assert right(mirror, store.contents("slow"))
