@@ -56,9 +56,9 @@ class Command:
     def parse(cls, text: str) -> Self:
         """Read a command as a shell splits it; ``{{`` and ``}}`` stand for braces.
 
-        Fields: ``{path}`` (absolute, or the object's address), ``{id}``, ``{name}`` (the server's, whatever it holds),
-        ``{size}`` in bytes, ``{checksum}`` (empty where there is none). Raises SettingsError saying
-        what cannot be, such as a program that is not there.
+        Fields: ``{path}`` (absolute, or the object's address), ``{id}``, ``{name}`` (the server's,
+        whatever it holds), ``{size}`` in bytes, ``{checksum}`` (empty where there is none). Raises
+        SettingsError saying what cannot be, such as a program that is not there.
 
         >>> Command.parse("ls {paht}")
         Traceback (most recent call last):

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from noa_async.archive.awsfiles import s3_options
+from noa_async.archive.objects import ObjectFolder
 from noa_async.archive.targets import StoreUrl, state_of, target_of
 from noa_async.errors import SettingsError
 
@@ -51,8 +52,6 @@ def test_obstore_is_loaded_for_an_object_store_alone():
 
 
 def test_without_obstore_the_extra_is_named(tmp_path, monkeypatch):
-    from noa_async.archive.objects import ObjectFolder
-
     monkeypatch.setitem(sys.modules, "obstore", None)
     target = target_of("s3://b/x", tmp_path)
     assert isinstance(target, StoreUrl)
