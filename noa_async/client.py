@@ -12,6 +12,7 @@ from noa_async.archive.archive import Archive
 from noa_async.archive.keeper import Keeper
 from noa_async.archive.layout import Layout
 from noa_async.archive.mirror import Mirror, MirrorReport, Pool
+from noa_async.archive.targets import target_of
 from noa_async.assembly import Parts, open_parts
 from noa_async.auth.credentials import Credentials, find_credentials
 from noa_async.errors import SettingsError, UsageError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         Mapping,
     )
 
+    from noa_async.archive.targets import StoreUrl
     from noa_async.auth.tokens import Token
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
@@ -86,7 +88,7 @@ class NoaClient:
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
         self._held: Token | None = None
-        self._archives: dict[Path, Archive] = {}
+        self._archives: dict[Path | StoreUrl, Archive] = {}
         self._opening = asyncio.Lock()
 
     @classmethod
@@ -297,7 +299,9 @@ class NoaClient:
 
     async def _archive(self, folder: str | os.PathLike[str], layout: str | None) -> Archive:
         """The archive in ``folder``, locked at its first use until the client is closed."""
-        root = Path(folder).resolve()  # noqa: ASYNC240 (a few calls, once a folder)
+        root = target_of(folder, self.settings.scratch)
+        if isinstance(root, Path):
+            root = root.resolve()
         wanted = None if layout is None else Layout.parse(layout)
         async with self._opening:
             archive = self._archives.get(root)

@@ -26,7 +26,7 @@ Hook = Callable[[Outcome], Awaitable[object]]
 """Awaited with the outcome of a product that came; what it returns is not looked at."""
 
 _FIELDS: dict[str, Callable[[Outcome], str]] = {
-    "path": lambda outcome: str(outcome.path.absolute()) if outcome.path else "",
+    "path": lambda outcome: str(outcome.path.absolute()) if outcome.path else outcome.url or "",
     "id": lambda outcome: outcome.product.id,
     "name": lambda outcome: outcome.product.name,
     "size": lambda outcome: str(outcome.bytes),
@@ -56,9 +56,9 @@ class Command:
     def parse(cls, text: str) -> Self:
         """Read a command as a shell splits it; ``{{`` and ``}}`` stand for braces.
 
-        Fields: ``{path}`` (absolute), ``{id}``, ``{name}`` (the server's, whatever it holds),
-        ``{size}`` in bytes, ``{checksum}`` (empty where there is none). Raises SettingsError saying
-        what cannot be, such as a program that is not there.
+        Fields: ``{path}`` (absolute, or the object's address), ``{id}``, ``{name}`` (the server's,
+        whatever it holds), ``{size}`` in bytes, ``{checksum}`` (empty where there is none). Raises
+        SettingsError saying what cannot be, such as a program that is not there.
 
         >>> Command.parse("ls {paht}")
         Traceback (most recent call last):

@@ -127,6 +127,9 @@ class Settings:
     """How a folder follows a query."""
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
+    scratch: str | None = None
+    """The folder on this machine through which products go into an object store: each such output
+    has a folder of its own in it. None is ``noa-async`` below the user's state folder."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -329,6 +332,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "on_removed": ("following", "on_removed", _on_removed),
     "max_delete": ("following", "max_delete", share),
     "ca_file": (None, "ca_file", _text),
+    "scratch": (None, "scratch", _text),
 }
 KEYS = tuple(_READERS)
 """Every setting that an argument, a variable or a file can give."""

@@ -14,12 +14,13 @@ from noa_async.archive.decisions import (
     judge,
     wanted_checksum,
 )
+from noa_async.archive.destination import Label
 from noa_async.archive.layout import PLAIN
 from noa_async.archive.places import paths_of
 from noa_async.archive.reading import digest_of, has_checksum
 from noa_async.archive.states import State
 from noa_async.events import FilePutAside, Status
-from noa_async.transfer.checksum import OWN, broken_zip
+from noa_async.transfer.checksum import OWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,7 +80,7 @@ class Admission:
                     self._spoilt(product, state)
                 return found
             case Read(expected):
-                if not await has_checksum(self._folder.place(record.path), expected, self._pool):
+                if not await self._has(record.path, expected):
                     self._spoilt(product, State.DAMAGED)
                     return None
         assert facts is not None
@@ -108,19 +109,24 @@ class Admission:
         """The file as the product's. Where no checksum can tell, size and zip must be right."""
         before = self._archive.known(product)
         facts = self._folder.facts(path)
-        where = self._folder.place(path)
         wanted = wanted_checksum(product)
         if facts is None:
             return None
+        vouched = await self._archive.in_thread(self._folder.vouched, path, product.id)
         if wanted is not None:
-            if not await has_checksum(where, wanted, self._pool):
+            if vouched != wanted and not await self._has(path, wanted):
                 return None
             return self._keep(product, before, path, facts, wanted)
-        wrong_size = facts.size != product.size
-        if wrong_size or await self._archive.in_thread(broken_zip, where) is not None:
+        if facts.size != product.size:
             return None
-        found = await digest_of(where, OWN, self._pool)
-        return self._keep(product, before, path, facts, f"{OWN}:{found}")
+        if vouched is None:
+            if await self._archive.in_thread(self._folder.broken, path) is not None:
+                return None
+            vouched = f"{OWN}:{await digest_of(self._folder, path, OWN, self._pool)}"
+        return self._keep(product, before, path, facts, vouched)
+
+    async def _has(self, path: PurePosixPath | str, expected: str) -> bool:
+        return await has_checksum(self._folder, path, expected, self._pool)
 
     async def admit(self, fetched: Fetched, before: Product, part: Path) -> Outcome:
         """Publish a whole, checked part under the product's name and write it down.
@@ -135,14 +141,17 @@ class Admission:
         else:
             path = self._places.choose(product, self._archive.layout, is_zip=fetched.is_zip)
         newcomer = None if owned and self._folder.facts(path) is not None else product.id
+        label = Label(product, str(fetched.checksum))
         with self._places.claimed(path, product.id):
             try:
-                facts, aside = await fetched.hand_over(self._folder.publish, part, path, newcomer)
+                facts, aside = await fetched.hand_over(
+                    self._folder.publish, part, path, newcomer, label
+                )
             except BaseException:
                 self._folder.bare = False  # the thread may have given the name all the same
                 raise
             if aside is not None:
-                self._archive.observer(FilePutAside(str(path), str(aside)))
+                self._archive.observer(FilePutAside(str(path), aside))
             begun = replace(self._archive.begun(product), attempts=fetched.attempts)
             state = State.VERIFIED if fetched.verified else State.UNVERIFIED
             now = self._archive.clock()

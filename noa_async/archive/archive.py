@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.decisions import Sighting, counts, judge, sighted, wanted_checksum
-from noa_async.archive.destination import LocalFolder
+from noa_async.archive.destination import destination_of
 from noa_async.archive.layout import FLAT, Layout
 from noa_async.archive.ledger import Ledger
 from noa_async.archive.places import Places
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
     from noa_async.errors import NoaError, ProductCorrupt, ProductOffline
 
@@ -46,7 +47,7 @@ class Archive:
 
     def __init__(
         self,
-        root: Path,
+        target: Path | StoreUrl,
         layout: Layout | None,
         pool: ThreadPoolExecutor,
         observer: Observer = ignore,
@@ -55,7 +56,7 @@ class Archive:
         anew: bool = True,
     ) -> None:
         """``layout``: None is the one that the folder has, else flat; ``anew`` as for Ledger."""
-        self.folder = LocalFolder(root)
+        self.folder = destination_of(target)
         self.ledger = Ledger(
             self.folder.state / "ledger.sqlite3", anew=anew, before_write=self.folder.sync
         )
@@ -164,8 +165,8 @@ class Archive:
         need = sum(max(0, size - gathered(key)) for key, size in self._under_way.items())
         if free < need + _SPARE:
             raise DestinationFull(
-                f"No room in {self.folder.root} for {product.name}: what is under way needs "
-                f"{need} bytes more, {free} are free.",
+                f"No room in {self.folder.scratch_name} for {product.name}: what is under way "
+                f"needs {need} bytes more, {free} are free.",
                 hint="Make room and start again: what has arrived is kept.",
             )
 
@@ -255,10 +256,6 @@ class Archive:
         elif record.failures:
             self.ledger.put(replace(record, failures=0, failed_at=None))
 
-    def relative(self, path: Path) -> str:
-        """A path from the output folder, with ``/``."""
-        return self.folder.relative(path)
-
     def outcome(self, product: Product, record: Record) -> Outcome:
         """The outcome of a product that is here and right."""
         assert record.path is not None
@@ -266,7 +263,9 @@ class Archive:
         return Outcome(
             product,
             Status.PRESENT if verified else Status.UNVERIFIED,
-            path=self.folder.place(record.path),
+            path=self.folder.path_of(record.path),
+            url=self.folder.url_of(record.path),
+            key=record.path,
             bytes=record.size or 0,
             checksum=record.checksum if verified else None,
         )

@@ -1,31 +1,50 @@
-"""The output folder on disk: its lock, its parts, and how a whole product gets its name."""
+"""Where products are published: what an archive asks of such a place, and a folder on disk."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
-import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
 
-from noa_async.disk import blamed_on, destination_error, sync_folder, write_all
-from noa_async.errors import DestinationError, DestinationInUse
-from noa_async.transfer.sink import note_of
+from noa_async.archive.reading import hash_file
+from noa_async.archive.scratch import Scratch, moved
+from noa_async.archive.targets import StoreUrl, state_of
+from noa_async.disk import blamed_on, sync_folder
+from noa_async.errors import DestinationError
+from noa_async.transfer.checksum import broken_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
-STATE_FOLDER = ".noa-async"
+    from noa_async.catalogue.product import Product
+
 _LAST_NS = 2**63 - 1
-_ROOM_SECONDS = 1.0
 
 
-def ledger_of(root: Path) -> Path:
-    """Where the ledger of an output folder is."""
-    return root / STATE_FOLDER / "ledger.sqlite3"
+def ledger_of(target: Path | StoreUrl) -> Path:
+    """Where the ledger of an output is."""
+    return state_of(target) / "ledger.sqlite3"
+
+
+def destination_of(target: Path | StoreUrl) -> Destination:
+    """The output that is meant, not opened yet."""
+    if isinstance(target, Path):
+        return LocalFolder(target)
+    from noa_async.archive.objects import ObjectFolder  # noqa: PLC0415 (seldom asked for)
+
+    return ObjectFolder(target)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What is told of a product where a place keeps such things beside it."""
+
+    product: Product
+    checksum: str
+    """Of its bytes, as they were when they arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +53,8 @@ class FileFacts:
 
     size: int
     mtime_ns: int
-    """Within what a ledger can hold, 1677 to 2262: file systems know later times."""
+    """Within what a ledger can hold, 1677 to 2262: file systems know later times. Of an object, a
+    number made of its ETag: it changes with its bytes."""
 
     @classmethod
     def of(cls, found: os.stat_result) -> Self:
@@ -52,26 +72,95 @@ def _unreadable(error: OSError, folder: Path) -> DestinationError:
     )
 
 
-class LocalFolder:
-    """A folder that holds products, and beside them ``.noa-async/`` with all else. Blocks.
+class Destination(Scratch, ABC):
+    """Where products are published, under paths with ``/``, and the scratch they come through.
 
+    What is published is whole and checked. All of it blocks but ``facts``, ``path_of``, ``url_of``.
     Resources: ``open`` takes the lock, ``close`` gives it back.
+    Error handling: DestinationError; ``digest`` raises OSError for what is the matter with one.
     """
 
+    bare = False
+    """Whether nothing lay here when it was opened."""
+
+    @abstractmethod
+    def open(self) -> Self:
+        """Make it where it is missing, and lock it."""
+
+    @abstractmethod
+    def path_of(self, path: PurePosixPath | str) -> Path | None:
+        """Where it lies on this machine; None where it lies elsewhere."""
+
+    @abstractmethod
+    def url_of(self, path: PurePosixPath | str) -> str | None:
+        """Where it lies elsewhere; None where that is this machine."""
+
+    @abstractmethod
+    def facts(self, path: PurePosixPath | str) -> FileFacts | None:
+        """What is there, as far as this run knows; None where no product can be."""
+
+    @abstractmethod
+    def publish(
+        self,
+        part: Path,
+        path: PurePosixPath,
+        newcomer: str | None = None,
+        label: Label | None = None,
+    ) -> tuple[FileFacts, str | None]:
+        """Give a whole, checked, synced part its name, at once; ``sync`` makes that last.
+
+        ``newcomer``: the Id of a product that had nothing here: what lies in its way is foreign,
+        and put aside, not overwritten. Also where that lies now, if anything did.
+        """
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Make the names last that were given since."""
+
+    @abstractmethod
+    def put_aside(self, path: PurePosixPath | str, product_id: str) -> str:
+        """Put what is in a product's way out of it, over nothing; where it lies now."""
+
+    @abstractmethod
+    def move(self, path: PurePosixPath | str, to: PurePosixPath | str) -> FileFacts | None:
+        """Give a product another path; what it looks like there."""
+
+    @abstractmethod
+    def remove(self, path: PurePosixPath | str) -> None:
+        """Delete a product, if it is there."""
+
+    @abstractmethod
+    def files(self) -> Generator[PurePosixPath]:
+        """All that is there and not ours to keep, in no special order."""
+
+    @abstractmethod
+    def digest(self, path: PurePosixPath | str, algorithm: str, stopped: Callable[[], bool]) -> str:
+        """The hash of the bytes, read again; KeyError where it cannot be taken here."""
+
+    @abstractmethod
+    def instead(self, path: PurePosixPath | str) -> str:
+        """What is where a product should be; empty where nothing is."""
+
+    @abstractmethod
+    def same(self, path: PurePosixPath | str, other: PurePosixPath | str) -> bool:
+        """Whether two paths are one file, as on a file system that ignores letter case."""
+
+    @abstractmethod
+    def broken(self, path: PurePosixPath | str) -> str | None:
+        """What is wrong with a zip's own structure and sums; None where nothing is."""
+
+    @abstractmethod
+    def vouched(self, path: PurePosixPath | str, product_id: str) -> str | None:
+        """The checksum that a product's label tells, where there is one; it came with the bytes."""
+
+
+class LocalFolder(Destination):
+    """A folder that holds products, and beside them ``.noa-async/`` with all else."""
+
     def __init__(self, root: Path) -> None:
+        super().__init__(state_of(root), str(root))
         self.root = root
-        self.state = root / STATE_FOLDER
-        self._kept_layout = self.state / "layout"
-        self._next_layout = self.state / "layout.next"
-        self._parts = os.path.join(self.state, "parts", "")  # noqa: PTH118 (for every product)
-        self._begun: set[str] = set()
         self._unsynced: set[str] = set()
-        self._room, self._room_until = 0, 0.0
-        self._lock = -1
-        self.suspect = False
-        """Whether the last run did not end in order: its lock still named it."""
-        self.bare = False
-        """Whether no product lay here, nor any other file, when it was opened."""
 
     def open(self) -> Self:
         """Make the folder where it is missing, and lock it.
@@ -81,108 +170,19 @@ class LocalFolder:
         """
         with blamed_on(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-        with blamed_on(self.state):
-            self.state.mkdir(mode=0o700, exist_ok=True)
-            for name in ("parts", "quarantine"):
-                (self.state / name).mkdir(exist_ok=True)
-            self._take_lock()
-            with os.scandir(self.root) as entries:
-                self.bare = all(entry.name == STATE_FOLDER for entry in entries)
-            self._look_at_parts()
+        self.lock()
+        with blamed_on(self.root), os.scandir(self.root) as entries:
+            self.bare = all(entry.name == self.state.name for entry in entries)
         return self
-
-    def _look_at_parts(self) -> None:
-        """What earlier runs left; a note whose part has been given its name is of no use."""
-        parts = Path(self._parts)
-        self._begun = {file.stem for file in parts.glob("*.part")}
-        for note in parts.glob("*.json"):
-            if note.stem not in self._begun:
-                note.unlink(missing_ok=True)
-
-    def _take_lock(self) -> None:
-        path = self.state / "lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(lock, 32).decode(errors="replace").strip()
-            os.close(lock)
-            raise DestinationInUse(
-                f"{self.root} is in use by another run"
-                + (f" (process {holder})." if holder else "."),
-                hint="Wait for it to end, or name another folder.",
-            ) from None
-        except BaseException:
-            os.close(lock)
-            raise
-        self.suspect = os.fstat(lock).st_size > 0
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        os.fsync(lock)  # or a power cut takes the name, and nobody looks through the ledger
-        self._lock = lock
-
-    def close(self, *, in_order: bool = True) -> None:
-        """Give the lock back; ``in_order``: nothing here has to be looked through next time."""
-        if self._lock >= 0:
-            if in_order:
-                os.ftruncate(self._lock, 0)
-            os.close(self._lock)
-            self._lock = -1
-
-    def read_layout(self) -> str | None:
-        """The layout that products lie in, or are being moved into; None where none was kept.
-
-        Raises DestinationError where what was kept cannot be read, or is no layout.
-        """
-        return _template(self._next_layout) or _template(self._kept_layout)
-
-    @property
-    def moving(self) -> bool:
-        """Whether a move into another layout has begun, and not ended."""
-        return self._next_layout.exists()
-
-    def begin_move(self, template: str) -> None:
-        """Keep what layout all is moved into, before the first file is."""
-        _write_synced(self._next_layout, f"{template}\n")
-
-    def keep_layout(self, template: str) -> None:
-        """Keep the layout that all lies in, for good: it outlives the ledger. Ends a move."""
-        _write_synced(self._kept_layout, f"{template}\n")
-        with blamed_on(self._next_layout):
-            self._next_layout.unlink(missing_ok=True)
-
-    def part(self, product_id: str) -> Path:
-        """Where a product's bytes gather; an Id is safe as a name (``Product.id``)."""
-        return Path(f"{self._parts}{product_id}.part")
-
-    def begin(self, product_id: str) -> bool:
-        """A product's bytes will gather; whether some may be there from before."""
-        before = product_id in self._begun
-        self._begun.add(product_id)
-        return before
-
-    def part_size(self, product_id: str) -> int:
-        """Bytes of a product that have gathered."""
-        try:
-            return self.part(product_id).stat().st_size
-        except OSError:
-            return 0
-
-    def drop_part(self, product_id: str) -> None:
-        """Delete what has gathered of a product that is not wanted any more, if anything has."""
-        part = self.part(product_id)
-        with blamed_on(part):
-            part.unlink(missing_ok=True)
-            note_of(part).unlink(missing_ok=True)
-        self._begun.discard(product_id)
 
     def place(self, path: PurePosixPath | str) -> Path:
         """A path from the output folder, on this machine."""
         return self.root.joinpath(path)
 
-    def relative(self, path: Path) -> str:
-        """A path below the output folder from there on, with ``/``."""
-        return os.fspath(path)[len(os.path.join(self.root, "")) :]  # noqa: PTH118 (as below)
+    path_of = place
+
+    def url_of(self, path: PurePosixPath | str) -> None:
+        """It lies here."""
 
     def facts(self, path: PurePosixPath | str) -> FileFacts | None:
         """Size and time of a regular file; None where there is none."""
@@ -194,18 +194,18 @@ class LocalFolder:
         return FileFacts.of(found) if regular else None
 
     def publish(
-        self, part: Path, path: PurePosixPath, newcomer: str | None = None
-    ) -> tuple[FileFacts, Path | None]:
-        """Give a whole, checked, synced part its name, at once; ``sync`` makes that last.
-
-        ``newcomer``: the Id of a product that had no file here: what lies in its way is foreign,
-        and put aside, not overwritten. Also where that lies now, if anything did.
-        """
+        self,
+        part: Path,
+        path: PurePosixPath,
+        newcomer: str | None = None,
+        label: Label | None = None,  # noqa: ARG002 (a folder keeps none)
+    ) -> tuple[FileFacts, str | None]:
+        """As ``Destination.publish``: one rename."""
         target = os.path.join(self.root, path)  # noqa: PTH118 (for every product)
         aside = None
         with blamed_on(target):
             if newcomer is not None and os.path.lexists(target):
-                aside = self.put_aside(Path(target), newcomer)
+                aside = self.put_aside(path, newcomer)
             try:
                 os.replace(part, target)  # noqa: PTH105
             except FileNotFoundError:
@@ -231,26 +231,18 @@ class LocalFolder:
                 self._unsynced.add(folder)
                 raise
 
-    def quarantine(self, part: Path) -> Path:
-        """Put wrong bytes out of the way, over those of an earlier try; where they lie now."""
-        return self._move(part, self.state / "quarantine" / part.name)
-
-    def put_aside(self, file: Path, product_id: str) -> Path:
+    def put_aside(self, path: PurePosixPath | str, product_id: str) -> str:
         """Put what is in a product's way under ``quarantine/``, over nothing; where it lies now."""
+        file = self.place(path)
         name = f"{product_id[:40]}_{file.name}"
         target = self.state / "quarantine" / name
         number = 1
         while os.path.lexists(target):
             number += 1
             target = target.with_name(f"{name}.{number}")
-        return self._move(file, target)
+        return str(moved(file, target))
 
-    def _move(self, file: Path, target: Path) -> Path:
-        with blamed_on(target):
-            file.replace(target)
-        return target
-
-    def move(self, path: PurePosixPath | str, to: PurePosixPath | str) -> None:
+    def move(self, path: PurePosixPath | str, to: PurePosixPath | str) -> FileFacts | None:
         """Give a product's file another path, and drop the folders that this leaves empty."""
         source, target = self.place(path), self.place(to)
         with blamed_on(target):
@@ -258,6 +250,7 @@ class LocalFolder:
             source.replace(target)
             sync_folder(target.parent)
         self._prune(source.parent)
+        return self.facts(to)
 
     def remove(self, path: PurePosixPath | str) -> None:
         """Delete a product's file, and the folders that this leaves empty."""
@@ -300,49 +293,27 @@ class LocalFolder:
                 if isinstance(error, PermissionError):
                     yield PurePosixPath(folder.relative_to(self.root))
 
-    def room(self) -> int:
-        """Bytes free for this user."""
-        with blamed_on(self.root):
-            return shutil.disk_usage(self.root).free
+    def digest(self, path: PurePosixPath | str, algorithm: str, stopped: Callable[[], bool]) -> str:
+        """The hash of a file's bytes; a link is not followed."""
+        return hash_file(self.place(path), algorithm, stopped)
 
-    def room_lately(self, more: int) -> int:
-        """As ``room``, asked at most once a second, less the bytes that came ``more`` since."""
-        now = time.monotonic()
-        if now < self._room_until:
-            self._room -= more
-        else:
-            self._room, self._room_until = self.room(), now + _ROOM_SECONDS
-        return self._room
+    def instead(self, path: PurePosixPath | str) -> str:
+        """What is where a file should be; empty where nothing is."""
+        place = self.place(path)
+        if place.is_symlink():
+            return "a link is in its place"
+        return "no regular file is in its place" if place.exists() else ""
 
-
-def _write_synced(path: Path, text: str) -> None:
-    """Put ``text`` in a small file, for good: a power cut leaves it as it was or as it is now."""
-    with blamed_on(path):
-        draft = path.with_name(f"{path.name}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def same(self, path: PurePosixPath | str, other: PurePosixPath | str) -> bool:
+        """Whether two spellings are one file."""
         try:
-            write_all(descriptor, [text.encode()], 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        draft.replace(path)
-        sync_folder(path.parent)
+            return os.path.samestat(os.lstat(self.place(path)), os.lstat(self.place(other)))
+        except OSError:
+            return False
 
+    def broken(self, path: PurePosixPath | str) -> str | None:
+        """As ``broken_zip``."""
+        return broken_zip(self.place(path))
 
-def _template(path: Path) -> str | None:
-    """The layout in a file; None where there is no file."""
-    try:
-        text = path.read_bytes().decode(errors="replace").strip()
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError as error:
-        [*_, file] = [folder for folder in path.parents if not folder.is_dir()]
-        raise destination_error(error, file) from error
-    except OSError as error:
-        raise destination_error(error, path) from error
-    if "{name" not in text:
-        raise DestinationError(
-            f"{path} holds no layout: nobody knows where products belong in this folder.",
-            hint="Name the layout that it has with --layout; files that lie elsewhere are moved.",
-        )
-    return text
+    def vouched(self, path: PurePosixPath | str, product_id: str) -> None:
+        """A folder keeps no labels."""

@@ -113,7 +113,7 @@ class Keeper:
                 outcome.product.id,
                 outcome.product.name,
                 outcome.status,
-                self._archive.relative(outcome.path) if outcome.path else None,
+                outcome.key,
                 outcome.bytes,
                 outcome.attempts,
                 str(outcome.error) if outcome.error else None,

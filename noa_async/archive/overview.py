@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from noa_async.archive.database import Database
+    from noa_async.archive.targets import StoreUrl
 
 _EPOCH = date(1970, 1, 1)
 _SUMS = "sum(products), sum(bytes) FROM sums"
@@ -87,7 +88,7 @@ class Overview:
     """The last ones, the newest first."""
 
 
-def read_overview(root: Path, *, runs: int = 5) -> Overview:
+def read_overview(root: Path | StoreUrl, *, runs: int = 5) -> Overview:
     """The overview of the folder ``root`` with so many of its last runs. Blocks, and takes no lock.
 
     Raises DestinationError where there is no archive, or it cannot be read.

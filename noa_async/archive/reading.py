@@ -15,13 +15,17 @@ from noa_async.transfer.checksum import feed_file, hasher
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import ThreadPoolExecutor
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
+
+    from noa_async.archive.destination import Destination
 
 _LOST = frozenset({errno.EIO, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO)})
 
 
-async def digest_of(path: Path, algorithm: str, pool: ThreadPoolExecutor) -> str:
-    """A file's hash; the thread that takes it stops where nobody waits for it any more.
+async def digest_of(
+    folder: Destination, path: PurePosixPath | str, algorithm: str, pool: ThreadPoolExecutor
+) -> str:
+    """A product's hash; the thread that takes it stops where nobody waits for it any more.
 
     Raises KeyError for an algorithm that cannot be taken here, DestinationError where the file
     cannot be read.
@@ -29,17 +33,19 @@ async def digest_of(path: Path, algorithm: str, pool: ThreadPoolExecutor) -> str
     stopped = threading.Event()
     try:
         return await asyncio.get_running_loop().run_in_executor(
-            pool, file_digest, path, algorithm, stopped.is_set
+            pool, _digest, folder, path, algorithm, stopped.is_set
         )
     finally:
         stopped.set()
 
 
-async def has_checksum(path: Path, expected: str, pool: ThreadPoolExecutor) -> bool:
-    """Whether a file's bytes have the checksum ``algorithm:hex``; not where the disk lost some."""
+async def has_checksum(
+    folder: Destination, path: PurePosixPath | str, expected: str, pool: ThreadPoolExecutor
+) -> bool:
+    """Whether a product's bytes have the checksum ``algorithm:hex``; not where some are lost."""
     algorithm, _, value = expected.partition(":")
     try:
-        return await digest_of(path, algorithm, pool) == value
+        return await digest_of(folder, path, algorithm, pool) == value
     except KeyError:  # a ledger of another making
         return False
     except DestinationError as error:
@@ -48,14 +54,18 @@ async def has_checksum(path: Path, expected: str, pool: ThreadPoolExecutor) -> b
         raise
 
 
-def file_digest(path: Path, algorithm: str, stopped: Callable[[], bool] = lambda: False) -> str:
-    """A file's hash. Blocking; see ``digest_of``."""
-    with blamed_on(path):
-        return hash_file(path, algorithm, stopped)
+def _digest(
+    folder: Destination,
+    path: PurePosixPath | str,
+    algorithm: str,
+    stopped: Callable[[], bool],
+) -> str:
+    with blamed_on(folder.path_of(path) or str(path)):
+        return folder.digest(path, algorithm, stopped)
 
 
 def hash_file(path: Path, algorithm: str, stopped: Callable[[], bool] = lambda: False) -> str:
-    """The same; raises OSError. A link is not followed, and a pipe is not waited for."""
+    """A file's hash; raises OSError. A link is not followed, and a pipe is not waited for."""
     digest = hasher(algorithm)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:

@@ -12,7 +12,7 @@ from noa_async.events import FilePutAside, FilesMoved
 
 if TYPE_CHECKING:
     from noa_async.archive.database import Database
-    from noa_async.archive.destination import LocalFolder
+    from noa_async.archive.destination import Destination, FileFacts
     from noa_async.archive.layout import Layout
     from noa_async.archive.ledger import Ledger
     from noa_async.archive.record import Record
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def rearrange(
-    folder: LocalFolder, ledger: Ledger, layout: Layout, observer: Observer
+    folder: Destination, ledger: Ledger, layout: Layout, observer: Observer
 ) -> None:
     """Move every file of the ledger to its path in ``layout``, and keep that as the folder's.
 
@@ -38,10 +38,13 @@ async def rearrange(
         if PurePosixPath(record.path) in candidates:
             continue
         path = str(places.choose(record.product, layout, is_zip=is_zip))
-        kept_at = await asyncio.to_thread(_move, folder, record, path)
+        facts, kept_at = await asyncio.to_thread(_move, folder, record, path)
         if kept_at is not None:
             observer(FilePutAside(path, kept_at))
-        ledger.put(replace(record, path=path))
+        if facts is not None:
+            ledger.put(replace(record, path=path, size=facts.size, mtime_ns=facts.mtime_ns))
+        else:
+            ledger.put(replace(record, path=path))
         await ledger.settle()
         moved += 1
     await ledger.flush()
@@ -57,15 +60,17 @@ def _is_synced(database: Database) -> bool:
     return done is not None and done[0] == 0
 
 
-def _move(folder: LocalFolder, record: Record, path: str) -> str | None:
-    """Move one file; where what lay in its way is now, if anything did."""
+def _move(folder: Destination, record: Record, path: str) -> tuple[FileFacts | None, str | None]:
+    """Move one file; what it looks like there, where it is the one that the ledger knows, and where
+    what lay in its way is now, if anything did.
+    """
     assert record.path is not None
     known = (record.size, record.mtime_ns)
     there, here = folder.facts(path), folder.facts(record.path)
     if here is None:
-        return None  # moved by a run that was cut short, or missing: the next look tells
+        return None, None  # moved by a run that was cut short, or missing: the next look tells
     kept_at = None
     if there is not None and (there.size, there.mtime_ns) != known:
-        kept_at = str(folder.put_aside(folder.place(PurePosixPath(path)), record.id))
-    folder.move(record.path, path)
-    return kept_at
+        kept_at = folder.put_aside(path, record.id)
+    after = folder.move(record.path, path)
+    return (after if (here.size, here.mtime_ns) == known else None), kept_at

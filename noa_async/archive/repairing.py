@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
 
 _WRONG = """(state IN ('damaged', 'missing')
@@ -22,13 +23,13 @@ _WRONG = """(state IN ('damaged', 'missing')
 ANY_WRONG = f"SELECT 1 FROM products WHERE {TROUBLED} AND {_WRONG} LIMIT 1"  # noqa: S608
 
 
-def has_wrong(root: Path) -> bool:
+def has_wrong(root: Path | StoreUrl) -> bool:
     """Whether there is any of ``wrong_products``. Blocks."""
     with closing(read_database(ledger_of(root))) as database:
         return database.row(ANY_WRONG) is not None
 
 
-async def wrong_products(root: Path) -> AsyncGenerator[Product]:
+async def wrong_products(root: Path | StoreUrl) -> AsyncGenerator[Product]:
     """The products of which a file was here and is not right, as the ledger knows.
 
     It is read by pages: what is mended meanwhile may or may not be met.

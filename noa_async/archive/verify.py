@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 from noa_async.archive.database import ANEW, Database
 from noa_async.archive.decisions import wanted_checksum
 from noa_async.archive.names import fold
-from noa_async.archive.reading import hash_file, is_lost
+from noa_async.archive.reading import is_lost
 from noa_async.archive.states import HELD, MOVES, State
 from noa_async.errors import DestinationError
 from noa_async.pipeline import run_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
-    from pathlib import Path, PurePosixPath
+    from pathlib import PurePosixPath
 
     from noa_async.archive.archive import Archive
-    from noa_async.archive.destination import FileFacts, LocalFolder
+    from noa_async.archive.destination import Destination, FileFacts
     from noa_async.archive.record import Record
 
 _ENTRIES = 500
@@ -107,7 +107,7 @@ async def check_known(archive: Archive) -> None:
     [nothing] = await archive.ledger.ask(lambda base: base.row(_KNOWS_NOTHING)) or (True,)
     if nothing and await asyncio.to_thread(_some, archive.folder.files()):
         raise DestinationError(
-            f"The ledger of {archive.folder.root} knows of no product, but files are there.",
+            f"The ledger of {archive.folder.name} knows of no product, but files are there.",
             hint=ANEW,
         )
 
@@ -190,16 +190,8 @@ async def _foreign(archive: Archive) -> AsyncGenerator[Finding]:
             stored = archive.ledger.stored(fold(str(path)))
             if stored == str(path):
                 continue
-            if stored is None or not await asyncio.to_thread(_same, archive.folder, stored, path):
+            if stored is None or not await asyncio.to_thread(archive.folder.same, stored, path):
                 yield Finding(Condition.FOREIGN, str(path))
-
-
-def _same(folder: LocalFolder, stored: str, path: PurePosixPath) -> bool:
-    """Whether two spellings are one file, as on a file system that ignores letter case."""
-    try:
-        return os.path.samestat(os.lstat(folder.place(stored)), os.lstat(folder.place(path)))
-    except OSError:
-        return False
 
 
 def _some(files: Generator[PurePosixPath]) -> list[PurePosixPath]:
@@ -239,7 +231,7 @@ def _expected(record: Record) -> str | None:
 
 
 def _look(
-    folder: LocalFolder, record: Record, stopped: Callable[[], bool]
+    folder: Destination, record: Record, stopped: Callable[[], bool]
 ) -> tuple[FileFacts | None, Finding]:
     """The file of a record as it is now. Blocks."""
     assert record.path is not None
@@ -247,15 +239,15 @@ def _look(
     try:
         facts = folder.facts(record.path)
         if facts is None:
-            why = _instead(folder.place(record.path))
+            why = folder.instead(record.path)
             return None, replace(finding, condition=Condition.MISSING, why=why)
         if record.size is not None and facts.size != record.size:
             why = f"{facts.size} bytes long, not {record.size}"
             return facts, replace(finding, condition=Condition.DAMAGED, why=why)
-        why = _read(folder.place(record.path), _expected(record), stopped)
+        why = _read(folder, record.path, _expected(record), stopped)
     except OSError as error:
         if error.errno in _VANISHED:
-            why = _instead(folder.place(record.path))
+            why = folder.instead(record.path)
             return None, replace(finding, condition=Condition.MISSING, why=why)
         condition = Condition.DAMAGED if is_lost(error) else Condition.UNREADABLE
         return None, replace(finding, condition=condition, why=error.strerror or str(error))
@@ -263,18 +255,11 @@ def _look(
     return facts, replace(finding, condition=condition, why=why, read=facts.size)
 
 
-def _instead(place: Path) -> str:
-    """What is where a file should be; empty where nothing is."""
-    if place.is_symlink():
-        return "a link is in its place"
-    return "no regular file is in its place" if place.exists() else ""
-
-
-def _read(place: Path, expected: str | None, stopped: Callable[[], bool]) -> str:
+def _read(folder: Destination, path: str, expected: str | None, stopped: Callable[[], bool]) -> str:
     """Why a file's bytes are not right; empty where they are. Raises OSError."""
     algorithm, _, value = (expected or "").partition(":")
     try:
-        found = hash_file(place, algorithm, stopped)
+        found = folder.digest(path, algorithm, stopped)
     except KeyError:
         return "no checksum is known that could be taken here"
     return "" if found == value else f"its {algorithm} is {found}, not {value}"

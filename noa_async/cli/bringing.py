@@ -31,7 +31,8 @@ class Job:
     """What to bring, and where to."""
 
     query: Query
-    folder: Path
+    folder: Path | str
+    """A folder, or an address as text."""
     layout: str | None = None
     """As in ``NoaClient.download``."""
     attributes: bool = False
@@ -111,7 +112,7 @@ def report_of(job: Job, transfer: TransferOptions, course: Course) -> Report | N
         return None
     from noa_async.cli.report import Report  # noqa: PLC0415 (where it is asked for)
 
-    return Report(transfer.report, job.folder, job.query.filter, course.tally)
+    return Report(transfer.report, job.query.filter, course.tally)
 
 
 async def _ask_count(noa: NoaClient, query: Query, progress: Progress, *, wanted: bool) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import aclosing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from noa_async.archive.names import safe_name, with_id, with_zip
 from noa_async.cli.lines import make_lines, nothing_found
+from noa_async.cli.output import meant
 from noa_async.cli.running import run
 from noa_async.cli.sounding import reasons
 from noa_async.cli.text import bytes_text, number_of
 from noa_async.client import NoaClient
 
 if TYPE_CHECKING:
-    from pathlib import Path, PurePosixPath
+    from collections.abc import Callable
+    from pathlib import PurePosixPath
 
     from noa_async.archive.layout import Layout
+    from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cli.manner import Manner
@@ -34,7 +39,9 @@ def dry_run(
         raise click.UsageError("--dry-run writes nothing: leave --report out.")
     lines = make_lines(manner)
     client = NoaClient(settings, observer=lines)
-    there, wanted, size, told = run(_list(client, query, transfer.output, layout))
+    there, wanted, size, told = run(
+        _list(client, query, meant(transfer.output, transfer.scratch), layout)
+    )
     if not there + wanted:
         lines.line(nothing_found(told))
     else:
@@ -46,14 +53,15 @@ def dry_run(
 
 
 async def _list(
-    client: NoaClient, query: Query, folder: Path, layout: Layout
+    client: NoaClient, query: Query, target: Path | StoreUrl, layout: Layout
 ) -> tuple[int, int, int, list[str]]:
     there = wanted = size = 0
     told: list[str] = []
+    has = await asyncio.to_thread(_looker, target)
     async with client as noa, aclosing(noa.search(query)) as found:
         async for product in found:
             paths = _paths(product, layout)
-            present = any(_has(folder / path, product.size) for path in paths)
+            present = any(has(path, product.size) for path in paths)
             there += present
             wanted += not present
             size += 0 if present else product.size or 0
@@ -72,6 +80,22 @@ def _paths(product: Product, layout: Layout) -> list[PurePosixPath]:
     if product.content_type != "application/zip":
         names.sort(key=lambda name: name.endswith(".zip"))
     return [layout.path(product, name) for name in dict.fromkeys(names)]
+
+
+def _looker(target: Path | StoreUrl) -> Callable[[PurePosixPath, int | None], bool]:
+    """Tells whether something of a size lies at a path."""
+    if isinstance(target, Path):
+        return lambda path, size: _has(target / path, size)
+    from noa_async.archive.objects import ObjectFolder  # noqa: PLC0415 (seldom asked for)
+
+    folder = ObjectFolder(target)
+    folder.look()
+
+    def has(path: PurePosixPath, size: int | None) -> bool:
+        facts = folder.facts(path)
+        return facts is not None and size in {None, facts.size}
+
+    return has
 
 
 def _has(path: Path, size: int | None) -> bool:

@@ -27,7 +27,7 @@ class Findings:
     takes the bar away, however it ends.
     """
 
-    def __init__(self, folder: Path, *, bar: bool) -> None:
+    def __init__(self, folder: Path | str, *, bar: bool) -> None:
         self.folder = folder
         self._with_bar = bar and sys.stderr.isatty()
         self._bar: tqdm[Any] | None = None

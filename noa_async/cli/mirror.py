@@ -24,7 +24,7 @@ from noa_async.cli.options import (
     read_query,
     read_settings,
 )
-from noa_async.cli.remarks import tell_remarks
+from noa_async.cli.remarks import tell_remarks, tell_scratch
 from noa_async.cli.running import run
 from noa_async.cli.sections import (
     VerbCommand,
@@ -108,6 +108,7 @@ def command(
         return dry_run(manner, asked, settings, transfer, layout)
     screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
     tell_remarks(screen, service, settings, workers=True)
+    tell_scratch(screen, transfer, settings)
     look = _Round(job, settings, transfer, screen, following.reconcile)
     work = _look(look) if every is None else _watch(look, every)
     return run(work, service=settings.service.catalogue_url, how_to_go_on=_GO_ON)

@@ -65,7 +65,9 @@ class ServiceOptions:
 class TransferOptions:
     """How products are fetched, as given."""
 
-    output: Path
+    output: Path | str
+    """A folder, or an address as text."""
+    scratch: str | None
     workers: str | None
     retries: str | None
     stall_timeout: str | None
@@ -98,6 +100,7 @@ class VerifyOptions:
     repair: bool
     since: str | None
     sample: str | None
+    scratch: str | None
     workers: str | None
     form: str
     no_progress: bool
@@ -105,7 +108,7 @@ class VerifyOptions:
 
 _SETTINGS = ("service", "catalogue_url", "token_url", "client_id", "trusted_hosts", "workers",
              "retries", "stall_timeout", "offline_wait", "bandwidth", "overlap", "reconcile_every",
-             "on_removed", "max_delete")  # fmt: skip
+             "on_removed", "max_delete", "scratch")  # fmt: skip
 _ADDRESSES = ("catalogue_url", "token_url")
 
 
@@ -121,10 +124,13 @@ def read_query(options: QueryOptions, config: Path | None) -> Query:
 
 def read_layout(transfer: TransferOptions) -> Layout:
     """The layout asked for, else the one that the folder has, else flat. Raises SettingsError."""
-    from noa_async.archive.destination import LocalFolder  # noqa: PLC0415 (for some verbs only)
-    from noa_async.archive.layout import FLAT, Layout  # noqa: PLC0415
+    from noa_async.archive.layout import FLAT, Layout  # noqa: PLC0415 (for some verbs only)
+    from noa_async.archive.scratch import Scratch  # noqa: PLC0415
+    from noa_async.archive.targets import state_of  # noqa: PLC0415
+    from noa_async.cli.output import meant  # noqa: PLC0415
 
-    text = transfer.layout or LocalFolder(transfer.output).read_layout()
+    state = state_of(meant(transfer.output, transfer.scratch))
+    text = transfer.layout or Scratch(state, str(transfer.output)).read_layout()
     return FLAT if text is None else Layout.parse(text)
 
 

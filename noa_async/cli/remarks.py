@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noa_async.cli.output import meant
 from noa_async.origins import host_of
 from noa_async.settings import Settings
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from noa_async.cli.lines import Lines
-    from noa_async.cli.options import ServiceOptions
+    from noa_async.cli.options import ServiceOptions, TransferOptions
 
 
 def tell_remarks(
@@ -43,3 +45,10 @@ def remarks(
             f"{host_of(chosen.catalogue_url)} gives most accounts {allowed} connections: of "
             f"{asked} workers those that it refuses wait."
         )
+
+
+def tell_scratch(lines: Lines, transfer: TransferOptions, settings: Settings) -> None:
+    """Say where products gather on this machine, where they go into an object store."""
+    target = meant(transfer.output, settings.scratch)
+    if not isinstance(target, Path):
+        lines.line(f"What is on its way to {target} gathers in {target.state}.")

@@ -39,9 +39,8 @@ class Report:
     is then.
     """
 
-    def __init__(self, path: Path, folder: Path, filter_: str, tally: Tally) -> None:
+    def __init__(self, path: Path, filter_: str, tally: Tally) -> None:
         self.path = path
-        self._folder = folder.resolve()
         self._filter = filter_
         self._tally = tally
         self._first = True
@@ -58,7 +57,7 @@ class Report:
 
     async def add(self, outcome: Outcome) -> None:
         """Write one more product."""
-        line = json.dumps(product_entry(outcome, self._folder))
+        line = json.dumps(product_entry(outcome))
         with self._blamed():
             await self._file.write(("\n" if self._first else ",\n") + line)
         self._first = False
@@ -122,13 +121,12 @@ class _Blamed:
             raise destination_error(error, self._path) from error
 
 
-def product_entry(outcome: Outcome, folder: Path) -> dict[str, Any]:
-    """One product of a report; its path is told from ``folder``."""
-    path = outcome.path
+def product_entry(outcome: Outcome) -> dict[str, Any]:
+    """One product of a report; its path is told from the output on."""
     return {
         "id": outcome.product.id,
         "name": outcome.product.name,
-        "path": None if path is None else path.relative_to(folder).as_posix(),
+        "path": outcome.key,
         "status": str(outcome.status),
         "bytes": outcome.bytes,
         "checksum": outcome.checksum,

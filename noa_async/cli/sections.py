@@ -18,6 +18,7 @@ from noa_async.cli.options import (
     TransferOptions,
     VerifyOptions,
 )
+from noa_async.cli.output import Output
 from noa_async.services import SERVICES
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -117,18 +118,25 @@ with_service = _sectioned(
         help="Gets the token too after a redirect.",
     ),
 )
+_SCRATCH = _option(
+    "--scratch",
+    metavar="DIR",
+    help="The folder through which products go into an object store (~/.local/state/noa-async).",
+)
+with_scratch = click.option(*_SCRATCH[0], **_SCRATCH[1])
 with_transfer = _sectioned(
     "How to fetch",
     TransferOptions,
     "transfer",
     _option(
         "--output",
-        type=click.Path(path_type=Path),
+        type=Output(),
         default=Path("noa-data"),
         show_default=True,
         metavar="DIR",
-        help="Where products go; made where it is missing.",
+        help="Where products go; made where it is missing. Or s3://bucket/prefix, gs://, az://.",
     ),
+    _SCRATCH,
     _option("--workers", metavar="N", help="Products at the same time (4)."),
     _option("--retries", metavar="N", help="Failures in a row before a product is given up (8)."),
     _option("--stall-timeout", metavar="SECONDS", help="No byte for so long is a cut (60)."),
@@ -205,6 +213,7 @@ with_verify = _sectioned(
         metavar="PERCENT",
         help="Only such a share, as 1% or 0.5%: what was verified longest ago, never first.",
     ),
+    _SCRATCH,
     _option("--workers", metavar="N", help="Products at the same time with --repair (4)."),
     _option(
         "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True

@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,11 +14,13 @@ from noa_async.archive.overview import Amount, Overview, read_overview
 from noa_async.archive.states import HELD
 from noa_async.catalogue.times import format_instant
 from noa_async.cli.manner import Manner, with_manner
-from noa_async.cli.sections import VerbCommand
+from noa_async.cli.output import Output, meant
+from noa_async.cli.sections import VerbCommand, with_scratch
 from noa_async.cli.text import bytes_text, seconds_text, shortened, shown, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from noa_async.archive.journal import Followed, Run
     from noa_async.archive.overview import Trouble
@@ -36,7 +37,7 @@ _UNFOLLOWED = (
 
 
 @click.command(cls=VerbCommand)
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=Output())
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
@@ -56,14 +57,17 @@ _UNFOLLOWED = (
     metavar="N",
     help="The last so many runs.",
 )
+@with_scratch
 @with_manner
 @click.pass_obj
-def command(_manner: Manner, folder: Path, form: str, days: int, runs: int) -> int:
+def command(
+    _manner: Manner, folder: Path | str, form: str, days: int, runs: int, scratch: str | None
+) -> int:
     """Say what DIR holds, by state, mission, type and day, and what failed and why.
 
     It needs no account and no network, and may be asked while a run goes on. Times are UTC.
     """  # fmt: skip
-    overview = read_overview(folder, runs=runs)
+    overview = read_overview(meant(folder, scratch), runs=runs)
     if form == "json":
         print(json.dumps(held(folder, overview)))
     else:
@@ -72,7 +76,7 @@ def command(_manner: Manner, folder: Path, form: str, days: int, runs: int) -> i
     return 0
 
 
-def held(folder: Path, overview: Overview) -> dict[str, object]:
+def held(folder: Path | str, overview: Overview) -> dict[str, object]:
     """An overview as JSON has it (docs/status.md)."""
     plain = {
         "states": [_picked(one, "state") for one in overview.states],

@@ -8,7 +8,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +24,7 @@ from noa_async.cli.findings import Findings, JsonFindings
 from noa_async.cli.lines import JsonLines, make_lines, make_screen
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import ServiceOptions, VerifyOptions, read_settings
+from noa_async.cli.output import Output, meant
 from noa_async.cli.remarks import tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_service, with_verify
@@ -34,6 +34,8 @@ from noa_async.errors import NoaError, SettingsError
 from noa_async.settings import duration, share
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from noa_async.archive.verify import Finding
     from noa_async.auth.credentials import Credentials
     from noa_async.cli.lines import Lines
@@ -48,7 +50,8 @@ _WRONG = ("damaged", "missing", "unreadable")
 class Plan:
     """What to verify, and how to show it."""
 
-    folder: Path
+    folder: Path | str
+    scratch: str | None
     selection: Selection
     as_json: bool
     bars: bool
@@ -107,12 +110,14 @@ def read_share(text: str) -> float:
 
 
 @click.command(cls=VerbCommand)
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=Output())
 @with_verify
 @with_service
 @with_manner
 @click.pass_obj
-def command(manner: Manner, folder: Path, options: VerifyOptions, service: ServiceOptions) -> int:
+def command(
+    manner: Manner, folder: Path | str, options: VerifyOptions, service: ServiceOptions
+) -> int:
     """Read every product in DIR again and compare it with its checksum.
 
     It finds damaged, missing and foreign files; foreign ones, which no product of the archive is,
@@ -125,12 +130,12 @@ def command(manner: Manner, folder: Path, options: VerifyOptions, service: Servi
         None if options.since is None else read_since(options.since, time.time()),
         None if options.sample is None else read_share(options.sample),
     )
-    helper = find_help(service, options.workers) if options.repair else None
-    check_there(ledger_of(folder))
+    helper = find_help(service, options.workers, options.scratch) if options.repair else None
+    check_there(ledger_of(meant(folder, options.scratch)))
     if helper is not None:
         tell_remarks(make_lines(manner), service, helper.settings, workers=True)
     quiet = manner.json or manner.quiet or options.no_progress
-    plan = Plan(folder, selection, as_json=options.form == "json", bars=not quiet)
+    plan = Plan(folder, options.scratch, selection, as_json=options.form == "json", bars=not quiet)
     return run(_work(plan, manner, helper), how_to_go_on=_GO_ON)
 
 
@@ -160,7 +165,7 @@ async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
     """Verify, with the archive locked for as long."""
     began = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
-        async with Archive(plan.folder, None, pool, anew=False) as archive:
+        async with Archive(meant(plan.folder, plan.scratch), None, pool, anew=False) as archive:
             await check_known(archive)
             journal = Journal(archive.ledger)
             entry, ending = await journal.begin("verify", None, time.time()), INTERRUPTED
@@ -203,25 +208,28 @@ class Helper:
     who: Credentials
 
 
-def find_help(service: ServiceOptions, workers: str | None) -> Helper:
+def find_help(service: ServiceOptions, workers: str | None, scratch: str | None) -> Helper:
     """Look for both before hours are spent. Raises UsageError, CredentialsMissing."""
     from noa_async.auth.credentials import find_credentials  # noqa: PLC0415 (for --repair only)
 
-    settings = read_settings(service).with_values({"workers": workers} if workers else {})
+    settings = read_settings(service).with_values(
+        {"workers": workers or None, "scratch": scratch or None}
+    )
     return Helper(settings, find_credentials(settings.service.token_url))
 
 
-async def repair(folder: Path, helper: Helper, screen: Lines, course: Course) -> None:
+async def repair(folder: Path | str, helper: Helper, screen: Lines, course: Course) -> None:
     """Fetch again what the ledger of ``folder`` knows to be wrong; ``course`` says what came."""
     from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
-    if not await asyncio.to_thread(has_wrong, folder):
+    target = meant(folder, helper.settings.scratch)
+    if not await asyncio.to_thread(has_wrong, target):
         return
     client = NoaClient(helper.settings, helper.who, observer=observers(course.progress, screen))
     async with (
         client as noa,
         screen.alive(course.progress),
-        aclosing(noa.download_all(wrong_products(folder), folder)) as outcomes,
+        aclosing(noa.download_all(wrong_products(target), folder)) as outcomes,
     ):
         async for outcome in outcomes:
             course.tally.add(outcome)

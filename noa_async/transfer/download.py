@@ -148,8 +148,11 @@ class Fetcher:
         async with Sink(part, self._pool) as sink:
             if not fresh:
                 await sink.run(part.open, checksum and str(checksum))
-            async with self._shares(product, path) as shares:
-                attempts = await self._until_whole(product, checksum, sink, shares)
+            if _is_whole(part, checksum):
+                attempts = 0  # an earlier run could not publish it: nothing is asked for
+            else:
+                async with self._shares(product, path) as shares:
+                    attempts = await self._until_whole(product, checksum, sink, shares)
 
             def fetched(checksum: Checksum, *, verified: bool) -> Fetched:
                 hand_over = partial(sink.run, part.hand_over, checksum.value)
@@ -315,6 +318,13 @@ class Fetcher:
             await sink.run(part.restart, Validator(), None, None)
             raise TransferInterrupted(f"{length} bytes came where {total} were announced.")
         raise TransferInterrupted(f"The body ended after {length} of {total} bytes.")
+
+
+def _is_whole(part: PartFile, checksum: Checksum | None) -> bool:
+    """Whether an earlier run brought all bytes of a product, and they are right."""
+    if checksum is None or not part.state.length or part.state.length != part.state.total:
+        return False
+    return part.digest() == checksum.value
 
 
 def _check_bounds(part: PartFile, product: Product) -> None:

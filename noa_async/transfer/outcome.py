@@ -23,7 +23,7 @@ class Outcome:
     status: Status
     """How it ended."""
     path: Path | None = None
-    """Where it lies; None where it failed."""
+    """Where it lies on this machine; None where it failed, or lies in an object store."""
     bytes: int = 0
     """Size of the file, 0 where it failed."""
     checksum: str | None = None
@@ -32,6 +32,10 @@ class Outcome:
     """Requests for its bytes in this run; 0 where it was there."""
     error: NoaError | None = None
     """Why it failed."""
+    url: str | None = None
+    """Where it lies in an object store."""
+    key: str | None = None
+    """Where it lies from the output on, with ``/``; None where it failed."""
 
     @property
     def ok(self) -> bool:

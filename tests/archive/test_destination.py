@@ -41,7 +41,7 @@ def test_the_name_is_synced_behind_the_bytes(folder, monkeypatch):
 @pytest.mark.parametrize("root", ["/", "/srv/noa", "data"])
 def test_a_path_from_the_folder_on(root):
     folder = LocalFolder(Path(root))
-    assert folder.relative(folder.place("2026/01/a.zip")) == "2026/01/a.zip"
+    assert folder.path_of("2026/01/a.zip") == Path(root, "2026/01/a.zip")
 
 
 def test_what_lies_in_a_newcomers_way_is_put_aside(folder):
@@ -49,7 +49,7 @@ def test_what_lies_in_a_newcomers_way_is_put_aside(folder):
     part = folder.part("1")
     part.write_bytes(b"whole")
     _, aside = folder.publish(part, PurePosixPath("a.zip"), "1")
-    assert aside.read_bytes() == b"foreign"
+    assert Path(aside).read_bytes() == b"foreign"
     assert folder.place("a.zip").read_bytes() == b"whole"
     part.write_bytes(b"newer")
     assert folder.publish(part, PurePosixPath("a.zip"))[1] is None
@@ -81,7 +81,7 @@ def test_room_is_asked_once_a_second_and_what_came_since_is_taken_off(folder, mo
     rooms = iter([1000, 500])
     now = [10.0]
     monkeypatch.setattr(folder, "room", lambda: next(rooms))
-    monkeypatch.setattr("noa_async.archive.destination.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("noa_async.archive.scratch.time.monotonic", lambda: now[0])
     assert [folder.room_lately(300), folder.room_lately(300), folder.room_lately(10)] == [
         1000,
         700,

@@ -325,7 +325,8 @@ async def test_a_file_that_cannot_be_read_is_a_finding(
     else:
         assert store.get("bad").state is State.DAMAGED
         assert record.checksum is not None
-        has = reading.has_checksum(store.root / "bad.zip", record.checksum, store.archive.pool)
+        archive = store.archive
+        has = reading.has_checksum(archive.folder, "bad.zip", record.checksum, archive.pool)
         assert not await has
 
 

@@ -98,7 +98,7 @@ async def open_session(folder: Path, environment: dict[str, str]) -> AsyncIterat
         cwd=folder,
         env=os.environ
         | {
-            "PATH": f"{programs}:{os.environ['PATH']}",
+            "PATH": f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "PYTHONWARNINGS": "error",
             "COLUMNS": "100",

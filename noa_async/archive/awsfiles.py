@@ -1,0 +1,68 @@
+"""What the AWS files and variables say where obstore itself does not look."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from noa_async.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_KEYS = ("access_key_id", "secret_access_key", "session_token")
+
+
+def s3_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """Options for obstore that stand beside the variables it reads itself (``AWS_...``).
+
+    The order is the AWS tools': keys in the environment, then the profile ``AWS_PROFILE`` (else
+    ``default``) of ``AWS_SHARED_CREDENTIALS_FILE`` and ``AWS_CONFIG_FILE``, then what a machine
+    gives. Raises SettingsError for a profile that is not there, or holds no keys.
+    """
+    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE")
+    profile = _profile(name or "default", environ)
+    if name and not profile:
+        raise SettingsError(
+            f"There is no AWS profile {name!r}.", hint="AWS_PROFILE names it; see ~/.aws/config."
+        )
+    found: dict[str, str] = {}
+    if not environ.get("AWS_ACCESS_KEY_ID"):
+        found = {key: profile[f"aws_{key}"] for key in _KEYS if profile.get(f"aws_{key}")}
+        if name and "secret_access_key" not in found:
+            raise SettingsError(
+                f"The AWS profile {name!r} holds no keys.",
+                hint='Export what it gives: eval "$(aws configure export-credentials '
+                '--format env)"',
+            )
+    if not (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")):
+        found["region"] = profile.get("region") or "us-east-1"
+    endpoint = (
+        environ.get("AWS_ENDPOINT_URL_S3")
+        or environ.get("AWS_ENDPOINT_URL")
+        or profile.get("endpoint_url")
+    )
+    if endpoint:
+        found["endpoint"] = endpoint
+    return found
+
+
+def _profile(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """All that the two files say of a profile."""
+    home = Path(environ.get("HOME") or Path.home()) / ".aws"
+    files = (
+        (environ.get("AWS_CONFIG_FILE") or home / "config", f"profile {name}"),
+        (environ.get("AWS_SHARED_CREDENTIALS_FILE") or home / "credentials", name),
+    )
+    found: dict[str, str] = {}
+    for file, section in files:
+        parser = configparser.RawConfigParser()
+        try:
+            parser.read(file)
+        except (configparser.Error, UnicodeDecodeError):
+            raise SettingsError(f"{file} cannot be read as an AWS file.") from None
+        for one in (section, name):
+            if parser.has_section(one):
+                found |= dict(parser.items(one))
+    return found

@@ -1,0 +1,274 @@
+"""An object store as an output: products gather in a scratch folder, and go up whole, checked."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Self
+
+from noa_async.archive.awsfiles import s3_options
+from noa_async.archive.destination import Destination, FileFacts, Label
+from noa_async.archive.targets import STATE_FOLDER
+from noa_async.catalogue.times import format_instant
+from noa_async.disk import blamed_on
+from noa_async.errors import DestinationError, SettingsError
+from noa_async.transfer.checksum import hasher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+    from types import ModuleType
+
+    from noa_async.archive.targets import StoreUrl
+
+_ID, _CHECKSUM = "noa-id", "noa-checksum"
+_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,60})</Code>")
+_STATUS = re.compile(r"\b([45][0-9][0-9])\b [A-Z]")
+_COPIED_AT_ONCE = 5_000_000_000
+"""Bytes: S3 copies no more in one request; what is larger is read and sent again."""
+_RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
+
+
+class ObjectFolder(Destination):
+    """A prefix in a bucket. What is there is listed once, when it is opened, and kept in mind.
+
+    Resources: some 200 bytes for each object.
+    """
+
+    def __init__(self, target: StoreUrl) -> None:
+        super().__init__(target.state, target.url)
+        self._target = target
+        self._known: dict[str, FileFacts] = {}
+        self._obstore: ModuleType | None = None
+        self._store: Any = None
+
+    @property
+    def scratch_name(self) -> str:
+        """The folder on this machine."""
+        return str(self.state)
+
+    def open(self) -> Self:
+        """Lock the scratch folder, and list what is there."""
+        with blamed_on(self.state.parent):
+            self.state.parent.mkdir(parents=True, exist_ok=True)
+        self._connect()
+        self.lock()
+        try:
+            self.look()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def look(self) -> None:
+        """List what is there; this alone needs no scratch folder."""
+        self._known = dict(self._listed())
+        self.bare = not self._known
+
+    def _connect(self) -> ModuleType:
+        if self._obstore is None:
+            try:
+                import obstore  # noqa: PLC0415 (heavy, and an extra)
+            except ImportError:
+                raise SettingsError(
+                    f"{self.name} needs obstore, which is not installed.",
+                    hint="pip install 'noa-async[s3]'",
+                ) from None
+            options = s3_options(os.environ) if self.name.startswith("s3:") else {}
+            plain = options.get("endpoint", "").startswith("http://")
+            with self._blamed("opened"):
+                self._store = obstore.store.from_url(
+                    self.name,
+                    config=options or None,
+                    client_options={"allow_http": True} if plain else None,
+                    retry_config=_RETRIES,
+                )
+            self._obstore = obstore
+        return self._obstore
+
+    def path_of(self, path: PurePosixPath | str) -> None:
+        """It does not lie here."""
+
+    def url_of(self, path: PurePosixPath | str) -> str:
+        """Its address."""
+        return f"{self.name}/{path}"
+
+    def facts(self, path: PurePosixPath | str) -> FileFacts | None:
+        """Size and ETag, as of the listing or of what this run did since."""
+        return self._known.get(str(path))
+
+    def publish(
+        self,
+        part: Path,
+        path: PurePosixPath,
+        newcomer: str | None = None,
+        label: Label | None = None,
+    ) -> tuple[FileFacts, str | None]:
+        """As ``Destination.publish``: sent in pieces, seen by nobody before the last has come."""
+        obstore, key, aside = self._connect(), str(path), None
+        if newcomer is not None and key in self._known:
+            aside = self.put_aside(path, newcomer)
+        with self._blamed("written"), blamed_on(part):
+            obstore.put(self._store, key, part, attributes=_attributes(label))
+            facts = _facts(obstore.head(self._store, key))
+        with blamed_on(part):
+            size = part.stat().st_size
+            if facts.size != size:
+                self.remove(path)
+                raise DestinationError(
+                    f"{self.url_of(path)} came to be {facts.size} bytes, not {size}.",
+                    hint="The store took something else than what was sent: start again.",
+                )
+            part.unlink()
+        self._known[key] = facts
+        self._begun.discard(part.stem)
+        return facts, aside
+
+    def sync(self) -> None:
+        """What a store has taken lasts."""
+
+    def put_aside(self, path: PurePosixPath | str, product_id: str) -> str:
+        """Put what is in a product's way under ``.noa-async/quarantine/`` of the prefix."""
+        name = f"{STATE_FOLDER}/quarantine/{product_id[:40]}_{PurePosixPath(path).name}"
+        target, number = name, 1
+        with self._blamed("read"):
+            while self._head(target) is not None:
+                number += 1
+                target = f"{name}.{number}"
+        self.move(path, target)
+        del self._known[target]
+        return self.url_of(target)
+
+    def move(self, path: PurePosixPath | str, to: PurePosixPath | str) -> FileFacts | None:
+        """Copy an object to another key, label and all, and delete it where it was."""
+        obstore, source, target = self._connect(), str(path), str(to)
+        with self._blamed("written"):
+            found = obstore.get(self._store, source)
+            if found.meta["size"] > _COPIED_AT_ONCE:
+                pieces = found.stream(min_chunk_size=8 << 20)
+                obstore.put(self._store, target, pieces, attributes=found.attributes)
+            else:
+                del found
+                obstore.copy(self._store, source, target)
+            facts = _facts(obstore.head(self._store, target))
+        self.remove(source)
+        self._known[target] = facts
+        return facts
+
+    def remove(self, path: PurePosixPath | str) -> None:
+        """Delete an object, if it is there."""
+        obstore = self._connect()
+        with self._blamed("written"), suppress(FileNotFoundError):
+            obstore.delete(self._store, str(path))
+        self._known.pop(str(path), None)
+
+    def files(self) -> Generator[PurePosixPath]:
+        """Every object under the prefix, as the listing has it now."""
+        for key, _ in self._listed():
+            yield PurePosixPath(key)
+
+    def digest(self, path: PurePosixPath | str, algorithm: str, stopped: Callable[[], bool]) -> str:
+        """The hash of an object's bytes, all of them read again."""
+        obstore, digest = self._connect(), hasher(algorithm)
+        with self._blamed("read"):
+            try:
+                for piece in obstore.get(self._store, str(path)).stream(min_chunk_size=1 << 20):
+                    digest.update(piece)
+                    if stopped():
+                        break
+            except FileNotFoundError as error:
+                raise FileNotFoundError(errno.ENOENT, "No such object", str(path)) from error
+        return digest.hexdigest()
+
+    def instead(self, path: PurePosixPath | str) -> str:  # noqa: ARG002
+        """Nothing can be."""
+        return ""
+
+    def same(self, path: PurePosixPath | str, other: PurePosixPath | str) -> bool:
+        """Two keys are two objects."""
+        return str(path) == str(other)
+
+    def broken(self, path: PurePosixPath | str) -> str | None:  # noqa: ARG002
+        """Without a label it would have to be fetched to be looked at, and can as well be so."""
+        return "an object without a label"
+
+    def vouched(self, path: PurePosixPath | str, product_id: str) -> str | None:
+        """The checksum in the object's label, where that is the product's."""
+        with self._blamed("read"):
+            attributes = self._head(str(path)) or {}
+        return attributes.get(_CHECKSUM) if attributes.get(_ID) == product_id else None
+
+    def _head(self, key: str) -> dict[str, str] | None:
+        """An object's attributes; None where there is no object."""
+        try:
+            found = self._connect().get(self._store, key, options={"head": True})
+        except FileNotFoundError:
+            return None
+        return {str(name).lower(): str(value) for name, value in found.attributes.items()}
+
+    def _listed(self) -> Generator[tuple[str, FileFacts]]:
+        obstore = self._connect()
+        with self._blamed("listed"):
+            for page in obstore.list(self._store, chunk_size=1000):
+                for one in page:
+                    if not one["path"].startswith(f"{STATE_FOLDER}/"):
+                        yield one["path"], _facts(one)
+
+    @contextmanager
+    def _blamed(self, what: str) -> Generator[None]:
+        """Turn what obstore raises into a DestinationError; an OSError of this machine stays."""
+        try:
+            yield
+        except (DestinationError, SettingsError):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise self._refusal(error, what) from None  # its text may hold what was signed
+
+    def _refusal(self, error: Exception, what: str) -> DestinationError:
+        text = str(error)
+        found = _CODE.search(text) or _STATUS.search(text)
+        code = found[1] if found else type(error).__name__.removesuffix("Error")
+        return DestinationError(
+            f"{self.name} cannot be {what}: {code}.", hint=_hint(code, type(error).__name__)
+        )
+
+
+def _hint(code: str, kind: str) -> str:
+    if code in {"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401"} or (
+        kind == "UnauthenticatedError"
+    ):
+        return "The keys are wrong or have expired: renew them (AWS_ACCESS_KEY_ID, AWS_PROFILE)."
+    if code in {"AccessDenied", "403"} or kind == "PermissionDeniedError":
+        return "These keys may not do that: they need to list, read, write and delete there."
+    if code in {"NoSuchBucket", "404", "NotFound"}:
+        return "Make the bucket first, and check its name and AWS_ENDPOINT_URL."
+    return "What has arrived is kept in the scratch folder: start again when the store is well."
+
+
+def _facts(meta: Any) -> FileFacts:
+    """Size, and a number of the ETag; of the second it was written where there is none."""
+    tag = meta.get("e_tag")
+    if not tag:
+        return FileFacts(meta["size"], int(meta["last_modified"].timestamp()) * 10**9)
+    stamp = hashlib.sha256(tag.strip('"').encode()).digest()
+    return FileFacts(meta["size"], int.from_bytes(stamp[:8], "big") >> 1)
+
+
+def _attributes(label: Label | None) -> dict[str, str]:
+    if label is None:
+        return {}
+    product = label.product
+    times = {
+        "noa-sensing-start": product.sensing_start,
+        "noa-sensing-end": product.sensing_end,
+        "noa-published": product.published,
+    }
+    told = {name: format_instant(at) for name, at in times.items() if at is not None}
+    return {_ID: product.id, _CHECKSUM: label.checksum} | told
