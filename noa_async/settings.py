@@ -127,6 +127,8 @@ class Settings:
     """How a folder follows a query."""
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
+    accounts: str | None = None
+    """A file of accounts that products are spread over, for its owner's eyes alone (TOML)."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -329,6 +331,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "on_removed": ("following", "on_removed", _on_removed),
     "max_delete": ("following", "max_delete", share),
     "ca_file": (None, "ca_file", _text),
+    "accounts": (None, "accounts", _text),
 }
 KEYS = tuple(_READERS)
 """Every setting that an argument, a variable or a file can give."""

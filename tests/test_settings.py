@@ -42,6 +42,7 @@ GOOD = {
     "on_removed": ("delete", OnRemoved.DELETE),
     "max_delete": ("5%", 0.05),
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
+    "accounts": ("~/accounts.toml", "~/accounts.toml"),
 }
 PLACES = {
     "service": "service",
@@ -63,6 +64,7 @@ PLACES = {
     "on_removed": "following.on_removed",
     "max_delete": "following.max_delete",
     "ca_file": "ca_file",
+    "accounts": "accounts",
 }
 
 
