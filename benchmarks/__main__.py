@@ -11,7 +11,7 @@ from importlib import import_module
 
 SUITES = (
     *("faults", "large", "ledger", "listing", "memory", "nights"),
-    *("restart", "small", "tls", "verify", "wan"),
+    *("restart", "sizing", "small", "tls", "verify", "wan"),
 )
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.machine import describe, sentence
 from benchmarks.mirrors import Addresses, MirrorProcess
+from benchmarks.planning import SHARED, sensing_times
 from benchmarks.races import met
 from benchmarks.reference_race import race
 from noa_async.auth.credentials import Credentials
@@ -42,12 +42,7 @@ LATENCY = 0.04
 MAX_SKIP = 10_000
 PAGE_SIZE = 50
 AT_ONCE = 4
-SHARED = 22
-"""Products on one instant, as in real pages."""
-_START = datetime(2026, 1, 1, tzinfo=UTC)
 _DAYS = 31
-_PASSES = ((8.5, 11.5), (15.5, 17.0))
-"""Hours of a day in which satellites pass: the time between is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +140,7 @@ async def _measure(way: str, lister: Lister, addresses: Addresses, ids: set[str]
 
 def _fill(count: int, mirror: Emulator) -> None:
     """Put the products in: many instants in the passes of each day, ``SHARED`` on each."""
-    draw = random.Random(1)
-    for group in range(-(-count // SHARED)):
-        hour = draw.uniform(*draw.choices(_PASSES, weights=(2, 1))[0])
-        start = _START + timedelta(days=draw.randrange(_DAYS), milliseconds=int(hour * 3_600_000))
+    for group, start in enumerate(sensing_times(count, _DAYS)):
         for place in range(min(SHARED, count - group * SHARED)):
             name = f"S2A_MSIL2A_{start:%Y%m%dT%H%M%S}_N0511_R093_T{group:05}_{place:02}.SAFE"
             mirror.catalogue.add(make_product(name, 1000, start=start, footprint=None))

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from noa_async.auth.accounts import FirstTokens
 from noa_async.auth.session import AuthSession
 from noa_async.auth.tokens import TokenManager
 from noa_async.catalogue.orders import Orders
 from noa_async.catalogue.pages import Catalogue
 from noa_async.testing import Waits
+from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
 from noa_async.transfer.limiter import Bandwidth, Slots
@@ -20,6 +22,7 @@ from noa_async.transfer.traffic import Traffic
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from contextlib import AsyncExitStack
 
     from noa_async.auth.credentials import Credentials
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 class Parts:
     """What an open client is made of."""
 
-    tokens: TokenManager
+    tokens: Sequence[TokenManager]
+    """One for each account."""
     catalogue: Catalogue
     pool: ThreadPoolExecutor
     fetcher: Fetcher
@@ -44,17 +48,23 @@ class Parts:
 async def open_parts(
     stack: AsyncExitStack,
     settings: Settings,
-    who: Credentials,
+    who: Sequence[Credentials],
     *,
     observer: Observer,
-    held: Token | None,
+    held: Mapping[Credentials, Token | None],
 ) -> Parts:
-    """The parts for ``settings``; ``stack`` ends them. ``held``: the log-in of an earlier use."""
+    """The parts for ``settings``; ``stack`` ends them.
+
+    ``who``: the accounts that products are spread over; the first lists. ``held``: the log-ins of
+    an earlier use.
+    """
     service, waits = settings.service, Waits.now(settings.retry)
     retry, workers = waits.retry, settings.limits.workers
     transport = await stack.enter_async_context(Transport(settings))
-    tokens = TokenManager(transport, service, who, observer=observer, held=held)
-    session = AuthSession(transport, tokens)
+    tokens = [
+        TokenManager(transport, service, one, observer=observer, held=held.get(one)) for one in who
+    ]
+    session = AuthSession(transport, FirstTokens(tokens))
     listings = settings.limits.listings
     catalogue = Catalogue(
         session, service, retry, listings=listings, observer=observer, sleep=waits.sleep
@@ -62,11 +72,18 @@ async def open_parts(
     pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
     stack.push_async_callback(asyncio.to_thread, pool.shutdown)
     pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
-    slots = Slots(workers, longest_pause=pause, longest_asked=asked)
+    dealer = Dealer(
+        [
+            Account(
+                one,
+                AuthSession(transport, one),
+                Slots(workers, longest_pause=pause, longest_asked=asked),
+            )
+            for one in tokens
+        ]
+    )
     bandwidth = Bandwidth(settings.limits.bandwidth)
     health = Health(catalogue.probe, suspicious=max(3, workers))
-    traffic = Traffic(slots, bandwidth, health, Tail(slots, bandwidth))
-    fetcher = Fetcher(
-        session, catalogue, retry, pool, traffic, observer=observer, sleep=waits.sleep
-    )
+    traffic = Traffic(dealer, bandwidth, health, Tail(dealer, bandwidth))
+    fetcher = Fetcher(catalogue, retry, pool, traffic, observer=observer, sleep=waits.sleep)
     return Parts(tokens, catalogue, pool, fetcher, Orders(session, service), traffic, waits)

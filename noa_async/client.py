@@ -14,7 +14,7 @@ from noa_async.archive.layout import Layout
 from noa_async.archive.mirror import Mirror, MirrorReport, Pool
 from noa_async.archive.targets import target_of
 from noa_async.assembly import Parts, open_parts
-from noa_async.auth.credentials import Credentials, find_credentials
+from noa_async.auth.accounts import find_accounts
 from noa_async.errors import SettingsError, UsageError
 from noa_async.events import AllQueued, Observer, ProductQueued, ignore
 from noa_async.hooks import Hook, run_hook
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
         Callable,
         Iterable,
         Mapping,
+        Sequence,
     )
 
     from noa_async.archive.targets import StoreUrl
+    from noa_async.auth.credentials import Credentials
     from noa_async.auth.tokens import Token
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
@@ -48,7 +50,8 @@ class NoaClient:
     """A connection to a mirror: search it, and bring products home.
 
     ``settings`` say which mirror and how; ``credentials`` who asks (found as the command line finds
-    them where None); ``observer`` is told what happens (see ``noa_async.events``).
+    them where None: of several accounts with ``settings.accounts``); ``observer`` is told what
+    happens (see ``noa_async.events``).
 
     Resources: an async context manager. Leaving it closes all connections and gives back the output
     folders; part files stay and are gone on with next time. It can be entered again, and goes on
@@ -87,7 +90,8 @@ class NoaClient:
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
-        self._held: Token | None = None
+        self._who: Sequence[Credentials] = ()
+        self._held: dict[Credentials, Token | None] = {}
         self._archives: dict[Path | StoreUrl, Archive] = {}
         self._opening = asyncio.Lock()
 
@@ -105,16 +109,19 @@ class NoaClient:
         return client
 
     async def __aenter__(self) -> Self:
-        service = self.settings.service
-        who = self._credentials or find_credentials(service.token_url, self._environ)
+        if self._credentials is None:
+            self._who = find_accounts(self.settings, self._environ)
+        else:
+            self._who = (self._credentials,)
         self._parts = await open_parts(
-            self._stack, self.settings, who, observer=self._observer, held=self._held
+            self._stack, self.settings, self._who, observer=self._observer, held=self._held
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._parts is not None:
-            self._held = self._parts.tokens.held
+            tokens = self._parts.tokens
+            self._held = {who: one.held for who, one in zip(self._who, tokens, strict=True)}
         self._parts = None
         await self._stack.aclose()
         self._archives.clear()
@@ -128,18 +135,18 @@ class NoaClient:
         return self._parts
 
     async def log_in(self) -> float:
-        """Try the credentials; seconds that the token they gave holds.
+        """Try the credentials, of each account; seconds that all the tokens they gave hold.
 
         Raises CredentialsRefused, or ServiceError where the service cannot be asked.
         """
-        tokens = self._open.tokens
-        await tokens.token()
-        return tokens.expires_in
+        for tokens in self._open.tokens:
+            await tokens.token()
+        return min(tokens.expires_in for tokens in self._open.tokens)
 
     @property
     def renewable_for(self) -> float:
         """Seconds that the log-in can be renewed without the password; 0 where it cannot."""
-        return self._open.tokens.refresh_expires_in
+        return min(tokens.refresh_expires_in for tokens in self._open.tokens)
 
     async def count(self, query: Query) -> int:
         """How many products match, by the service's own count; ``query.limit`` caps it."""

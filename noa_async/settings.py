@@ -130,6 +130,8 @@ class Settings:
     scratch: str | None = None
     """The folder on this machine through which products go into an object store: each such output
     has a folder of its own in it. None is ``noa-async`` below the user's state folder."""
+    accounts: str | None = None
+    """A file of accounts that products are spread over, for its owner's eyes alone (TOML)."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -333,6 +335,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "max_delete": ("following", "max_delete", share),
     "ca_file": (None, "ca_file", _text),
     "scratch": (None, "scratch", _text),
+    "accounts": (None, "accounts", _text),
 }
 KEYS = tuple(_READERS)
 """Every setting that an argument, a variable or a file can give."""

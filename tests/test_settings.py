@@ -43,6 +43,7 @@ GOOD = {
     "max_delete": ("5%", 0.05),
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
     "scratch": ("/srv/scratch", "/srv/scratch"),
+    "accounts": ("~/accounts.toml", "~/accounts.toml"),
 }
 PLACES = {
     "service": "service",
@@ -65,6 +66,7 @@ PLACES = {
     "max_delete": "following.max_delete",
     "ca_file": "ca_file",
     "scratch": "scratch",
+    "accounts": "accounts",
 }
 
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from noa_async.auth.tokens import TokenManager
     from noa_async.transport import Response, Transport
 
 _JSON = {"Content-Type": "application/json"}
+
+
+class Tokens(Protocol):
+    """Who gives tokens, such as a token manager."""
+
+    async def token(self) -> str:
+        """A token that holds now."""
+
+    def reject(self, access: str) -> None:
+        """The service answered 401 to ``access``."""
 
 
 class AuthSession:
@@ -23,7 +32,7 @@ class AuthSession:
     Error handling: raises what the transport and the token manager raise.
     """
 
-    def __init__(self, transport: Transport, tokens: TokenManager) -> None:
+    def __init__(self, transport: Transport, tokens: Tokens) -> None:
         self._transport = transport
         self._tokens = tokens
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from noa_async.archive.verify import Finding
-    from noa_async.auth.credentials import Credentials
     from noa_async.cli.lines import Lines
     from noa_async.cli.tally import Tally
     from noa_async.settings import Settings
@@ -202,20 +201,23 @@ def _close(lines: Lines, done: Sum) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """Where to fetch from, and as whom."""
+    """Where to fetch from; as whom can be found."""
 
     settings: Settings
-    who: Credentials
 
 
 def find_help(service: ServiceOptions, workers: str | None, scratch: str | None) -> Helper:
-    """Look for both before hours are spent. Raises UsageError, CredentialsMissing."""
-    from noa_async.auth.credentials import find_credentials  # noqa: PLC0415 (for --repair only)
+    """Look for it, and for credentials, before hours are spent.
+
+    Raises UsageError, CredentialsMissing.
+    """
+    from noa_async.auth.accounts import find_accounts  # noqa: PLC0415 (for --repair only)
 
     settings = read_settings(service).with_values(
         {"workers": workers or None, "scratch": scratch or None}
     )
-    return Helper(settings, find_credentials(settings.service.token_url))
+    find_accounts(settings)
+    return Helper(settings)
 
 
 async def repair(folder: Path | str, helper: Helper, screen: Lines, course: Course) -> None:
@@ -225,7 +227,7 @@ async def repair(folder: Path | str, helper: Helper, screen: Lines, course: Cour
     target = meant(folder, helper.settings.scratch)
     if not await asyncio.to_thread(has_wrong, target):
         return
-    client = NoaClient(helper.settings, helper.who, observer=observers(course.progress, screen))
+    client = NoaClient(helper.settings, observer=observers(course.progress, screen))
     async with (
         client as noa,
         screen.alive(course.progress),

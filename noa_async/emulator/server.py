@@ -154,9 +154,12 @@ class Emulator:
     def outage(self, value: bool) -> None:
         self._mirror.outage = value
 
-    def revoke_tokens(self, *, refresh: bool = False) -> None:
-        """No access token so far holds any more; with `refresh`, no refresh token either."""
-        self._mirror.issuer.revoke(refresh=refresh)
+    def revoke_tokens(self, *, refresh: bool = False, user: str | None = None) -> None:
+        """No access token so far holds any more; with `refresh`, no refresh token either.
+
+        `user`: those of one user alone.
+        """
+        self._mirror.issuer.revoke(refresh=refresh, user=user)
 
     async def refuse_connections(self, seconds: float) -> None:
         """Refuse new connections from now on for so long; returns at once.

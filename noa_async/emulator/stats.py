@@ -39,6 +39,10 @@ class Stats:
     """Orders of products that were sent, whatever the answer."""
     downloads_in_flight: int = 0
     downloads_peak: int = 0
+    downloads_of: dict[str, int] = field(default_factory=dict)
+    """Downloads that each user began."""
+    downloads_peak_of: dict[str, int] = field(default_factory=dict)
+    """Most downloads at once of each user."""
     download_seconds: float = 0.0
     """How long each download took, added up: over the time that passed, how many there were."""
     bytes_sent: int = 0
@@ -56,7 +60,7 @@ class Stats:
         kept = {"tokens_in_flight", "downloads_in_flight", "lists_in_flight"}
         for one in fields(self):
             if one.name not in kept:
-                setattr(self, one.name, {} if one.name == "downloads" else 0)
+                setattr(self, one.name, {} if isinstance(getattr(self, one.name), dict) else 0)
         self.tokens_in_flight_peak = self.tokens_in_flight
         self.downloads_peak = self.downloads_in_flight
         self.lists_peak = self.lists_in_flight
@@ -82,6 +86,11 @@ class Stats:
         finally:
             self.downloads_in_flight -= 1
             self.download_seconds += time.monotonic() - began
+
+    def download_begins(self, user: str, at_once: int) -> None:
+        """A user has so many downloads now, with this one."""
+        self.downloads_of[user] = self.downloads_of.get(user, 0) + 1
+        self.downloads_peak_of[user] = max(self.downloads_peak_of.get(user, 0), at_once)
 
     def delivered(self, product: str, range_start: int, status: int, sent: int) -> None:
         """An answer to `$value` ended, whole or not."""

@@ -4,6 +4,7 @@ import base64
 import json
 import secrets
 import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ class _Grant:
 
 
 class TokenIssuer:
-    """One realm with one user: gives out tokens and knows which ones hold."""
+    """One realm and its users: gives out tokens and knows which ones hold."""
 
     def __init__(
         self, settings: EmulatorSettings, stats: Stats, clock: Callable[[], float]
@@ -39,7 +40,8 @@ class TokenIssuer:
         self._clock = clock
         self._access: dict[str, _Grant] = {}
         self._refresh: dict[str, _Grant] = {}
-        self._wrong = 0
+        self._wrong: Counter[str] = Counter()
+        self._users = dict([(settings.username, settings.password), *settings.accounts])
 
     def answer(self, form: Mapping[str, str]) -> dict[str, Any]:
         """The body of a token answer. Raises GrantRefusedError."""
@@ -55,11 +57,14 @@ class TokenIssuer:
         grant = self._access.get(token.strip()) if scheme.lower() == "bearer" else None
         return grant.user if grant and grant.expires > self._clock() else None
 
-    def revoke(self, *, refresh: bool = False) -> None:
-        """No access token given out so far holds any more; with `refresh`, none at all."""
-        self._access.clear()
-        if refresh:
-            self._refresh.clear()
+    def revoke(self, *, refresh: bool = False, user: str | None = None) -> None:
+        """No access token given out so far holds any more; with `refresh`, none at all.
+
+        `user`: those of one user alone.
+        """
+        for held in (self._access, self._refresh) if refresh else (self._access,):
+            for token in [each for each, grant in held.items() if user in {None, grant.user}]:
+                del held[token]
 
     def _granted(self, form: Mapping[str, str]) -> dict[str, Any]:
         if form.get("client_id") != self._settings.client_id:
@@ -74,19 +79,16 @@ class TokenIssuer:
         raise GrantRefusedError(400, "unsupported_grant_type", "Unsupported grant_type")
 
     def _login(self, form: Mapping[str, str]) -> dict[str, Any]:
-        settings = self._settings
-        locked = self._wrong >= settings.max_wrong_passwords
-        right = (form.get("username"), form.get("password")) == (
-            settings.username,
-            settings.password,
-        )
+        user = form.get("username", "")
+        locked = self._wrong[user] >= self._settings.max_wrong_passwords
+        right = user in self._users and form.get("password") == self._users[user]
         if locked or not right:
-            self._wrong += 1
+            self._wrong[user] += 1
             self._stats.wrong_passwords += 1
             raise GrantRefusedError(401, "invalid_grant", "Invalid user credentials")
-        self._wrong = 0
+        del self._wrong[user]
         self._stats.token_logins += 1
-        return self._issue(settings.username, str(uuid.uuid4()))
+        return self._issue(user, str(uuid.uuid4()))
 
     def _refreshed(self, form: Mapping[str, str]) -> dict[str, Any]:
         token = form.get("refresh_token", "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from noa_async.budget import Budget
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
+    AccountRefused,
     ChecksumMismatch,
     NoaError,
     ProductCorrupt,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from noa_async.auth.session import AuthSession
     from noa_async.catalogue.pages import Catalogue
     from noa_async.settings import RetryPolicy
     from noa_async.transfer.traffic import Traffic
@@ -84,7 +84,6 @@ class Fetcher:
 
     def __init__(
         self,
-        session: AuthSession,
         catalogue: Catalogue,
         retry: RetryPolicy,
         pool: ThreadPoolExecutor,
@@ -93,7 +92,6 @@ class Fetcher:
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._session = session
         self._catalogue = catalogue
         self._retry = retry
         self._pool = pool
@@ -191,7 +189,6 @@ class Fetcher:
         return Shares(
             product,
             self._catalogue.value_url(product.id),
-            self._session,
             self._traffic,
             self._pool,
             path.parent,
@@ -243,18 +240,33 @@ class Fetcher:
         shares: Shares,
         attempt: int,
     ) -> None:
+        while True:
+            try:
+                return await self._ask(product, checksum, sink, shares, attempt)
+            except AccountRefused as error:  # asked as another one: no attempt was made yet
+                retried = TransferRetried(product.id, product.name, attempt, 0.0, error.message)
+                self._observer(retried)
+
+    async def _ask(
+        self,
+        product: Product,
+        checksum: Checksum | None,
+        sink: Sink[PartFile],
+        shares: Shares,
+        attempt: int,
+    ) -> None:
         part = sink.part
         url = self._catalogue.value_url(product.id)
         async with (
-            self._traffic.slots.lease() as lease,
-            self._session.get(url, headers=range_headers(part.state)) as response,
+            self._traffic.dealer.lease() as (session, lease),
+            session.get(url, headers=range_headers(part.state)) as response,
         ):
             head, decision = await read_head(
                 response,
                 part.state,
                 size=product.size,
                 text_is_due=_is_text(product),
-                others_served=self._traffic.slots.streaming > 0,
+                others_served=lease.others_served,
             )
             match decision:
                 case Refuse(error):

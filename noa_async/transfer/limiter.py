@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 
 _BURST = 0.25
 """Seconds of unused rate that may be made up for."""
@@ -135,10 +135,22 @@ class Slots:
     @asynccontextmanager
     async def lease(self) -> AsyncGenerator[Lease]:
         """Wait for a place, and hold it."""
-        async with self._turn:
-            await self._until_free()
-            lease = Lease(self, self.window.epoch)
-            self._asking += 1
+        async with AsyncExitStack() as stack:
+            async with self._turn:
+                await self.until_free()
+                lease = stack.enter_context(self.take())
+            yield lease
+
+    @property
+    def load(self) -> float:
+        """The part of its window that is in use."""
+        return self._asking / self.window.limit
+
+    @contextmanager
+    def take(self) -> Generator[Lease]:
+        """Hold a place that is free."""
+        lease = Lease(self, self.window.epoch)
+        self._asking += 1
         try:
             yield lease
         finally:
@@ -146,7 +158,8 @@ class Slots:
             self.streaming -= lease.streaming
             self._changed.set()
 
-    async def _until_free(self) -> None:
+    async def until_free(self) -> None:
+        """Wait for a place, one caller at a time."""
         while True:
             if (pause := self._not_before - self._clock()) > 0:
                 await self._sleep(pause)
@@ -179,6 +192,11 @@ class Lease:
         self.streaming = False
         self._slots = slots
         self._epoch = epoch
+
+    @property
+    def others_served(self) -> bool:
+        """Whether the service gives products to the same account."""
+        return self._slots.streaming > self.streaming
 
     def granted(self) -> None:
         """The service gives the product."""

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
-    from noa_async.auth.session import AuthSession
     from noa_async.catalogue.product import Product
-    from noa_async.transfer.limiter import Lease
+    from noa_async.transfer.dealing import Place
     from noa_async.transfer.resume import PartState
     from noa_async.transfer.sink import PartFile
     from noa_async.transfer.traffic import Traffic
@@ -128,7 +127,6 @@ class Shares:
         self,
         product: Product,
         url: str,
-        session: AuthSession,
         traffic: Traffic,
         pool: ThreadPoolExecutor,
         folder: Path,
@@ -136,7 +134,6 @@ class Shares:
     ) -> None:
         self._product = product
         self._url = url
-        self._session = session
         self._traffic = traffic
         self._pool = pool
         self._folder = folder
@@ -206,18 +203,19 @@ class Shares:
 
     async def _bring(self, share: _Share, state: PartState) -> None:
         with suppress(NoaError):  # the product's own stream meets what is wrong, and says more
-            async with self._traffic.slots.lease() as lease:
+            async with self._traffic.dealer.lease(telling=False) as place:
                 if share.fits:
-                    await self._request(share, state, lease)
+                    await self._request(share, state, place)
         if not share.whole:
             self._failures += 1
         if not share.whole and share.give_back() and share in self._shares:
             self._shares.remove(share)
             await self._in_thread(share.stash.discard)
 
-    async def _request(self, share: _Share, state: PartState, lease: Lease) -> None:
+    async def _request(self, share: _Share, state: PartState, place: Place) -> None:
         headers = range_headers(state, end=share.span.end)
-        async with self._session.get(self._url, headers=headers) as response:
+        session, lease = place
+        async with session.get(self._url, headers=headers) as response:
             _, decision = await read_head(response, state, others_served=True)
             if isinstance(decision, Refuse) and isinstance(decision.error, QuotaExceeded):
                 lease.declined()

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from noa_async.transfer.dealing import Dealer
     from noa_async.transfer.health import Health
-    from noa_async.transfer.limiter import Bandwidth, Slots
+    from noa_async.transfer.limiter import Bandwidth
     from noa_async.transfer.tail import Tail
 
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 class Traffic:
     """One for all workers."""
 
-    slots: Slots
+    dealer: Dealer
     bandwidth: Bandwidth
     health: Health
     tail: Tail
