@@ -114,7 +114,7 @@ def _exists(text: str, folder: Path | None) -> bool:
 
 def _read_file(path: Path, folder: Path | None) -> tuple[str, ...]:
     try:
-        path = (folder or Path()) / os.path.expanduser(path)
+        path = (folder or Path()) / os.path.expanduser(path)  # noqa: PTH111 (~ may be nobody)
         if path.stat().st_size > _LARGEST_FILE:
             raise QueryError(f"The area's file {path} has over 20 MB.", hint="Simplify the area.")
         text = path.read_text("utf-8-sig").strip()

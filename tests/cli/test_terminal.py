@@ -109,7 +109,8 @@ async def test_bars_of_sixteen_workers(open_mirror: Open, columns: int) -> None:
     total, *products = recorded(columns)
     assert TOTAL.fullmatch(BAR.fullmatch(total)["figures"])  # type: ignore[index]
     assert len(products) == 16
-    assert {shape(row) for row in products} <= rows, "\n".join(terminal.frames[15])
+    steady = {shape(row) for row in products if "waits" not in row}  # that may be between frames
+    assert steady <= rows, "\n".join(terminal.frames[15])
 
 
 async def test_a_row_is_a_products_own_while_it_runs(open_mirror: Open) -> None:
