@@ -128,8 +128,7 @@ class Settings:
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
     scratch: str | None = None
-    """The folder on this machine through which products go into an object store: each such output
-    has a folder of its own in it. None is ``noa-async`` below the user's state folder."""
+    """Where products on their way into an object store lie; None: in the user's state folder."""
     accounts: str | None = None
     """A file of accounts that products are spread over, for its owner's eyes alone (TOML)."""
 
