@@ -14,8 +14,12 @@ from noa_async.errors import SettingsError
 if TYPE_CHECKING:
     from noa_async.archive.targets import StoreUrl
 
+    _OfAny = click.ParamType[Any]
+else:
+    _OfAny = click.ParamType  # which kind, only click 8.4 and later let it say
 
-class Output(click.ParamType[Any]):
+
+class Output(_OfAny):
     """A folder, completed as one is; an address stays text, for a Path would lose a slash."""
 
     name = "output"
