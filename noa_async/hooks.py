@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from noa_async.errors import NoaError, SettingsError
-from noa_async.events import HookFailed, Observer, Status
+from noa_async.events import HookFailed, Observer
 from noa_async.excerpts import excerpt
 from noa_async.transfer.outcome import Outcome
 
@@ -111,8 +111,7 @@ class Command:
 
 async def run_hook(hook: Hook, outcome: Outcome, observer: Observer) -> None:
     """Run ``hook`` where this run brought the product; what goes wrong is told to ``observer``."""
-    brought = outcome.status in {Status.DOWNLOADED, Status.UNVERIFIED} and outcome.attempts > 0
-    if not brought:
+    if not outcome.brought:
         return
     try:
         await hook(outcome)

@@ -32,7 +32,7 @@ class Sums:
 
     def add(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
-        if outcome.ok and outcome.attempts:
+        if outcome.brought:
             self.brought += 1
             self.bytes += outcome.bytes
 

@@ -30,7 +30,7 @@ class Tally:
         """Count one more."""
         self.counts[outcome.status] += 1
         self.sizes[outcome.status] += outcome.bytes
-        if outcome.ok and outcome.attempts:
+        if outcome.brought:
             self.bytes += outcome.bytes
         if not outcome.ok and len(self.failures) < _TOLD_FAILURES:
             self.failures.append(shown(f"{outcome.product.name}: {outcome.error}"))

@@ -29,7 +29,7 @@ class Outcome:
     checksum: str | None = None
     """``md5:...`` as compared with the catalogue's; None where that has none that is usable."""
     attempts: int = 0
-    """Requests for its bytes in this run; 0 where it was there."""
+    """Requests for its bytes in this run; 0 where it was there, or an earlier run had them all."""
     error: NoaError | None = None
     """Why it failed."""
     url: str | None = None
@@ -41,3 +41,9 @@ class Outcome:
     def ok(self) -> bool:
         """Whether the product is there."""
         return self.status is not Status.FAILED
+
+    @property
+    def brought(self) -> bool:
+        """Whether it came to lie there in this run."""
+        unchecked = self.status is Status.UNVERIFIED and self.attempts > 0
+        return self.status is Status.DOWNLOADED or unchecked

@@ -10,8 +10,12 @@ from contextlib import aclosing
 from pathlib import Path
 
 from noa_async import Command, Outcome, Query, Status
+from noa_async.archive.destination import LocalFolder
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import HookFailed, ProductFinished
+from noa_async.transfer.checksum import strongest
+from noa_async.transfer.resume import Validator
+from noa_async.transfer.sink import PartFile
 
 from .conftest import Connect, Recorder, assert_right
 
@@ -135,3 +139,33 @@ async def test_leaving_early_ends_the_command_and_keeps_the_product(
         again = [each async for each in noa.download_all(noa.search(ALL), folder)]
     assert [outcome.status for outcome in again] == [Status.PRESENT]
     assert recorder.of(HookFailed) == []
+
+
+async def test_a_product_that_a_cut_run_had_whole_came_now(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """Its bytes were all there and it had no name yet: it is published with no request."""
+    came: list[Outcome] = []
+
+    async def after(outcome: Outcome) -> None:
+        came.append(outcome)
+
+    async with Emulator(small(products=1, mean_bytes=3_000_000)) as mirror:
+        async with connect(mirror) as noa:
+            [product] = [each async for each in noa.search(ALL)]
+            data = bytes(mirror.content(product.id).read())
+            checksum = str(strongest(product.checksums))
+            folder = LocalFolder(tmp_path).open()
+            left = PartFile(folder.part(product.id), checksum.partition(":")[0])
+            left.restart(Validator(), len(data), checksum)
+            left.append([data])
+            left.close()
+            folder.close()
+            mirror.stats.reset()
+            outcome = await noa.download(product, tmp_path, after=after)
+            report = await noa.mirror(ALL, tmp_path)
+        assert mirror.stats.bytes_sent == 0
+    assert came == [outcome]
+    assert (outcome.status, outcome.attempts) == (Status.DOWNLOADED, 0)
+    assert outcome.brought
+    assert report.bytes == 0  # the mirror's run after it brought nothing
