@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -26,11 +26,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from noa_async.archive.archive import Archive
+    from noa_async.archive.decisions import Verdict
     from noa_async.archive.destination import FileFacts
     from noa_async.archive.record import Record
     from noa_async.catalogue.product import Product
     from noa_async.transfer.download import Fetched
     from noa_async.transfer.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A product that the ledger knows of, and what is in its place."""
+
+    record: Record
+    path: str
+    facts: FileFacts | None
+    verdict: Verdict
 
 
 class Admission:
@@ -48,11 +59,20 @@ class Admission:
 
     def present_at_once(self, product: Product) -> Outcome | None:
         """The product as it lies here, where its file is as the ledger knows it; else None."""
+        found = self._look(product)
+        if found is None or not isinstance(found.verdict, Right):
+            return None
+        return self._right(product, found.record)
+
+    def _look(self, product: Product) -> _Found | None:
+        """What the ledger and the folder say of a product; None where it has no file there."""
         record = self._ledger.get(product.id)
         if record is None or record.path is None:
             return None
-        if not isinstance(judge(record, product, self._folder.facts(record.path)), Right):
-            return None
+        facts = self._folder.facts(record.path)
+        return _Found(record, record.path, facts, judge(record, product, facts))
+
+    def _right(self, product: Product, record: Record) -> Outcome:
         if record.todo is not None:
             self._ledger.put(replace(record, todo=None))
         return self._archive.outcome(product, record)
@@ -64,27 +84,23 @@ class Admission:
         is read and compared with the catalogue's checksum. Where the ledger's file is gone, it may
         lie where another layout, or a ledger that was lost, had put it.
         """
-        if (outcome := self.present_at_once(product)) is not None:
-            return outcome
-        record = self._ledger.get(product.id)
-        if record is None or record.path is None:
+        found = self._look(product)
+        if found is None:
             return await self._adopt(product)
-        before = record.product
-        facts = self._folder.facts(record.path)
-        match judge(record, product, facts):
+        match found.verdict:
             case Right():
-                return self._archive.outcome(product, record)
+                return self._right(product, found.record)
             case Wrong(state):
-                found = await self._adopt(product) if facts is None else None
-                if found is None:
+                adopted = await self._adopt(product) if found.facts is None else None
+                if adopted is None:
                     self._spoilt(product, state)
-                return found
+                return adopted
             case Read(expected):
-                if not await self._has(record.path, expected):
+                if not await self._has(found.path, expected):
                     self._spoilt(product, State.DAMAGED)
                     return None
-        assert facts is not None
-        return self._keep(product, before, record.path, facts, expected)
+        assert found.facts is not None
+        return self._keep(product, found.record.product, found.path, found.facts, expected)
 
     async def _adopt(self, product: Product) -> Outcome | None:
         """A file that has the product's name and checksum, though no ledger knows of it."""
