@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
 _BURST = 0.25
 """Seconds of unused rate that may be made up for."""
@@ -99,7 +99,7 @@ class Window:
 
 
 class Slots:
-    """The right to ask for a product, dealt out as the window allows; first come, first served.
+    """The right to ask for a product as one account, as the window allows; a Dealer deals it out.
 
     ``longest_pause``: seconds without new requests after refusals in a row that name no time of
     their own; the first pause is a fortieth of it. ``longest_asked``: a Retry-After that is obeyed.
@@ -123,23 +123,12 @@ class Slots:
         self.streaming = 0
         """Products that the service gives at the moment."""
         self._not_before = 0.0
-        self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @property
     def free(self) -> bool:
-        """Whether one more could ask at once, with nobody before it."""
-        waited_for = self._turn.locked() or self._not_before > self._clock()
-        return not waited_for and self._asking < self.window.limit
-
-    @asynccontextmanager
-    async def lease(self) -> AsyncGenerator[Lease]:
-        """Wait for a place, and hold it."""
-        async with AsyncExitStack() as stack:
-            async with self._turn:
-                await self.until_free()
-                lease = stack.enter_context(self.take())
-            yield lease
+        """Whether one more could ask at once."""
+        return self._not_before <= self._clock() and self._asking < self.window.limit
 
     @property
     def load(self) -> float:

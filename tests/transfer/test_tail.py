@@ -83,9 +83,9 @@ async def test_nothing_is_cut_where_no_slot_is_free():
     span = Span(0, 100)
     with shared.running(span):
         clock.now, span.position = 10.0, 50
-        async with slots.lease(), slots.lease(), slots.lease():
+        with slots.take(), slots.take(), slots.take():
             assert shared.cut(span) == 75
-            async with slots.lease() as fourth:
+            with slots.take() as fourth:
                 assert shared.cut(span) is None
                 fourth.refused(5.0)
             assert shared.cut(span) is None  # the service asked for a pause
