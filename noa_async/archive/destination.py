@@ -207,13 +207,13 @@ class LocalFolder(Destination):
             if newcomer is not None and os.path.lexists(target):
                 aside = self.put_aside(path, newcomer)
             try:
-                os.replace(part, target)  # noqa: PTH105
+                os.replace(part, target)  # noqa: PTH105 (as above)
             except FileNotFoundError:
                 self._make_folder(Path(target).parent)
-                os.replace(part, target)  # noqa: PTH105
-            self._unsynced.add(os.path.dirname(target))  # noqa: PTH120
+                os.replace(part, target)  # noqa: PTH105 (as above)
+            self._unsynced.add(os.path.dirname(target))  # noqa: PTH120 (as above)
             self._begun.discard(part.stem)
-            return FileFacts.of(os.stat(target)), aside  # noqa: PTH116
+            return FileFacts.of(os.stat(target)), aside  # noqa: PTH116 (as above)
 
     def _make_folder(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

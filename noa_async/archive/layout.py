@@ -93,7 +93,7 @@ class Layout:
         grows too long is the name alone, which is never cut to make room for other fields.
         """
         values = {"name": safe_name(name, product.id)}
-        if self.template == "{name}":
+        if self.template == "{name}":  # flat: asked for every product, and made safe already
             return PurePosixPath(values["name"])
         for field in self.fields:
             values[field] = values.get(field) or _value(product, field) or _UNKNOWN

@@ -185,7 +185,7 @@ class ObjectFolder(Destination):
                 raise FileNotFoundError(errno.ENOENT, "No such object", str(path)) from error
         return digest.hexdigest()
 
-    def instead(self, path: PurePosixPath | str) -> str:  # noqa: ARG002
+    def instead(self, path: PurePosixPath | str) -> str:  # noqa: ARG002 (of any)
         """Nothing can be."""
         return ""
 
@@ -193,7 +193,7 @@ class ObjectFolder(Destination):
         """Two keys are two objects."""
         return str(path) == str(other)
 
-    def broken(self, path: PurePosixPath | str) -> str | None:  # noqa: ARG002
+    def broken(self, path: PurePosixPath | str) -> str | None:  # noqa: ARG002 (of any)
         """Without a label it would have to be fetched to be looked at, and can as well be so."""
         return "an object without a label"
 

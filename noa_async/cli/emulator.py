@@ -14,6 +14,7 @@ import click
 from noa_async.cli.endings import Interrupted
 from noa_async.cli.lines import make_lines
 from noa_async.cli.manner import Manner, with_manner
+from noa_async.cli.output import AnyParam
 from noa_async.cli.running import run
 from noa_async.cli.sections import SectionOption, VerbCommand
 from noa_async.cli.text import number_of
@@ -23,12 +24,8 @@ from noa_async.settings import byte_rate
 if TYPE_CHECKING:
     from noa_async.emulator import EmulatorSettings
 
-    _OfBytes = click.ParamType[float]
-else:
-    _OfBytes = click.ParamType  # which kind, only click 8.4 and later let it say
 
-
-class Amount(_OfBytes):
+class Amount(AnyParam):
     """Bytes, or bytes a second, with a unit where one is given."""
 
     name = "bytes"

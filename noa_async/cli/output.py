@@ -14,12 +14,12 @@ from noa_async.errors import SettingsError
 if TYPE_CHECKING:
     from noa_async.archive.targets import StoreUrl
 
-    _OfAny = click.ParamType[Any]
+    AnyParam = click.ParamType[Any]
 else:
-    _OfAny = click.ParamType  # which kind, only click 8.4 and later let it say
+    AnyParam = click.ParamType  # what it gives, only click 8.4 and later let it say
 
 
-class Output(_OfAny):
+class Output(AnyParam):
     """A folder, completed as one is; an address stays text, for a Path would lose a slash."""
 
     name = "output"

@@ -138,16 +138,9 @@ async def test_a_fault_of_the_service_counts_only_where_others_came(
     other = product("other", name="other.zip", size=len(DATA), checksums=RIGHT.checksums)
 
     class FaultyFor(Fetching):
-        async def fetch(
-            self,
-            product: Product,
-            part: Path,
-            admit: Callable[[Fetched], Awaitable[Outcome]],
-            *,
-            fresh: bool,
-        ) -> Outcome:
+        async def fetch(self, product: Product, *more: Any, **options: Any) -> Outcome:
             if product.id == other.id:
-                return await super().fetch(product, part, admit, fresh=fresh)
+                return await super().fetch(product, *more, **options)
             if others:
                 await keeper.bring(other)
             raise ServiceFault("503")
