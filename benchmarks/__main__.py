@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 
 SUITES = (
-    *("faults", "large", "ledger", "listing", "memory", "nights"),
+    *("cluster", "faults", "large", "ledger", "listing", "memory", "nights"),
     *("restart", "sizing", "small", "tls", "verify", "wan"),
 )
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from noa_async.auth.tokens import Token
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
+    from noa_async.cluster.opening import Cluster
+    from noa_async.transfer.download import Fetching
     from noa_async.transfer.outcome import Outcome
 
 _QUEUED_PER_WORKER = 8
@@ -81,12 +83,18 @@ class NoaClient:
         *,
         observer: Observer = ignore,
         clock: Callable[[], float] = time.time,
+        dask: str | None = None,
     ) -> None:
-        """``clock``: seconds since 1970, as an archive writes them down."""
+        """``clock``: seconds since 1970, as an archive writes them down.
+
+        ``dask``: a Dask scheduler whose workers fetch, ``tcp://head:8786``, or ``local`` for
+        processes here; all must see the output folder. Raises SettingsError for another text.
+        """
         self.settings = settings or Settings()
         self._credentials = credentials
         self._observer = observer
         self._clock = clock
+        self._cluster = None if dask is None else _cluster(dask, self.settings, observer)
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
@@ -300,8 +308,11 @@ class NoaClient:
     ) -> Keeper:
         archive = await self._archive(folder, layout)
         parts, retry = self._open, self._open.waits.retry
+        fetcher: Fetching = parts.fetcher
+        if self._cluster is not None:
+            fetcher = await self._cluster.fetcher(self._stack, archive.folder, parts)
         return Keeper(
-            archive, parts.fetcher, parts.orders, retry, self._observer, retry_failed=retry_failed
+            archive, fetcher, parts.orders, retry, self._observer, retry_failed=retry_failed
         )
 
     async def _archive(self, folder: str | os.PathLike[str], layout: str | None) -> Archive:
@@ -319,6 +330,12 @@ class NoaClient:
         if wanted is not None and archive.layout != wanted:
             raise SettingsError(f"{root} is in use with another layout, {archive.layout.template}.")
         return archive
+
+
+def _cluster(address: str, settings: Settings, observer: Observer) -> Cluster:
+    from noa_async.cluster.opening import Cluster  # noqa: PLC0415 (where it is named)
+
+    return Cluster(address, settings, observer)
 
 
 def _steps(product: Product) -> int | None:

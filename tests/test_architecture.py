@@ -26,6 +26,7 @@ LAYERS = (
     {"transfer"},
     {"archive", "hooks"},
     {"assembly"},
+    {"cluster"},
     {"client"},
     {"sync"},
     {"reference"},

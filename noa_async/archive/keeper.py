@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from noa_async.catalogue.orders import Orders
     from noa_async.catalogue.product import Product
     from noa_async.settings import RetryPolicy
-    from noa_async.transfer.download import Fetched, Fetcher
+    from noa_async.transfer.download import Fetched, Fetching
     from noa_async.transfer.outcome import Outcome
 
 
@@ -52,7 +52,7 @@ class Keeper:
     def __init__(
         self,
         archive: Archive,
-        fetcher: Fetcher,
+        fetcher: Fetching,
         orders: Orders,
         retry: RetryPolicy,
         observer: Observer = ignore,

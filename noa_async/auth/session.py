@@ -33,8 +33,8 @@ class AuthSession:
     """
 
     def __init__(self, transport: Transport, tokens: Tokens) -> None:
+        self.tokens = tokens
         self._transport = transport
-        self._tokens = tokens
 
     def get(
         self, url: str, *, headers: Mapping[str, str] | None = None
@@ -55,12 +55,12 @@ class AuthSession:
         body: bytes | None = None,
     ) -> AsyncGenerator[Response]:
         send = self._transport.request
-        token = await self._tokens.token()
+        token = await self.tokens.token()
         async with send(method, url, token=token, headers=headers, body=body) as response:
             if response.status != 401:
                 yield response
                 return
-        self._tokens.reject(token)
-        token = await self._tokens.token()
+        self.tokens.reject(token)
+        token = await self.tokens.token()
         async with send(method, url, token=token, headers=headers, body=body) as response:
             yield response

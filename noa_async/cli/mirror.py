@@ -130,7 +130,8 @@ async def _look(look: _Round) -> int:
 
     course = Course()
     report = report_of(look.job, look.transfer, course)
-    client = NoaClient(look.settings, observer=observers(course.progress, look.screen))
+    observer = observers(course.progress, look.screen)
+    client = NoaClient(look.settings, observer=observer, dask=look.transfer.dask)
     done: MirrorReport | None = None
 
     async def tell(outcome: Outcome) -> None:

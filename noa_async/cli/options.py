@@ -79,6 +79,7 @@ class TransferOptions:
     exec_command: str | None
     report: Path | None
     no_progress: bool
+    dask: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

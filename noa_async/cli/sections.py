@@ -173,6 +173,12 @@ with_transfer = _sectioned(
         help="Write how each product ended, as JSON; - is standard output.",
     ),
     _option("--no-progress", is_flag=True, help="Lines in place of bars."),
+    _option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Fetch by the workers of a Dask cluster, such as tcp://scheduler:8786; local starts "
+        "some here. --output is a folder that all of them see.",
+    ),
 )
 with_following = _sectioned(
     "How to follow",

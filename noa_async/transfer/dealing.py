@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from noa_async.errors import AccountRefused, CredentialsRefused
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
     from noa_async.auth.session import AuthSession
-    from noa_async.auth.tokens import TokenManager
     from noa_async.errors import NoaError
     from noa_async.transfer.limiter import Lease, Slots
 
@@ -21,11 +20,19 @@ if TYPE_CHECKING:
     """Whom to ask as, and the right to."""
 
 
+class LogIn(Protocol):
+    """A token manager, or who lends what one has."""
+
+    @property
+    def refused(self) -> CredentialsRefused | None:
+        """Why the service does not take its password; None as long as it may."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Account:
     """One account: its log-in, and how much of its quota is in use."""
 
-    tokens: TokenManager
+    tokens: LogIn
     session: AuthSession
     slots: Slots
 

@@ -8,19 +8,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from noa_async.budget import Budget
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
     AccountRefused,
     ChecksumMismatch,
     NoaError,
     ProductCorrupt,
-    ProductOffline,
     QuotaExceeded,
     ServiceUnreachable,
     TransferInterrupted,
 )
 from noa_async.events import Observer, TransferRetried, TransferStarted, ignore
+from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
 from noa_async.transfer.heads import read_head
 from noa_async.transfer.resume import (
@@ -72,6 +71,19 @@ class Fetched:
     """Whether the bytes begin as a zip does."""
     hand_over: HandOver
     """Raises WrongDigest, nothing having happened, where the bytes are not right after all."""
+
+
+class Fetching(Protocol):
+    """Whatever brings a product into a part file: a Fetcher, or the workers of a cluster."""
+
+    async def fetch(
+        self,
+        product: Product,
+        path: Path,
+        admit: Callable[[Fetched], Awaitable[_T]],
+        *,
+        fresh: bool = False,
+    ) -> _T: ...
 
 
 class Fetcher:
@@ -199,36 +211,19 @@ class Fetcher:
         self, product: Product, checksum: Checksum | None, sink: Sink[PartFile], shares: Shares
     ) -> int:
         """Attempt after attempt until all bytes are there; how many it took."""
-        part, health = sink.part, self._traffic.health
-        budget = Budget(self._retry, part.state.length)
-        attempt = 0
+        part = sink.part
+        attempts = Attempts(self._retry, self._traffic.health, part.state.length)
         while True:
-            await health.ready()
-            attempt += 1
-            before, others = part.state.length, health.successes
+            attempt = await attempts.next(part.state.length)
             try:
                 await self._attempt(product, checksum, sink, shares, attempt)
                 if not sink.has_last:
                     await shares.absorb(sink)
                     await self._check_length(product, checksum, sink)
             except NoaError as error:
-                error.attempts = attempt
-                if isinstance(error, ProductOffline):
-                    raise  # takes minutes, and no worker should be held for that
-                refused = isinstance(error, QuotaExceeded)
-                if part.state.length <= before and error.retryable and not refused:
-                    health.failed()
-                if refused and health.successes > others:
-                    budget.renew()  # the quota was somebody's of ours
-                delay = budget.after(error, part.state.length)
-                if delay is None:
-                    if error.retryable:
-                        health.gave_up(error)
-                    raise
-                reason = error.message
+                delay, reason = attempts.failed(error, part.state.length), error.message
             else:
-                health.succeeded()
-                return attempt
+                return attempts.succeeded()
             self._observer(TransferRetried(product.id, product.name, attempt, delay, reason))
             await self._sleep(delay)
 

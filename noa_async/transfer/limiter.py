@@ -32,6 +32,10 @@ class Bandwidth:
         self._sleep = sleep
         self._free_at = 0.0
 
+    def allow(self, rate: float | None) -> None:
+        """From now on ``rate`` is the cap: one run's share of it changes."""
+        self._rate = rate
+
     def batch(self, largest: int) -> int:
         """How many bytes to take at once, so that a slow rate flows evenly."""
         return largest if self._rate is None else max(1, min(largest, int(self._rate * _BURST)))

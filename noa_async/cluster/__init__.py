@@ -1,0 +1,1 @@
+"""One run on many machines: a coordinator that deals products out to workers of a Dask cluster."""

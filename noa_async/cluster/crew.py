@@ -1,0 +1,278 @@
+"""The workers of a run as its coordinator sees them: who is there, who does what, who is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from noa_async.cluster.messages import Order, Renewal, Report, Setup, Terms, patience
+from noa_async.errors import DestinationError, NoaError, ServiceAway
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from noa_async.cluster.logins import Lender
+    from noa_async.cluster.messages import Done
+    from noa_async.events import Event
+
+
+_MARGIN = 1.0
+"""Seconds that a message may be under way."""
+
+
+class WorkerLost(Exception):
+    """Nobody knows what the worker does now; it has stopped by the end of its lease."""
+
+
+class Link(Protocol):
+    """The way to the workers, through the scheduler."""
+
+    async def workers(self) -> Iterable[str]:
+        """The addresses of those that the scheduler knows."""
+        ...
+
+    async def ask(self, address: str, verb: str, *arguments: Any) -> Any:
+        """Have a worker do what ``Desk`` calls ``verb``. Raises OSError where it cannot be had."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """An order that a worker has."""
+
+    order: Order
+    told: Callable[[Event], None]
+    ends: asyncio.Future[Done]
+    moved_at: float
+    """When something was last heard of it."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """A worker."""
+
+    address: str
+    ready: bool = False
+    jobs: dict[str, _Job] = field(default_factory=dict)
+
+
+def least_busy(nodes: Iterable[Node]) -> Node | None:
+    """Who gets the next order; None where nobody is there.
+
+    >>> least_busy([]) is None
+    True
+    """
+    return min((one for one in nodes if one.ready), key=lambda one: len(one.jobs), default=None)
+
+
+def rate_share(rate: float | None, jobs: int, places: int) -> float | None:
+    """Bytes a second for a worker with so many jobs: each place has its part of the cap for all.
+
+    Whoever has none yet has one's part, for it uses it at once; so all never use more than the cap.
+
+    >>> rate_share(8e6, 2, 4), rate_share(8e6, 0, 4), rate_share(None, 1, 4)
+    (4000000.0, 2000000.0, None)
+    """
+    return None if rate is None else rate * max(jobs, 1) / places
+
+
+class Crew:
+    """Gives orders to workers, and hears of them.
+
+    Error handling: ``work`` raises WorkerLost where its worker died, hangs or cannot be reached;
+    ServiceAway where no worker is there for long; and for everybody what ends the run: a
+    CredentialsError of the log-in, a DestinationError of a folder that is not shared.
+    Resources: an async context manager; leaving it ends what the workers do for this run.
+    """
+
+    def __init__(self, link: Link, setup: Setup, lender: Lender, terms: Terms) -> None:
+        self._link = link
+        self._setup = setup
+        self._lender = lender
+        self._terms = terms
+        self._nodes: dict[str, Node] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._complaints: dict[str, str] = {}
+        self._broken: NoaError | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def free_after(self) -> float:
+        """Seconds after which a worker that is lost has stopped, and its place is free."""
+        return self._terms.lease + self._terms.report + _MARGIN
+
+    async def __aenter__(self) -> Self:
+        """Before anyone gets an order all who are there leave what an earlier run gave them."""
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(self._terms.silence):
+                self._nodes = {one: Node(one) for one in await self._link.workers()}
+        await asyncio.gather(*map(self._greet, self._nodes.values()))
+        for node in self._nodes.values():
+            self._tasks[node.address] = asyncio.create_task(self._tend(node))
+        self._look_out = asyncio.create_task(self._look())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        tasks = [self._look_out, *self._tasks.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(self._part(node) for node in self._nodes.values()))
+        await self._lender.close()
+
+    async def work(self, order: Order, told: Callable[[Event], None]) -> Done:
+        """Have an order done; ``told`` hears of it. Cancelled, it waits for the worker's end."""
+        node = await self._someone()
+        loop = asyncio.get_running_loop()
+        job = _Job(order, told, loop.create_future(), loop.time())
+        node.jobs[order.key] = job
+        try:
+            if not await self._has_begun(node, order):
+                self._lose(node)
+            return await job.ends
+        except asyncio.CancelledError:
+            with suppress(WorkerLost):
+                await self._ask(node, "drop", order.key)
+            raise
+        finally:
+            job.ends.cancel()
+            node.jobs.pop(order.key, None)
+
+    async def _has_begun(self, node: Node, order: Order) -> bool:
+        try:
+            return bool(await self._ask(node, "begin", order))
+        except WorkerLost:
+            return False
+
+    async def _someone(self) -> Node:
+        """The worker for the next order."""
+        try:
+            async with asyncio.timeout(self._terms.nobody):
+                while True:
+                    if self._broken is not None:
+                        raise self._broken
+                    if self._complaints and self._complaints.keys() == self._nodes.keys():
+                        raise self._nobody()
+                    if (node := least_busy(self._nodes.values())) is not None:
+                        return node
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise self._nobody() from None
+
+    def _nobody(self) -> NoaError:
+        if self._complaints:
+            address, reason = next(iter(self._complaints.items()))
+            return DestinationError(
+                f"The worker {address} cannot be used: {reason}.",
+                hint="All machines need the same output folder, noa-async and its version.",
+            )
+        return ServiceAway(
+            f"No worker of the cluster has been there for {self._terms.nobody:.0f} s.",
+            hint="Start some with 'dask worker'; what has arrived is kept.",
+        )
+
+    async def _look(self) -> None:
+        """See who is there: whoever is new is greeted, whoever the scheduler misses is lost."""
+        while True:
+            with suppress(OSError, TimeoutError):
+                async with asyncio.timeout(self._terms.silence):
+                    there = set(await self._link.workers())
+                for address in there - self._nodes.keys():
+                    self._nodes[address] = Node(address)
+                    self._tasks[address] = asyncio.create_task(self._tend(self._nodes[address]))
+                for address in self._nodes.keys() - there:
+                    self._tasks.pop(address).cancel()
+                    self._complaints.pop(address, None)
+                    self._lose(self._nodes.pop(address))
+            await asyncio.sleep(self._terms.look)
+
+    async def _tend(self, node: Node) -> None:
+        """Greet a worker and hear its reports; where it is lost, wait for its lease, and again."""
+        while True:
+            if not node.ready:
+                await self._greet(node)
+            with suppress(WorkerLost):
+                while node.ready:
+                    await self._hear(node)
+            self._lose(node)
+            await asyncio.sleep(self._terms.lease)
+
+    async def _greet(self, node: Node) -> None:
+        try:
+            complaint = await self._reach(node, "hello", self._setup)
+        except WorkerLost as lost:
+            complaint = lost.__cause__
+        if complaint is None:
+            self._complaints.pop(node.address, None)
+            node.ready = True
+        else:
+            self._complaints[node.address] = str(complaint)
+        self._changed.set()
+
+    async def _hear(self, node: Node) -> None:
+        try:
+            loan = await self._lender.loan()
+        except NoaError as error:
+            self._break(error)
+            raise WorkerLost from error
+        limits = self._setup.settings.limits
+        rate = rate_share(limits.bandwidth, len(node.jobs), limits.workers)
+        report = await self._ask(node, "report", Renewal(loan, rate), self._terms.report)
+        if not isinstance(report, Report):
+            raise WorkerLost
+        for access in report.rejected:
+            self._lender.reject(access)
+        self._heed(node, report)
+
+    def _heed(self, node: Node, report: Report) -> None:
+        now = asyncio.get_running_loop().time()
+        for key, event in report.events:
+            if (job := node.jobs.get(key)) is not None:
+                job.moved_at = now
+                job.told(event)
+        for done in report.done:
+            if (job := node.jobs.pop(done.key, None)) is not None and not job.ends.done():
+                job.ends.set_result(done)
+        for job in node.jobs.values():
+            if now - job.moved_at > patience(self._setup.settings, job.order.product.size):
+                raise WorkerLost
+
+    def _lose(self, node: Node) -> None:
+        """Nobody waits for this worker any more."""
+        node.ready = False
+        for job in node.jobs.values():
+            if not job.ends.done():
+                job.ends.set_exception(WorkerLost())
+
+    def _break(self, error: NoaError) -> None:
+        """End the run: it concerns everybody."""
+        self._broken = error
+        for node in self._nodes.values():
+            for job in node.jobs.values():
+                if not job.ends.done():
+                    job.ends.set_exception(error)
+        self._changed.set()
+
+    async def _part(self, node: Node) -> None:
+        with suppress(WorkerLost):
+            await self._ask(node, "goodbye")
+
+    async def _ask(self, node: Node, verb: str, *arguments: Any) -> Any:
+        return await self._reach(node, verb, self._setup.folder, self._setup.session, *arguments)
+
+    async def _reach(self, node: Node, verb: str, *arguments: Any) -> Any:
+        """Ask a worker. Raises WorkerLost where no answer comes in time."""
+        try:
+            async with asyncio.timeout(self._terms.silence):
+                return await self._link.ask(node.address, verb, *arguments)
+        except (OSError, TimeoutError) as error:
+            raise WorkerLost from error
+
+
+def witness_in(folder: Path, session: str) -> Path:
+    """The file by which workers know that they see the same folder."""
+    return folder / f"{session}.here"

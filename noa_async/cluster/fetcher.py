@@ -1,0 +1,171 @@
+"""Fetching as ``transfer.download`` does, each attempt on some worker of a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from noa_async.cluster.crew import WorkerLost
+from noa_async.cluster.messages import Failure, Order, Sealed
+from noa_async.cluster.parts import attempt_name, check_sealed, hand_on, size_of, take_over
+from noa_async.errors import AccountRefused, NoaError, QuotaExceeded, TransferInterrupted
+from noa_async.events import (
+    Observer,
+    TransferAdvanced,
+    TransferRetried,
+    TransferStarted,
+    ignore,
+)
+from noa_async.transfer.attempts import Attempts
+from noa_async.transfer.download import Fetched
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+
+    from noa_async.auth.tokens import TokenManager
+    from noa_async.catalogue.product import Product
+    from noa_async.cluster.crew import Crew
+    from noa_async.events import Event
+    from noa_async.settings import RetryPolicy
+    from noa_async.transfer.limiter import Lease
+    from noa_async.transfer.traffic import Traffic
+
+_T = TypeVar("_T")
+_MOST_LOST = 5
+"""Workers that may be lost with one product, beside what its retries allow."""
+
+
+class ClusterFetcher:
+    """Brings products into part files by workers; the places are dealt out here, for all of them.
+
+    Error handling: as ``Fetcher``.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        accounts: Sequence[TokenManager],
+        retry: RetryPolicy,
+        pool: ThreadPoolExecutor,
+        traffic: Traffic,
+        adopted: set[str],
+        *,
+        observer: Observer = ignore,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """``adopted``: Ids of which a part lies there, whoever says that it is fresh."""
+        self._crew = crew
+        self._accounts = accounts
+        self._retry = retry
+        self._pool = pool
+        self._traffic = traffic
+        self._adopted = adopted
+        self._observer = observer
+        self._sleep = sleep
+
+    async def fetch(
+        self,
+        product: Product,
+        path: Path,
+        admit: Callable[[Fetched], Awaitable[_T]],
+        *,
+        fresh: bool = False,
+    ) -> _T:
+        """As ``Fetcher.fetch``: what is at ``path`` is gone on with, by whichever worker."""
+        fresh = fresh and product.id not in self._adopted
+        sealed = await self._until_whole(product, path, fresh=fresh)
+        self._adopted.discard(product.id)
+
+        async def hand_over(publish: Callable[..., Any], *arguments: Any) -> Any:
+            return await self._in_thread(publish, *arguments)
+
+        fetched = Fetched(
+            sealed.product,
+            sealed.checksum,
+            sealed.verified,
+            sealed.attempts,
+            sealed.is_zip,
+            hand_over,
+        )
+        return await admit(fetched)
+
+    async def _until_whole(self, product: Product, path: Path, *, fresh: bool) -> Sealed:
+        """Attempt after attempt, each on a worker, until the part at ``path`` is whole."""
+        length = 0 if fresh else await self._in_thread(size_of, path)
+        attempts = Attempts(self._retry, self._traffic.health, length)
+        while True:
+            attempt = await attempts.next(length)
+            try:
+                sealed = await self._attempt(product, path, attempt, fresh=fresh)
+            except NoaError as error:
+                attempts.made += max(error.attempts, 1) - 1  # the worker's own
+                length = await self._in_thread(size_of, path)
+                delay, reason = attempts.failed(error, length), error.message
+            else:
+                return replace(sealed, attempts=attempts.succeeded() - 1 + sealed.attempts)
+            fresh = False
+            self._observer(TransferRetried(product.id, product.name, attempt, delay, reason))
+            await self._sleep(delay)
+
+    async def _attempt(self, product: Product, path: Path, attempt: int, *, fresh: bool) -> Sealed:
+        while True:
+            try:
+                async with self._traffic.dealer.lease() as (session, lease):
+                    await session.tokens.token()  # a worker cannot know that there is none
+                    part = path.with_name(attempt_name(product.id))
+                    there = not fresh and await self._in_thread(hand_on, path, part)
+                    account = self._accounts.index(session.tokens)
+                    others = lease.others_served
+                    order = Order(part.stem, product, part.name, account, not there, others)
+                    return await self._ask(order, path, lease, attempt)
+            except AccountRefused as error:  # asked as another one: no attempt was made yet
+                retried = TransferRetried(product.id, product.name, attempt, 0.0, error.message)
+                self._observer(retried)
+
+    async def _ask(self, order: Order, path: Path, lease: Lease, attempt: int) -> Sealed:
+        """Have a worker try; the part is at ``path`` again when that has ended, however it did."""
+        part = path.with_name(order.part)
+        try:
+            done = await self._crew.work(order, self._listener(lease, attempt - 1))
+        except WorkerLost:
+            await asyncio.sleep(self._crew.free_after)  # until then it may hold its connection
+            await self._in_thread(take_over, part, path)
+            raise TransferInterrupted(
+                "A worker was lost; another goes on.", more_tries=_MOST_LOST
+            ) from None
+        except BaseException:  # the worker may not have heard that this is over
+            await self._in_thread(take_over, part, path)
+            raise
+        if isinstance(done.result, Sealed):
+            await self._in_thread(check_sealed, part, done.result.size)
+        await self._in_thread(hand_on, part, path)
+        if isinstance(done.result, Sealed):
+            return done.result
+        if not isinstance(done.result, Failure):
+            raise RuntimeError(f"A worker failed: {done.result}")  # noqa: TRY004 (no type)
+        error = done.result.error()
+        if isinstance(error, QuotaExceeded):
+            lease.refused(error.retry_after)
+        raise error
+
+    def _listener(self, lease: Lease, before: int) -> Callable[[Event], None]:
+        """Tells what a worker tells, as if it were done here."""
+
+        def told(event: Event) -> None:
+            if isinstance(event, TransferStarted):
+                if not lease.streaming:
+                    lease.granted()
+                event = replace(event, attempt=before + event.attempt)
+            elif isinstance(event, TransferRetried):
+                event = replace(event, attempt=before + event.attempt)
+            elif isinstance(event, TransferAdvanced):
+                self._traffic.health.succeeded()
+            self._observer(event)
+
+        return told
+
+    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)

@@ -1,0 +1,139 @@
+"""What a coordinator and its workers say to each other. Tokens are in no repr: Dask logs those."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from noa_async.catalogue.product import Checksum, Product
+    from noa_async.cluster.logins import Loan
+    from noa_async.errors import NoaError
+    from noa_async.events import Event
+    from noa_async.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How long the two wait for each other, in seconds."""
+
+    report: float = 0.5
+    """The longest between two reports of a worker that is well."""
+    silence: float = 15.0
+    """A worker that says nothing for so long is lost."""
+    lease: float = 10.0
+    """A worker that hears nothing for so long stops by itself, so that its places are free."""
+    look: float = 1.0
+    """How often the scheduler is asked who is there."""
+    nobody: float = 60.0
+    """How long a run waits for a first worker, or for another after the last one is lost."""
+
+
+def patience(settings: Settings, size: int | None) -> float:
+    """Seconds that a worker may bring no byte of a product: its own time-outs, and then some.
+
+    A part that is gone on with is read first, at 20 MB/s or more.
+
+    >>> from noa_async.settings import Settings
+    >>> patience(Settings(), 1_000_000_000)
+    280.0
+    """
+    waits = settings.timeouts
+    return waits.connect + waits.answer + waits.stall + 20 + (size or 0) / 20e6
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a worker needs to know before its first order."""
+
+    session: str
+    """Of this run: what a worker still does for an earlier one in the folder ends."""
+    settings: Settings
+    accounts: int
+    """How many there are."""
+    folder: str
+    """Where parts gather, the same on all machines."""
+    witness: str
+    """The name of a file there: who does not see it has another folder."""
+    lease: float
+    cut: bool
+    """Whether back-off takes no time, as ``testing`` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One attempt at a product, for one worker."""
+
+    key: str
+    product: Product
+    part: str
+    """Its file's name in the folder: no other attempt ever has it."""
+    account: int
+    """Whose token it is asked for with, by its place among the accounts."""
+    fresh: bool
+    """Whether nothing is there to go on with."""
+    others_served: bool
+    """Whether the service gives other products to this account at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """From the coordinator, again and again: it is there, and this is what holds now."""
+
+    loan: Loan = field(repr=False)
+    """A token for each account; None: what was lent before is to do."""
+    rate: float | None
+    """Bytes a second for this worker; None is no cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of ours as it can be sent; the classes' own arguments do not matter then."""
+
+    kind: type[NoaError]
+    message: str
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: NoaError) -> Self:
+        return cls(type(error), error.message, dict(vars(error)))
+
+    def error(self) -> NoaError:
+        """The same error, as if raised here."""
+        error = self.kind.__new__(self.kind, self.message)
+        error.args = (self.message,)
+        vars(error).update(self.facts)
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A part that is whole, right, on stable storage and closed."""
+
+    product: Product
+    """As the catalogue had it last."""
+    checksum: Checksum
+    verified: bool
+    attempts: int
+    is_zip: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How an attempt ended; nobody writes into its part any more."""
+
+    key: str
+    result: Sealed | Failure | str
+    """A text is a defect: a traceback's last line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """From a worker: what happened since the last."""
+
+    events: tuple[tuple[str, Event], ...]
+    """With the key of the order that each belongs to."""
+    done: tuple[Done, ...]
+    rejected: tuple[str, ...] = field(repr=False)
+    """Tokens to which the service answered 401."""

@@ -1,0 +1,109 @@
+"""Whose a part file is: each attempt has one of its own, and hands it on when it has ended.
+
+``<Id>.part`` is the archive's, ``<Id>.w-<12 digits>.part`` an attempt's. A worker that is lost may
+still hold its file open: what it left is copied, never given another name. All of it blocks.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+from noa_async.disk import blamed_on
+from noa_async.errors import DestinationError
+from noa_async.transfer.sink import note_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ATTEMPT = re.compile(r"(?P<id>.+)\.w-[0-9a-f]{12}")
+
+
+def attempt_name(product_id: str) -> str:
+    """A name that no other attempt has.
+
+    >>> owner(attempt_name("0a5c").removesuffix(".part"))
+    '0a5c'
+    """
+    return f"{product_id}.w-{uuid.uuid4().hex[:12]}.part"
+
+
+def owner(stem: str) -> str | None:
+    """The product's Id in the name of an attempt's part; None for another file.
+
+    >>> owner("0a5c.w-0123456789ab"), owner("0a5c")
+    ('0a5c', None)
+    """
+    match = _ATTEMPT.fullmatch(stem)
+    return match["id"] if match else None
+
+
+def size_of(part: Path) -> int:
+    """Bytes of a part; 0 where there is none."""
+    try:
+        return part.stat().st_size
+    except OSError:
+        return 0
+
+
+def hand_on(part: Path, to: Path) -> bool:
+    """Give a part, and its note, to another; whether it holds anything. Nobody writes into it."""
+    with blamed_on(to):
+        _rename(note_of(part), note_of(to))
+        _rename(part, to)
+    return size_of(to) > 0
+
+
+def _rename(file: Path, to: Path) -> None:
+    try:
+        file.replace(to)
+    except FileNotFoundError:
+        to.unlink(missing_ok=True)
+
+
+def take_over(part: Path, to: Path) -> None:
+    """Have the bytes that a lost worker left, in a file that it does not know of."""
+    with blamed_on(to):
+        if part.exists() and note_of(part).exists():
+            draft = to.with_suffix(".copy")
+            shutil.copyfile(part, draft)
+            shutil.copyfile(note_of(part), note_of(to))
+            draft.replace(to)
+        else:  # no note: no run could go on with it
+            to.unlink(missing_ok=True)
+            note_of(to).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
+        note_of(part).unlink(missing_ok=True)
+
+
+def adopt(folder: Path) -> set[str]:
+    """Take over what the attempts of an earlier run left; the Ids of the products."""
+    found: dict[str, list[Path]] = {}
+    for part in folder.glob("*.part"):
+        if (product_id := owner(part.stem)) is not None:
+            found.setdefault(product_id, []).append(part)
+    for draft in folder.glob("*.copy"):
+        draft.unlink(missing_ok=True)
+    for note in folder.glob("*.json"):
+        if owner(note.stem) is not None and not note.with_suffix(".part").exists():
+            note.unlink(missing_ok=True)
+    for product_id, parts in found.items():
+        target = folder / f"{product_id}.part"
+        parts.sort(key=size_of)
+        if size_of(parts[-1]) > size_of(target):
+            take_over(parts.pop(), target)
+        for part in parts:
+            part.unlink(missing_ok=True)
+            note_of(part).unlink(missing_ok=True)
+    return set(found)
+
+
+def check_sealed(part: Path, size: int) -> None:
+    """Raise DestinationError where a worker's whole part is not here as the worker saw it."""
+    if size_of(part) != size:
+        raise DestinationError(
+            f"A worker wrote {size} bytes to {part}, and {size_of(part)} are seen here.",
+            hint="All machines of the cluster must see one and the same output folder.",
+        )

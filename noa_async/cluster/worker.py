@@ -1,0 +1,244 @@
+"""What runs on a worker: the ordinary fetcher, told by a coordinator what to fetch.
+
+Dask calls ``serve`` on the worker's event loop; each call is short. A worker that hears nothing of
+its coordinator for the length of its lease stops all by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noa_async.auth.session import AuthSession
+from noa_async.catalogue.pages import Catalogue
+from noa_async.cluster.logins import LentTokens
+from noa_async.cluster.messages import Done, Failure, Report, Sealed
+from noa_async.errors import NoaError
+from noa_async.events import TransferAdvanced
+from noa_async.testing import Waits
+from noa_async.transfer.dealing import Account, Dealer
+from noa_async.transfer.download import Fetcher
+from noa_async.transfer.health import Health
+from noa_async.transfer.limiter import Bandwidth, Slots
+from noa_async.transfer.tail import Tail
+from noa_async.transfer.traffic import Traffic
+from noa_async.transport import Transport
+
+if TYPE_CHECKING:
+    from noa_async.cluster.messages import Order, Renewal, Setup
+    from noa_async.events import Event
+    from noa_async.transfer.download import Fetched
+
+_NO_SUSPICION = 1 << 30
+"""Whether the service is there is the coordinator's to judge."""
+_THREADS = 8
+
+
+class Session:
+    """What a worker does for one run. Resources: ``open`` and ``close``."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self._folder = Path(setup.folder)
+        self._stack = AsyncExitStack()
+        self._tasks: dict[str, asyncio.Task[Sealed]] = {}
+        self._events: list[tuple[str, Event]] = []
+        self._done: list[Done] = []
+        self._news = asyncio.Event()
+        self._heard = 0.0
+        self._rejected: list[str] = []
+        self.over = False
+        """Whether it has ended by itself."""
+        self._bandwidth = Bandwidth(None)
+
+    async def open(self) -> None:
+        settings = self.setup.settings
+        self._waits = Waits(settings.retry, self.setup.cut)
+        self._transport = await self._stack.enter_async_context(Transport(settings))
+        self._tokens = [
+            LentTokens(settings.timeouts.answer, self._reject) for _ in range(self.setup.accounts)
+        ]
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="noa-disk")
+        self._stack.push_async_callback(asyncio.to_thread, self._pool.shutdown)
+        self._heard = self._now()
+        self._watch = asyncio.create_task(self._stop_when_alone())
+
+    async def close(self) -> None:
+        """End all, and wait for it: nothing of this session writes or receives any more."""
+        self._watch.cancel()
+        await self._end(list(self._tasks))
+        await self._stack.aclose()
+
+    def begin(self, order: Order) -> None:
+        task = asyncio.create_task(self._fetch(order))
+        self._tasks[order.key] = task
+        task.add_done_callback(lambda ended: self._ended(order.key, ended))
+
+    async def drop(self, key: str) -> None:
+        """End an attempt that is not wanted any more."""
+        await self._end([key])
+
+    async def report(self, renewal: Renewal, longest: float) -> Report:
+        """What happened since the last report; waits a little where that is nothing."""
+        self._heard = self._now()
+        for tokens, access in zip(self._tokens, renewal.loan, strict=True):
+            tokens.lend(access)
+        self._bandwidth.allow(renewal.rate)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                while not self._done and not self._rejected:
+                    self._news.clear()
+                    await self._news.wait()
+        report = Report(tuple(self._events), tuple(self._done), tuple(self._rejected))
+        self._events, self._done, self._rejected = [], [], []
+        return report
+
+    def _reject(self, access: str) -> None:
+        self._rejected.append(access)
+        self._news.set()
+
+    def _ended(self, key: str, task: asyncio.Task[Sealed]) -> None:
+        del self._tasks[key]
+        if task.cancelled():
+            return
+        error = task.exception()
+        result: Sealed | Failure | str
+        if error is None:
+            result = task.result()
+        elif isinstance(error, NoaError):
+            result = Failure.of(error)
+        else:
+            result = f"{type(error).__name__}: {error}"
+        self._done.append(Done(key, result))
+        self._news.set()
+
+    async def _fetch(self, order: Order) -> Sealed:
+        """One attempt, over one connection: how many there are is the coordinator's to say."""
+        part = self._folder / order.part
+
+        def tell(event: Event, /) -> None:
+            self._tell(order.key, event)
+
+        async def seal(fetched: Fetched) -> Sealed:
+            size = await fetched.hand_over(lambda: part.stat().st_size)
+            return Sealed(
+                fetched.product,
+                fetched.checksum,
+                fetched.verified,
+                fetched.attempts,
+                fetched.is_zip,
+                size,
+            )
+
+        traffic, catalogue = self._ways(order)
+        once = replace(self.setup.settings.retry, retries=0)
+        fetcher = Fetcher(
+            catalogue, once, self._pool, traffic, observer=tell, sleep=self._waits.sleep
+        )
+        with traffic.tail.more_to_come():  # so that no product is shared
+            return await fetcher.fetch(order.product, part, seal, fresh=order.fresh)
+
+    def _ways(self, order: Order) -> tuple[Traffic, Catalogue]:
+        """To the product and to its entry, as the account that the order names."""
+        settings, tokens = self.setup.settings, self._tokens[order.account]
+        session = AuthSession(self._transport, tokens)
+        catalogue = Catalogue(session, settings.service, settings.retry, sleep=self._waits.sleep)
+        slots = Slots(1)
+        slots.streaming = int(order.others_served)
+        dealer = Dealer([Account(tokens, session, slots)])
+        health = Health(catalogue.probe, suspicious=_NO_SUSPICION)
+        tail = Tail(dealer, self._bandwidth)
+        return Traffic(dealer, self._bandwidth, health, tail), catalogue
+
+    def _tell(self, key: str, event: Event) -> None:
+        """Keep an event for the next report; bytes that arrived are added up."""
+        if isinstance(event, TransferAdvanced) and self._events:
+            last_key, last = self._events[-1]
+            if last_key == key and isinstance(last, TransferAdvanced):
+                more = replace(last, received=last.received + event.received)
+                self._events[-1] = (key, more)
+                return
+        self._events.append((key, event))
+
+    async def _stop_when_alone(self) -> None:
+        """End all when nothing has been heard for the length of the lease."""
+        while (left := self._heard + self.setup.lease - self._now()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+        self.over = True
+        await self._end(list(self._tasks))
+        await self._stack.aclose()
+
+    async def _end(self, keys: list[str]) -> None:
+        tasks = [self._tasks[key] for key in keys if key in self._tasks]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+class Desk:
+    """A worker's sessions, by folder. What the coordinator asks for is a method's name."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    async def hello(self, setup: Setup) -> str | None:
+        """Begin a session, and end what is left of an earlier one; what is wrong, if anything."""
+        before = self._sessions.pop(setup.folder, None)
+        if before is not None:
+            await before.close()
+        if not Path(setup.folder, setup.witness).exists():  # noqa: ASYNC240 (one look)
+            return f"it does not see the coordinator's {setup.folder}"
+        session = Session(setup)
+        await session.open()
+        self._sessions[setup.folder] = session
+        return None
+
+    async def begin(self, folder: str, session: str, order: Order) -> bool:
+        """Begin an order; False where this worker knows nothing of the session."""
+        known = self._of(folder, session)
+        if known is not None:
+            known.begin(order)
+        return known is not None
+
+    async def report(
+        self, folder: str, session: str, renewal: Renewal, longest: float
+    ) -> Report | None:
+        """What happened; None where this worker knows nothing of the session."""
+        known = self._of(folder, session)
+        return None if known is None else await known.report(renewal, longest)
+
+    async def drop(self, folder: str, session: str, key: str) -> None:
+        """End an order."""
+        known = self._of(folder, session)
+        if known is not None:
+            await known.drop(key)
+
+    async def goodbye(self, folder: str, session: str) -> None:
+        """End a session."""
+        known = self._of(folder, session)
+        if known is not None:
+            del self._sessions[folder]
+            await known.close()
+
+    def _of(self, folder: str, session: str) -> Session | None:
+        known = self._sessions.get(folder)
+        if known is None or known.over or known.setup.session != session:
+            return None
+        return known
+
+
+_DESK = Desk()
+
+
+async def serve(verb: str, *arguments: Any) -> Any:
+    """Do what the coordinator asks of this process."""
+    return await getattr(_DESK, verb)(*arguments)

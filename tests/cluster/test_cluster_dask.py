@@ -1,0 +1,168 @@
+"""The real program with a real Dask cluster: a scheduler and four worker processes, some of which
+are killed on the way, or their coordinator is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from noa_async.emulator import Emulator, EmulatorSettings
+
+from ..integration.conftest import assert_right
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.timeout(100)
+Process = asyncio.subprocess.Process
+
+
+@dataclass
+class Cluster:
+    """A scheduler and its workers, each a process."""
+
+    address: str
+    workers: list[Process] = field(default_factory=list)
+
+
+async def start(folder: Path, *command: str, **environ: str) -> Process:
+    with (folder / f"{command[1]}.log").open("ab") as log:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *command,
+            cwd=folder,
+            env=os.environ | environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    file = tmp_path / "scheduler.json"
+    where = ("--scheduler-file", str(file), "--no-dashboard")
+    processes = [await start(tmp_path, "dask", "scheduler", "--port", "0", *where)]
+    try:
+        await until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))
+        running = Cluster(json.loads(file.read_text())["address"])
+        alone = ("--nthreads", "1", "--no-nanny")
+        for _ in range(4):
+            running.workers.append(await start(tmp_path, "dask", "worker", *where, *alone))
+        processes += running.workers
+        log = tmp_path / "worker.log"
+        await until(lambda: log.read_text().count("Registered to:") == 4)
+        yield running
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def run(mirror: Emulator, folder: Path, *arguments: str) -> Process:
+    return await start(
+        folder,
+        "noa_async",
+        *arguments,
+        "--everything",
+        "--no-progress",
+        NOA_CATALOGUE_URL=mirror.catalogue_url,
+        NOA_TOKEN_URL=mirror.token_url,
+        NOA_USERNAME="demo",
+        NOA_PASSWORD="demo",
+    )
+
+
+def told(folder: Path) -> str:
+    return "\n".join(file.read_text()[-3000:] for file in folder.glob("*.log"))
+
+
+def whole(mirror: Emulator) -> int:
+    """How many products the service gave whole, in one answer or several, and once."""
+    return sum(
+        sum(one.bytes_sent for one in answers) == mirror.content(product).size
+        for product, answers in mirror.stats.downloads.items()
+    )
+
+
+async def test_two_of_four_workers_are_killed_and_all_products_come_once(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    settings = EmulatorSettings(products=500, mean_bytes=20_000, quota=4, latency=0.02)
+    async with Emulator(settings) as mirror:
+        ways = ("--dask", cluster.address, "--output", "data", "--report", "report.json")
+        process = await run(mirror, tmp_path, "download", *ways)
+        await until(lambda: len(mirror.stats.downloads) > 100 or process.returncode is not None)
+        for worker in cluster.workers[:2]:
+            worker.send_signal(signal.SIGKILL)
+        assert await process.wait() == 0, told(tmp_path)
+        assert_right(mirror, tmp_path / "data", 500)
+        assert mirror.stats.downloads_peak <= 4
+        assert mirror.stats.quota_refusals == 0
+        assert mirror.stats.token_logins == 1
+        assert whole(mirror) >= 498  # those that the dead had may have been sent twice
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["counts"]["downloaded"] == 500
+    assert len({product["id"] for product in report["products"]}) == 500
+    assert not list(tmp_path.glob("data/.noa-async/parts/*"))
+
+
+async def test_a_coordinator_is_killed_and_its_mirror_started_anew(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    settings = EmulatorSettings(products=12, mean_bytes=4_000_000, rate=4_000_000, quota=4)
+    async with Emulator(settings) as mirror:
+        ways = ("--dask", cluster.address, "--output", "data")
+        process = await run(mirror, tmp_path, "mirror", *ways)
+        needed = sum(mirror.content(product.id).size for product in mirror.catalogue.products)
+        await until(lambda: mirror.stats.bytes_sent > needed / 2 or process.returncode is not None)
+        assert process.returncode is None, told(tmp_path)
+        process.kill()
+        await process.wait()
+        assert await (await run(mirror, tmp_path, "mirror", *ways)).wait() == 0, told(tmp_path)
+        assert_right(mirror, tmp_path / "data", 12)
+        assert mirror.stats.downloads_peak <= 4
+        assert mirror.stats.bytes_sent < 1.3 * needed
+    assert not list(tmp_path.glob("data/.noa-async/parts/*"))
+
+
+async def test_no_password_and_no_token_is_in_what_the_cluster_writes(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    async with Emulator(EmulatorSettings(products=4)) as mirror:
+        ways = ("--dask", cluster.address, "--output", "data")
+        process = await run(mirror, tmp_path, "download", *ways)
+        assert await process.wait() == 0, told(tmp_path)
+    logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("scheduler", "worker"))
+    assert "token" not in logs.lower()
+    assert "Bearer" not in logs
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "said"),
+    [
+        ("scheduler", 2, "is no address of a Dask scheduler"),
+        ("tcp://127.0.0.1:9", 4, "No Dask scheduler answers at tcp://127.0.0.1:9"),
+    ],
+)
+async def test_a_scheduler_that_is_none(address: str, code: int, said: str, tmp_path: Path) -> None:
+    async with Emulator(EmulatorSettings(products=1)) as mirror:
+        process = await run(mirror, tmp_path, "download", "--dask", address)
+        assert await process.wait() == code, told(tmp_path)
+        assert said in told(tmp_path)
+        assert mirror.stats.downloads == {}
