@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.cluster.crew import WorkerLost
 from noa_async.cluster.messages import Failure, Order, Sealed
-from noa_async.cluster.parts import attempt_name, check_sealed, hand_on, size_of, take_over
+from noa_async.cluster.parts import (
+    attempt_name,
+    check_sealed,
+    give_away,
+    hand_on,
+    sealed,
+    size_of,
+    take_over,
+)
 from noa_async.errors import AccountRefused, NoaError, QuotaExceeded, TransferInterrupted
 from noa_async.events import (
     Observer,
@@ -21,17 +29,14 @@ from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.download import Fetched
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from concurrent.futures import ThreadPoolExecutor
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from noa_async.auth.tokens import TokenManager
+    from noa_async.assembly import Parts
     from noa_async.catalogue.product import Product
     from noa_async.cluster.crew import Crew
     from noa_async.events import Event
-    from noa_async.settings import RetryPolicy
     from noa_async.transfer.limiter import Lease
-    from noa_async.transfer.traffic import Traffic
 
 _T = TypeVar("_T")
 _MOST_LOST = 5
@@ -45,26 +50,17 @@ class ClusterFetcher:
     """
 
     def __init__(
-        self,
-        crew: Crew,
-        accounts: Sequence[TokenManager],
-        retry: RetryPolicy,
-        pool: ThreadPoolExecutor,
-        traffic: Traffic,
-        adopted: set[str],
-        *,
-        observer: Observer = ignore,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        self, crew: Crew, parts: Parts, adopted: set[str], observer: Observer = ignore
     ) -> None:
         """``adopted``: Ids of which a part lies there, whoever says that it is fresh."""
         self._crew = crew
-        self._accounts = accounts
-        self._retry = retry
-        self._pool = pool
-        self._traffic = traffic
+        self._accounts = parts.tokens
+        self._retry = parts.waits.retry
+        self._sleep = parts.waits.sleep
+        self._pool = parts.pool
+        self._traffic = parts.traffic
         self._adopted = adopted
         self._observer = observer
-        self._sleep = sleep
 
     async def fetch(
         self,
@@ -76,18 +72,18 @@ class ClusterFetcher:
     ) -> _T:
         """As ``Fetcher.fetch``: what is at ``path`` is gone on with, by whichever worker."""
         fresh = fresh and product.id not in self._adopted
-        sealed = await self._until_whole(product, path, fresh=fresh)
+        whole = await self._until_whole(product, path, fresh=fresh)
         self._adopted.discard(product.id)
 
         async def hand_over(publish: Callable[..., Any], *arguments: Any) -> Any:
-            return await self._in_thread(publish, *arguments)
+            return await self._in_thread(give_away, path, publish, arguments)
 
         fetched = Fetched(
-            sealed.product,
-            sealed.checksum,
-            sealed.verified,
-            sealed.attempts,
-            sealed.is_zip,
+            whole.product,
+            whole.checksum,
+            whole.verified,
+            whole.attempts,
+            whole.is_zip,
             hand_over,
         )
         return await admit(fetched)
@@ -99,13 +95,13 @@ class ClusterFetcher:
         while True:
             attempt = await attempts.next(length)
             try:
-                sealed = await self._attempt(product, path, attempt, fresh=fresh)
+                whole = await self._attempt(product, path, attempt, fresh=fresh)
             except NoaError as error:
                 attempts.made += max(error.attempts, 1) - 1  # the worker's own
                 length = await self._in_thread(size_of, path)
                 delay, reason = attempts.failed(error, length), error.message
             else:
-                return replace(sealed, attempts=attempts.succeeded() - 1 + sealed.attempts)
+                return replace(whole, attempts=attempts.succeeded() - 1 + whole.attempts)
             fresh = False
             self._observer(TransferRetried(product.id, product.name, attempt, delay, reason))
             await self._sleep(delay)
@@ -140,10 +136,10 @@ class ClusterFetcher:
             await self._in_thread(take_over, part, path)
             raise
         if isinstance(done.result, Sealed):
-            await self._in_thread(check_sealed, part, done.result.size)
-        await self._in_thread(hand_on, part, path)
-        if isinstance(done.result, Sealed):
+            await self._in_thread(check_sealed, sealed(part), done.result.size)
+            await self._in_thread(hand_on, sealed(part), path)
             return done.result
+        await self._in_thread(hand_on, part, path)
         if not isinstance(done.result, Failure):
             raise RuntimeError(f"A worker failed: {done.result}")  # noqa: TRY004 (no type)
         error = done.result.error()

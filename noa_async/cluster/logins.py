@@ -24,7 +24,7 @@ class Lender:
 
     def __init__(self, managers: Sequence[TokenManager], patience: float) -> None:
         """``patience``: seconds that a token may be waited for."""
-        self.managers = managers
+        self._managers = managers
         self._patience = patience
         self._asked: dict[TokenManager, asyncio.Task[str]] = {}
 
@@ -33,29 +33,32 @@ class Lender:
 
         Raises CredentialsRefused where no account is left, and whatever else ends a run.
         """
-        for one in self.managers:
-            if one not in self._asked:
-                self._asked[one] = asyncio.create_task(one.token())
-        await asyncio.wait(list(self._asked.values()), timeout=self._patience)
-        return tuple(map(self._answer, self.managers))
+        tasks = [self._task(one) for one in self._managers]
+        await asyncio.wait(tasks, timeout=self._patience)
+        return tuple(map(self._answer, tasks))
 
-    def _answer(self, manager: TokenManager) -> str | None:
+    def _task(self, manager: TokenManager) -> asyncio.Task[str]:
         task = self._asked.get(manager)
-        if task is None or not task.done():
+        if task is None or task.done():
+            task = self._asked[manager] = asyncio.create_task(manager.token())
+            task.add_done_callback(_seen)
+        return task
+
+    def _answer(self, task: asyncio.Task[str]) -> str | None:
+        if not task.done():
             return None
-        del self._asked[manager]
         try:
             return task.result()
         except ServiceError:
             return None  # the worker waits for one, and its product is tried again
         except CredentialsRefused:
-            if all(one.refused for one in self.managers):
+            if all(one.refused for one in self._managers):
                 raise
             return None
 
     def reject(self, access: str) -> None:
         """The service answered 401 to ``access``: whose it was gets a new one."""
-        for one in self.managers:
+        for one in self._managers:
             one.reject(access)
 
     async def close(self) -> None:
@@ -63,6 +66,12 @@ class Lender:
         for task in self._asked.values():
             task.cancel()
         await asyncio.gather(*self._asked.values(), return_exceptions=True)
+
+
+def _seen(task: asyncio.Task[str]) -> None:
+    """Whatever ended it is the next renewal's to meet: asyncio need not tell of it."""
+    if not task.cancelled():
+        task.exception()
 
 
 class LentTokens:

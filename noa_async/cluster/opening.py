@@ -93,13 +93,4 @@ async def open_fetcher(
 
     stack.push_async_callback(leave)
     await stack.enter_async_context(crew)
-    return ClusterFetcher(
-        crew,
-        parts.tokens,
-        parts.waits.retry,
-        parts.pool,
-        parts.traffic,
-        await asyncio.to_thread(adopt, folder),
-        observer=observer,
-        sleep=parts.waits.sleep,
-    )
+    return ClusterFetcher(crew, parts, await asyncio.to_thread(adopt, folder), observer)

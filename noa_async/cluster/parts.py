@@ -1,7 +1,8 @@
 """Whose a part file is: each attempt has one of its own, and hands it on when it has ended.
 
-``<Id>.part`` is the archive's, ``<Id>.w-<12 digits>.part`` an attempt's. A worker that is lost may
-still hold its file open: what it left is copied, never given another name. All of it blocks.
+``<Id>.part`` is the archive's, ``<Id>.w-<12 digits>.part`` an attempt's, ``.s-`` that of one that
+has brought all. A worker that is lost may still hold its file open: what it left is copied, never
+given another name. All of it blocks.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import re
 import shutil
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.disk import blamed_on
 from noa_async.errors import DestinationError
 from noa_async.transfer.sink import note_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-_ATTEMPT = re.compile(r"(?P<id>.+)\.w-[0-9a-f]{12}")
+_T = TypeVar("_T")
+
+_WORKING = re.compile(r"\.w-([0-9a-f]{12})\.part$")
+_ATTEMPT = re.compile(r"(?P<id>.+)\.[ws]-[0-9a-f]{12}")
 
 
 def attempt_name(product_id: str) -> str:
@@ -28,6 +33,16 @@ def attempt_name(product_id: str) -> str:
     '0a5c'
     """
     return f"{product_id}.w-{uuid.uuid4().hex[:12]}.part"
+
+
+def sealed(part: Path) -> Path:
+    """Where an attempt's part lies when it is whole and closed.
+
+    >>> from pathlib import Path
+    >>> str(sealed(Path("parts/0a5c.w-0123456789ab.part")))
+    'parts/0a5c.s-0123456789ab.part'
+    """
+    return part.with_name(_WORKING.sub(r".s-\1.part", part.name))
 
 
 def owner(stem: str) -> str | None:
@@ -65,6 +80,9 @@ def _rename(file: Path, to: Path) -> None:
 
 def take_over(part: Path, to: Path) -> None:
     """Have the bytes that a lost worker left, in a file that it does not know of."""
+    if sealed(part).exists():
+        hand_on(sealed(part), to)
+        return
     with blamed_on(to):
         if part.exists() and note_of(part).exists():
             draft = to.with_suffix(".copy")
@@ -93,11 +111,25 @@ def adopt(folder: Path) -> set[str]:
         target = folder / f"{product_id}.part"
         parts.sort(key=size_of)
         if size_of(parts[-1]) > size_of(target):
-            take_over(parts.pop(), target)
+            longest = parts.pop()
+            (hand_on if sealed(longest) == longest else take_over)(longest, target)
         for part in parts:
             part.unlink(missing_ok=True)
             note_of(part).unlink(missing_ok=True)
     return set(found)
+
+
+def seal(part: Path) -> int:
+    """Give a whole, closed part the name that says so, note and all; its size in bytes."""
+    hand_on(part, sealed(part))
+    return size_of(sealed(part))
+
+
+def give_away(part: Path, publish: Callable[..., _T], arguments: Sequence[Any]) -> _T:
+    """Have ``publish`` take a whole part away; only then goes the note that vouches for it."""
+    published = publish(*arguments)
+    note_of(part).unlink(missing_ok=True)
+    return published
 
 
 def check_sealed(part: Path, size: int) -> None:

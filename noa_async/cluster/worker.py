@@ -17,6 +17,7 @@ from noa_async.auth.session import AuthSession
 from noa_async.catalogue.pages import Catalogue
 from noa_async.cluster.logins import LentTokens
 from noa_async.cluster.messages import Done, Failure, Report, Sealed
+from noa_async.cluster.parts import seal
 from noa_async.errors import NoaError
 from noa_async.events import TransferAdvanced
 from noa_async.testing import Waits
@@ -123,8 +124,8 @@ class Session:
         def tell(event: Event, /) -> None:
             self._tell(order.key, event)
 
-        async def seal(fetched: Fetched) -> Sealed:
-            size = await fetched.hand_over(lambda: part.stat().st_size)
+        async def admit(fetched: Fetched) -> Sealed:
+            size = await fetched.hand_over(seal, part)
             return Sealed(
                 fetched.product,
                 fetched.checksum,
@@ -140,7 +141,7 @@ class Session:
             catalogue, once, self._pool, traffic, observer=tell, sleep=self._waits.sleep
         )
         with traffic.tail.more_to_come():  # so that no product is shared
-            return await fetcher.fetch(order.product, part, seal, fresh=order.fresh)
+            return await fetcher.fetch(order.product, part, admit, fresh=order.fresh)
 
     def _ways(self, order: Order) -> tuple[Traffic, Catalogue]:
         """To the product and to its entry, as the account that the order names."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -22,21 +22,7 @@ from noa_async.events import ProductFinished, TransferAdvanced, TransferStarted
 from ..integration.conftest import WHO, Recorder, assert_right, settings_for
 from .crowd import Crowd
 
-TERMS = Terms(report=0.05, silence=0.5, lease=0.4, look=0.05, nobody=3.0)
 ALL = Query(everything=True)
-
-
-@pytest.fixture
-def crowd(monkeypatch: pytest.MonkeyPatch) -> Crowd:
-    """Four workers, of which a client hears who names any scheduler."""
-    crowd = Crowd("a", "b", "c", "d")
-
-    async def open_link(_stack: AsyncExitStack, _address: str, _workers: int) -> Crowd:
-        return crowd
-
-    monkeypatch.setattr(opening, "open_link", open_link)
-    monkeypatch.setattr(opening, "Terms", lambda: TERMS)
-    return crowd
 
 
 def cluster_client(mirror: Emulator, recorder: Recorder, **changes: object) -> NoaClient:
@@ -93,16 +79,15 @@ async def test_a_refusal_anywhere_lowers_it_for_all(
     async with Emulator(settings) as mirror:
         assert await bring_all(mirror, recorder, tmp_path, workers=8) == 150
         assert mirror.stats.downloads_peak <= 2
-        print("REF", mirror.stats.quota_refusals)
         assert 0 < mirror.stats.quota_refusals < 20
 
 
 async def test_a_token_that_ends_is_renewed_for_all_workers(
     tmp_path: Path, crowd: Crowd, recorder: Recorder
 ) -> None:
-    settings = EmulatorSettings(products=40, mean_bytes=30_000, token_life=1.0, latency=0.1)
+    settings = EmulatorSettings(products=60, mean_bytes=30_000, token_life=2.0, latency=0.2)
     async with Emulator(settings) as mirror:
-        assert await bring_all(mirror, recorder, tmp_path) == 40
+        assert await bring_all(mirror, recorder, tmp_path) == 60
         assert mirror.stats.token_logins == 1
         assert mirror.stats.token_refreshes > 0
         assert mirror.stats.unauthorised == 0
