@@ -57,6 +57,8 @@ class Node:
     address: str
     ready: bool = False
     jobs: dict[str, _Job] = field(default_factory=dict)
+    unsent: list[Order] = field(default_factory=list)
+    sending: asyncio.Task[None] | None = None
 
 
 def least_busy(nodes: Iterable[Node]) -> Node | None:
@@ -116,7 +118,8 @@ class Crew:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = [self._look_out, *self._tasks.values()]
+        sending = [node.sending for node in self._nodes.values() if node.sending is not None]
+        tasks = [self._look_out, *self._tasks.values(), *sending]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -129,23 +132,39 @@ class Crew:
         loop = asyncio.get_running_loop()
         job = _Job(order, told, loop.create_future(), loop.time())
         node.jobs[order.key] = job
+        node.unsent.append(order)
+        if node.sending is None:
+            node.sending = asyncio.create_task(self._send(node))
         try:
-            if not await self._has_begun(node, order):
-                self._lose(node)
             return await job.ends
         except asyncio.CancelledError:
-            with suppress(WorkerLost):
-                await self._ask(node, "drop", order.key)
+            await self._drop(node, order)
             raise
         finally:
             job.ends.cancel()
             node.jobs.pop(order.key, None)
 
-    async def _has_begun(self, node: Node, order: Order) -> bool:
-        try:
-            return bool(await self._ask(node, "begin", order))
-        except WorkerLost:
-            return False
+    async def _send(self, node: Node) -> None:
+        """Send a worker all orders that wait, and those that came meanwhile, and so on."""
+        while node.unsent:
+            orders, node.unsent = tuple(node.unsent), []
+            try:
+                begun = await self._ask(node, "begin", orders)
+            except WorkerLost:
+                begun = False
+            if not begun:
+                self._lose(node)
+        node.sending = None
+
+    async def _drop(self, node: Node, order: Order) -> None:
+        """Have an order not begun, or ended."""
+        if order in node.unsent:
+            node.unsent.remove(order)
+            return
+        if node.sending is not None:
+            await asyncio.wait([node.sending])  # or the order would come after its end
+        with suppress(WorkerLost):
+            await self._ask(node, "drop", order.key)
 
     async def _someone(self) -> Node:
         """The worker for the next order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,7 @@ async def open_link(stack: AsyncExitStack, address: str, workers: int) -> DaskLi
                     processes=True,
                     asynchronous=True,
                     dashboard_address=None,
+                    silence_logs=logging.CRITICAL,  # errors are told by whoever asked
                 )
             )
         client = Client(where, asynchronous=True, timeout=_SECONDS_TO_CONNECT, set_as_default=False)

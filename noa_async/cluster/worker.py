@@ -30,6 +30,8 @@ from noa_async.transfer.traffic import Traffic
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from noa_async.cluster.messages import Order, Renewal, Setup
     from noa_async.events import Event
     from noa_async.transfer.download import Fetched
@@ -203,11 +205,12 @@ class Desk:
         self._sessions[setup.folder] = session
         return None
 
-    async def begin(self, folder: str, session: str, order: Order) -> bool:
-        """Begin an order; False where this worker knows nothing of the session."""
+    async def begin(self, folder: str, session: str, orders: Sequence[Order]) -> bool:
+        """Begin some orders; False where this worker knows nothing of the session."""
         known = self._of(folder, session)
         if known is not None:
-            known.begin(order)
+            for order in orders:
+                known.begin(order)
         return known is not None
 
     async def report(

