@@ -186,7 +186,7 @@ class Archive:
     async def quarantine(self, product: Product, part: Path, error: ProductCorrupt) -> Outcome:
         """Put a part with wrong bytes aside; it is not fetched again before something changes."""
         where = await self.in_thread(self.folder.quarantine, part)
-        error.hint = f"The bytes are kept at {where}."
+        error.hint = f"The bytes are kept at {where}." if where else "The bytes were not kept."
         return self._give_up(State.QUARANTINED, product, error)
 
     def _give_up(

@@ -20,17 +20,20 @@ from noa_async.errors import DestinationError, SettingsError
 from noa_async.transfer.checksum import hasher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
     from types import ModuleType
 
     from noa_async.archive.targets import StoreUrl
+
+    Sender = Callable[[Path, str, Mapping[str, str]], FileFacts]
 
 _ID, _CHECKSUM = "noa-id", "noa-checksum"
 _CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,60})</Code>")
 _STATUS = re.compile(r"\b([45][0-9][0-9])\b [A-Z]")
 _COPIED_AT_ONCE = 5_000_000_000
 """Bytes: S3 copies no more in one request; what is larger is read and sent again."""
+_ENOUGH = 1 << 62
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
 
 
@@ -46,6 +49,8 @@ class ObjectFolder(Destination):
         self._known: dict[str, FileFacts] = {}
         self._obstore: ModuleType | None = None
         self._store: Any = None
+        self.sender: Sender = self.send
+        """As ``send``, by whoever has the part."""
 
     @property
     def scratch_name(self) -> str:
@@ -110,24 +115,34 @@ class ObjectFolder(Destination):
         label: Label | None = None,
     ) -> tuple[FileFacts, str | None]:
         """As ``Destination.publish``: sent in pieces, seen by nobody before the last has come."""
-        obstore, key, aside = self._connect(), str(path), None
+        key, aside = str(path), None
         if newcomer is not None and key in self._known:
             aside = self.put_aside(path, newcomer)
+        facts = self.sender(part, key, _attributes(label))
+        self._known[key] = facts
+        self._begun.discard(part.stem)
+        return facts, aside
+
+    def send(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
+        """Put a part into the store, and delete it here."""
+        obstore = self._connect()
         with self._blamed("written"), blamed_on(part):
-            obstore.put(self._store, key, part, attributes=_attributes(label))
+            obstore.put(self._store, key, part, attributes=dict(attributes))
             facts = _facts(obstore.head(self._store, key))
         with blamed_on(part):
             size = part.stat().st_size
             if facts.size != size:
-                self.remove(path)
+                self.remove(key)
                 raise DestinationError(
-                    f"{self.url_of(path)} came to be {facts.size} bytes, not {size}.",
+                    f"{self.url_of(key)} came to be {facts.size} bytes, not {size}.",
                     hint="The store took something else than what was sent: start again.",
                 )
             part.unlink()
-        self._known[key] = facts
-        self._begun.discard(part.stem)
-        return facts, aside
+        return facts
+
+    def room(self) -> int:
+        """As ``Scratch.room``; enough where parts gather elsewhere."""
+        return super().room() if self.sender == self.send else _ENOUGH
 
     def sync(self) -> None:
         """What a store has taken lasts."""

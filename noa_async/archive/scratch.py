@@ -137,8 +137,13 @@ class Scratch:
             note_of(part).unlink(missing_ok=True)
         self._begun.discard(product_id)
 
-    def quarantine(self, part: Path) -> Path:
-        """Put wrong bytes out of the way, over those of an earlier try; where they lie now."""
+    def quarantine(self, part: Path) -> Path | None:
+        """Put wrong bytes out of the way, over those of an earlier try; where they lie now.
+
+        None where they never lay here, but with a worker of a cluster.
+        """
+        if not part.exists():
+            return None
         return moved(part, self.state / "quarantine" / part.name)
 
     def room(self) -> int:

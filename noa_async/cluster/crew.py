@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from noa_async.cluster.messages import Order, Renewal, Report, Setup, Terms, patience
+from noa_async.cluster.messages import Order, Renewal, Report, Sending, Setup, Terms
 from noa_async.errors import DestinationError, NoaError, ServiceAway
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from noa_async.cluster.logins import Lender
     from noa_async.cluster.messages import Done
@@ -43,7 +42,7 @@ class Link(Protocol):
 class _Job:
     """An order that a worker has."""
 
-    order: Order
+    order: Order | Sending
     told: Callable[[Event], None]
     ends: asyncio.Future[Done]
     moved_at: float
@@ -57,7 +56,7 @@ class Node:
     address: str
     ready: bool = False
     jobs: dict[str, _Job] = field(default_factory=dict)
-    unsent: list[Order] = field(default_factory=list)
+    unsent: list[Order | Sending] = field(default_factory=list)
     sending: asyncio.Task[None] | None = None
 
 
@@ -123,12 +122,23 @@ class Crew:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for node in self._nodes.values():
+            self._lose(node)  # a thread may wait for what it has
         await asyncio.gather(*(self._part(node) for node in self._nodes.values()))
         await self._lender.close()
 
-    async def work(self, order: Order, told: Callable[[Event], None]) -> Done:
-        """Have an order done; ``told`` hears of it. Cancelled, it waits for the worker's end."""
-        node = await self._someone()
+    async def work(
+        self, order: Order | Sending, told: Callable[[Event], None], *, at: str | None = None
+    ) -> Done:
+        """Have an order done; ``told`` hears of it. Cancelled, it waits for the worker's end.
+
+        ``at``: the worker that should do it; nobody else can send what it has.
+        """
+        node = self._nodes.get(at) if at is not None else None
+        if node is None or not node.ready:
+            if isinstance(order, Sending):
+                raise WorkerLost
+            node = await self._someone()
         loop = asyncio.get_running_loop()
         job = _Job(order, told, loop.create_future(), loop.time())
         node.jobs[order.key] = job
@@ -156,7 +166,7 @@ class Crew:
                 self._lose(node)
         node.sending = None
 
-    async def _drop(self, node: Node, order: Order) -> None:
+    async def _drop(self, node: Node, order: Order | Sending) -> None:
         """Have an order not begun, or ended."""
         if order in node.unsent:
             node.unsent.remove(order)
@@ -255,9 +265,9 @@ class Crew:
                 job.told(event)
         for done in report.done:
             if (job := node.jobs.pop(done.key, None)) is not None and not job.ends.done():
-                job.ends.set_result(done)
+                job.ends.set_result(replace(done, by=node.address))
         for job in node.jobs.values():
-            if now - job.moved_at > patience(self._setup.settings, job.order.product.size):
+            if now - job.moved_at > job.order.patience(self._setup.settings):
                 raise WorkerLost
 
     def _lose(self, node: Node) -> None:
@@ -281,7 +291,7 @@ class Crew:
             await self._ask(node, "goodbye")
 
     async def _ask(self, node: Node, verb: str, *arguments: Any) -> Any:
-        return await self._reach(node, verb, self._setup.folder, self._setup.session, *arguments)
+        return await self._reach(node, verb, self._setup.output, self._setup.session, *arguments)
 
     async def _reach(self, node: Node, verb: str, *arguments: Any) -> Any:
         """Ask a worker. Raises WorkerLost where no answer comes in time."""
@@ -290,8 +300,3 @@ class Crew:
                 return await self._link.ask(node.address, verb, *arguments)
         except (OSError, TimeoutError) as error:
             raise WorkerLost from error
-
-
-def witness_in(folder: Path, session: str) -> Path:
-    """The file by which workers know that they see the same folder."""
-    return folder / f"{session}.here"

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.cluster.crew import WorkerLost
 from noa_async.cluster.messages import Failure, Order, Sealed
-from noa_async.cluster.parts import (
-    attempt_name,
-    check_sealed,
-    give_away,
-    hand_on,
-    sealed,
-    size_of,
-    take_over,
-)
 from noa_async.errors import AccountRefused, NoaError, QuotaExceeded, TransferInterrupted
 from noa_async.events import (
     Observer,
@@ -35,10 +28,12 @@ if TYPE_CHECKING:
     from noa_async.assembly import Parts
     from noa_async.catalogue.product import Product
     from noa_async.cluster.crew import Crew
+    from noa_async.cluster.stocks import Stock
     from noa_async.events import Event
     from noa_async.transfer.limiter import Lease
 
 _T = TypeVar("_T")
+_LOST = "A worker was lost; another goes on."
 _MOST_LOST = 5
 """Workers that may be lost with one product, beside what its retries allow."""
 
@@ -49,17 +44,13 @@ class ClusterFetcher:
     Error handling: as ``Fetcher``.
     """
 
-    def __init__(
-        self, crew: Crew, parts: Parts, adopted: set[str], observer: Observer = ignore
-    ) -> None:
-        """``adopted``: Ids of which a part lies there, whoever says that it is fresh."""
+    def __init__(self, crew: Crew, stock: Stock, parts: Parts, observer: Observer = ignore) -> None:
         self._crew = crew
+        self._stock = stock
         self._accounts = parts.tokens
         self._retry = parts.waits.retry
         self._sleep = parts.waits.sleep
-        self._pool = parts.pool
         self._traffic = parts.traffic
-        self._adopted = adopted
         self._observer = observer
 
     async def fetch(
@@ -71,26 +62,28 @@ class ClusterFetcher:
         fresh: bool = False,
     ) -> _T:
         """As ``Fetcher.fetch``: what is at ``path`` is gone on with, by whichever worker."""
-        fresh = fresh and product.id not in self._adopted
-        whole = await self._until_whole(product, path, fresh=fresh)
-        self._adopted.discard(product.id)
-
-        async def hand_over(publish: Callable[..., Any], *arguments: Any) -> Any:
-            return await self._in_thread(give_away, path, publish, arguments)
-
-        fetched = Fetched(
-            whole.product,
-            whole.checksum,
-            whole.verified,
-            whole.attempts,
-            whole.is_zip,
-            hand_over,
-        )
-        return await admit(fetched)
+        for _ in range(_MOST_LOST):
+            whole = await self._until_whole(product, path, fresh=fresh)
+            give_away = partial(self._stock.give_away, path)
+            try:
+                return await admit(
+                    Fetched(
+                        whole.product,
+                        whole.checksum,
+                        whole.verified,
+                        whole.attempts,
+                        whole.is_zip,
+                        give_away,
+                    )
+                )
+            except WorkerLost:  # with the product that it had
+                told = TransferRetried(product.id, product.name, whole.attempts, 0.0, _LOST)
+                self._observer(told)
+        raise TransferInterrupted(f"{_MOST_LOST} workers were lost with it, one after the other.")
 
     async def _until_whole(self, product: Product, path: Path, *, fresh: bool) -> Sealed:
-        """Attempt after attempt, each on a worker, until the part at ``path`` is whole."""
-        length = 0 if fresh else await self._in_thread(size_of, path)
+        """Attempt after attempt, each on a worker, until the product's part is whole."""
+        length = 0 if fresh else await self._stock.length(path)
         attempts = Attempts(self._retry, self._traffic.health, length)
         while True:
             attempt = await attempts.next(length)
@@ -98,7 +91,7 @@ class ClusterFetcher:
                 whole = await self._attempt(product, path, attempt, fresh=fresh)
             except NoaError as error:
                 attempts.made += max(error.attempts, 1) - 1  # the worker's own
-                length = await self._in_thread(size_of, path)
+                length = await self._stock.length(path)
                 delay, reason = attempts.failed(error, length), error.message
             else:
                 return replace(whole, attempts=attempts.succeeded() - 1 + whole.attempts)
@@ -111,35 +104,30 @@ class ClusterFetcher:
             try:
                 async with self._traffic.dealer.lease() as (session, lease):
                     await session.tokens.token()  # a worker cannot know that there is none
-                    part = path.with_name(attempt_name(product.id))
-                    there = not fresh and await self._in_thread(hand_on, path, part)
+                    part, there = await self._stock.begin(product.id, path, fresh=fresh)
                     account = self._accounts.index(session.tokens)
-                    others = lease.others_served
-                    order = Order(part.stem, product, part.name, account, not there, others)
+                    key, others = uuid.uuid4().hex, lease.others_served
+                    order = Order(key, product, part, account, not there, others)
                     return await self._ask(order, path, lease, attempt)
             except AccountRefused as error:  # asked as another one: no attempt was made yet
                 retried = TransferRetried(product.id, product.name, attempt, 0.0, error.message)
                 self._observer(retried)
 
     async def _ask(self, order: Order, path: Path, lease: Lease, attempt: int) -> Sealed:
-        """Have a worker try; the part is at ``path`` again when that has ended, however it did."""
-        part = path.with_name(order.part)
+        """Have a worker try; what it brought is there again when that has ended, however it did."""
+        told, at = self._listener(lease, attempt - 1), self._stock.whereabouts(order.product.id)
         try:
-            done = await self._crew.work(order, self._listener(lease, attempt - 1))
+            done = await self._crew.work(order, told, at=at)
         except WorkerLost:
             await asyncio.sleep(self._crew.free_after)  # until then it may hold its connection
-            await self._in_thread(take_over, part, path)
-            raise TransferInterrupted(
-                "A worker was lost; another goes on.", more_tries=_MOST_LOST
-            ) from None
+            await self._stock.rescue(order, path)
+            raise TransferInterrupted(_LOST, more_tries=_MOST_LOST) from None
         except BaseException:  # the worker may not have heard that this is over
-            await self._in_thread(take_over, part, path)
+            await self._stock.rescue(order, path)
             raise
+        await self._stock.end(order, path, done)
         if isinstance(done.result, Sealed):
-            await self._in_thread(check_sealed, sealed(part), done.result.size)
-            await self._in_thread(hand_on, sealed(part), path)
             return done.result
-        await self._in_thread(hand_on, part, path)
         if not isinstance(done.result, Failure):
             raise RuntimeError(f"A worker failed: {done.result}")  # noqa: TRY004 (no type)
         error = done.result.error()
@@ -162,6 +150,3 @@ class ClusterFetcher:
             self._observer(event)
 
         return told
-
-    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from noa_async.archive.destination import FileFacts
     from noa_async.catalogue.product import Checksum, Product
     from noa_async.cluster.logins import Loan
     from noa_async.errors import NoaError
@@ -29,17 +33,25 @@ class Terms:
     """How long a run waits for a first worker, or for another after the last one is lost."""
 
 
-def patience(settings: Settings, size: int | None) -> float:
+def patience(settings: Settings, size: int | None, *, silent: bool = False) -> float:
     """Seconds that a worker may bring no byte of a product: its own time-outs, and then some.
 
-    A part that is gone on with is read first, at 20 MB/s or more.
+    A part that is gone on with is read first, at 20 MB/s or more. ``silent``: it is sent into a
+    store, at 1 MB/s or more, which tries again for minutes.
 
     >>> from noa_async.settings import Settings
-    >>> patience(Settings(), 1_000_000_000)
-    280.0
+    >>> patience(Settings(), 1_000_000_000), patience(Settings(), 1_000_000_000, silent=True)
+    (280.0, 1600.0)
     """
+    if silent:
+        return 600 + (size or 0) / 1e6
     waits = settings.timeouts
     return waits.connect + waits.answer + waits.stall + 20 + (size or 0) / 20e6
+
+
+def own_version() -> str:
+    """Of noa-async, as it is installed here."""
+    return version("noa-async")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +59,16 @@ class Setup:
     """What a worker needs to know before its first order."""
 
     session: str
-    """Of this run: what a worker still does for an earlier one in the folder ends."""
+    """Of this run: what a worker still does for an earlier one with the same output ends."""
+    output: str
+    version: str
+    """Of noa-async: what the two say to each other is of no other."""
     settings: Settings
     accounts: int
     """How many there are."""
-    folder: str
-    """Where parts gather, the same on all machines."""
+    folder: str | None
+    """Where parts gather, the same on all machines; None: with each worker, whose output is an
+    object store."""
     witness: str
     """The name of a file there: who does not see it has another folder."""
     lease: float
@@ -74,6 +90,27 @@ class Order:
     """Whether nothing is there to go on with."""
     others_served: bool
     """Whether the service gives other products to this account at the moment."""
+
+    def patience(self, settings: Settings) -> float:
+        """Seconds in which something must be heard of it."""
+        return patience(settings, self.product.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A product that a worker has whole, to be sent into an object store."""
+
+    key: str
+    part: str
+    size: int
+    url: str
+    path: str
+    """Its name in the store."""
+    attributes: Mapping[str, str]
+
+    def patience(self, settings: Settings) -> float:
+        """Seconds in which something must be heard of it."""
+        return patience(settings, self.size, silent=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +161,12 @@ class Done:
     """How an attempt ended; nobody writes into its part any more."""
 
     key: str
-    result: Sealed | Failure | str
-    """A text is a defect: a traceback's last line."""
+    result: Sealed | FileFacts | Failure | str
+    """Facts are those of an object that was sent. A text is a defect: a traceback's last line."""
+    length: int
+    """Bytes of the part."""
+    by: str = ""
+    """The worker's address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from noa_async.cluster.crew import Crew, witness_in
+from noa_async.archive.objects import ObjectFolder
+from noa_async.cluster.crew import Crew
 from noa_async.cluster.dask import check, open_link
 from noa_async.cluster.fetcher import ClusterFetcher
 from noa_async.cluster.logins import Lender
-from noa_async.cluster.messages import Setup, Terms
-from noa_async.cluster.parts import adopt
+from noa_async.cluster.messages import Setup, Terms, own_version
+from noa_async.cluster.stocks import OwnStocks, SharedStock
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
     from pathlib import Path
 
-    from noa_async.archive.scratch import Scratch
+    from noa_async.archive.destination import Destination
     from noa_async.assembly import Parts
     from noa_async.cluster.crew import Link
+    from noa_async.cluster.stocks import Stock
     from noa_async.events import Observer
     from noa_async.settings import Settings
 
@@ -36,61 +39,71 @@ class Cluster:
         self._settings = settings
         self._observer = observer
         self._link: Link | None = None
-        self._fetchers: dict[Path, ClusterFetcher] = {}
+        self._fetchers: dict[str, ClusterFetcher] = {}
         self._opening = asyncio.Lock()
 
     async def fetcher(
-        self, stack: AsyncExitStack, scratch: Scratch, parts: Parts
+        self, stack: AsyncExitStack, output: Destination, parts: Parts
     ) -> ClusterFetcher:
-        """What fetches into a ``scratch``, which is locked. Raises what ``open_link`` does."""
-        folder = scratch.part("any").parent
+        """What fetches into an ``output``, which is locked. Raises what ``open_link`` does."""
         async with self._opening:
             if not self._fetchers:
                 stack.callback(self._fetchers.clear)
                 workers = self._settings.limits.workers
                 self._link = await open_link(stack, self._address, workers)
-            if folder not in self._fetchers:
-                assert self._link is not None
-                self._fetchers[folder] = await open_fetcher(
-                    stack, self._link, folder, parts, self._settings, self._observer
-                )
-            return self._fetchers[folder]
+            assert self._link is not None
+            if output.name not in self._fetchers:
+                run = _Run(stack, self._link, parts, self._settings, self._observer)
+                self._fetchers[output.name] = await run.fetcher(output)
+            return self._fetchers[output.name]
 
 
-async def open_fetcher(
-    stack: AsyncExitStack,
-    link: Link,
-    folder: Path,
-    parts: Parts,
-    settings: Settings,
-    observer: Observer,
-    terms: Terms | None = None,
-) -> ClusterFetcher:
-    """What fetches into the parts' ``folder``, which the caller has locked, by ``link``'s workers.
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a fetcher of one output is made of. Leaving ``stack`` ends what its workers do."""
 
-    What an earlier run's workers left is taken over. Leaving ``stack`` ends what they do.
-    """
-    terms = terms or Terms()
-    session = uuid.uuid4().hex[:12]
-    witness = witness_in(folder, session)
-    for left in folder.glob("*.here"):  # noqa: ASYNC240 (a few calls, once a run)
-        left.unlink(missing_ok=True)
-    witness.touch()
-    stack.callback(witness.unlink, missing_ok=True)
-    setup = Setup(
-        session,
-        settings,
-        len(parts.tokens),
-        str(folder),
-        witness.name,
-        terms.lease,
-        parts.waits.cut,
-    )
-    crew = Crew(link, setup, Lender(parts.tokens, terms.report), terms)
+    stack: AsyncExitStack
+    link: Link
+    parts: Parts
+    settings: Settings
+    observer: Observer
 
-    async def leave() -> None:
-        await asyncio.to_thread(adopt, folder)
+    async def fetcher(self, output: Destination) -> ClusterFetcher:
+        stock: Stock
+        if isinstance(output, ObjectFolder):
+            crew = await self._crew(output.name, None)
+            stock = stocks = OwnStocks(output.name, crew, self.parts.pool)
+            output.sender = stocks.send
+        else:
+            folder = output.part("any").parent
+            stock = shared = SharedStock(folder, self.parts.pool)
+            self.stack.push_async_callback(shared.close)
+            crew = await self._crew(output.name, folder)
+            await shared.open()
+        return ClusterFetcher(crew, stock, self.parts, self.observer)
 
-    stack.push_async_callback(leave)
-    await stack.enter_async_context(crew)
-    return ClusterFetcher(crew, parts, await asyncio.to_thread(adopt, folder), observer)
+    async def _crew(self, output: str, folder: Path | None) -> Crew:
+        terms, session = Terms(), uuid.uuid4().hex[:12]
+        witness = "" if folder is None else self._witness(folder, session)
+        setup = Setup(
+            session=session,
+            output=output,
+            version=own_version(),
+            settings=self.settings,
+            accounts=len(self.parts.tokens),
+            folder=None if folder is None else str(folder),
+            witness=witness,
+            lease=terms.lease,
+            cut=self.parts.waits.cut,
+        )
+        crew = Crew(self.link, setup, Lender(self.parts.tokens, terms.report), terms)
+        return await self.stack.enter_async_context(crew)
+
+    def _witness(self, folder: Path, session: str) -> str:
+        """The name of a file by which workers know that they see the same folder."""
+        for left in folder.glob("*.here"):
+            left.unlink(missing_ok=True)
+        witness = folder / f"{session}.here"
+        witness.touch()
+        self.stack.callback(witness.unlink, missing_ok=True)
+        return witness.name

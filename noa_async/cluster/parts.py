@@ -7,9 +7,12 @@ given another name. All of it blocks.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import tempfile
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.disk import blamed_on
@@ -18,12 +21,14 @@ from noa_async.transfer.sink import note_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
 _T = TypeVar("_T")
 
 _WORKING = re.compile(r"\.w-([0-9a-f]{12})\.part$")
 _ATTEMPT = re.compile(r"(?P<id>.+)\.[ws]-[0-9a-f]{12}")
+
+
+_OWN = "noa-async-worker-"
 
 
 def attempt_name(product_id: str) -> str:
@@ -125,6 +130,12 @@ def seal(part: Path) -> int:
     return size_of(sealed(part))
 
 
+def unseal(part: Path) -> None:
+    """Take a whole part up again, if it is one."""
+    if sealed(part).exists():
+        hand_on(sealed(part), part)
+
+
 def give_away(part: Path, publish: Callable[..., _T], arguments: Sequence[Any]) -> _T:
     """Have ``publish`` take a whole part away; only then goes the note that vouches for it."""
     published = publish(*arguments)
@@ -139,3 +150,27 @@ def check_sealed(part: Path, size: int) -> None:
             f"A worker wrote {size} bytes to {part}, and {size_of(part)} are seen here.",
             hint="All machines of the cluster must see one and the same output folder.",
         )
+
+
+def make_own_folder() -> Path:
+    """A folder of this process alone; those of processes that are no more are dropped."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_OWN}*-*"):
+        number = left.name.removeprefix(_OWN).partition("-")[0]
+        if number.isdecimal() and not _runs(int(number)):
+            drop_own_folder(left)
+    return Path(tempfile.mkdtemp(prefix=f"{_OWN}{os.getpid()}-"))
+
+
+def drop_own_folder(folder: Path) -> None:
+    """Delete it, with all that is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

@@ -10,14 +10,25 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from noa_async.archive.objects import ObjectFolder
+from noa_async.archive.targets import StoreUrl
 from noa_async.auth.session import AuthSession
 from noa_async.catalogue.pages import Catalogue
 from noa_async.cluster.logins import LentTokens
-from noa_async.cluster.messages import Done, Failure, Report, Sealed
-from noa_async.cluster.parts import seal
+from noa_async.cluster.messages import Done, Failure, Order, Report, Sealed, own_version
+from noa_async.cluster.parts import (
+    drop_own_folder,
+    give_away,
+    make_own_folder,
+    seal,
+    sealed,
+    size_of,
+    unseal,
+)
 from noa_async.errors import NoaError
 from noa_async.events import TransferAdvanced
 from noa_async.testing import Waits
@@ -30,12 +41,14 @@ from noa_async.transfer.traffic import Traffic
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from noa_async.cluster.messages import Order, Renewal, Setup
+    from noa_async.archive.destination import FileFacts
+    from noa_async.cluster.messages import Renewal, Sending, Setup
     from noa_async.events import Event
     from noa_async.transfer.download import Fetched
 
+_T = TypeVar("_T")
 _NO_SUSPICION = 1 << 30
 """Whether the service is there is the coordinator's to judge."""
 _THREADS = 8
@@ -46,9 +59,10 @@ class Session:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self._folder = Path(setup.folder)
         self._stack = AsyncExitStack()
-        self._tasks: dict[str, asyncio.Task[Sealed]] = {}
+        self._tasks: dict[str, asyncio.Task[Sealed | FileFacts]] = {}
+        self._orders: dict[str, Order | Sending] = {}
+        """Of the tasks."""
         self._events: list[tuple[str, Event]] = []
         self._done: list[Done] = []
         self._news = asyncio.Event()
@@ -67,6 +81,10 @@ class Session:
         ]
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="noa-disk")
         self._stack.push_async_callback(asyncio.to_thread, self._pool.shutdown)
+        if self.setup.folder is None:
+            folder = await asyncio.to_thread(make_own_folder)
+            self._stack.push_async_callback(asyncio.to_thread, drop_own_folder, folder)
+        self._folder = folder if self.setup.folder is None else Path(self.setup.folder)
         self._heard = self._now()
         self._watch = asyncio.create_task(self._stop_when_alone())
 
@@ -76,10 +94,10 @@ class Session:
         await self._end(list(self._tasks))
         await self._stack.aclose()
 
-    def begin(self, order: Order) -> None:
-        task = asyncio.create_task(self._fetch(order))
-        self._tasks[order.key] = task
-        task.add_done_callback(lambda ended: self._ended(order.key, ended))
+    def begin(self, order: Order | Sending) -> None:
+        task = asyncio.create_task(self._carry_out(order))
+        self._tasks[order.key], self._orders[order.key] = task, order
+        task.add_done_callback(lambda ended: self._ended(order, ended))
 
     async def drop(self, key: str) -> None:
         """End an attempt that is not wanted any more."""
@@ -104,24 +122,49 @@ class Session:
         self._rejected.append(access)
         self._news.set()
 
-    def _ended(self, key: str, task: asyncio.Task[Sealed]) -> None:
-        del self._tasks[key]
+    def _ended(self, order: Order | Sending, task: asyncio.Task[Sealed | FileFacts]) -> None:
+        del self._tasks[order.key], self._orders[order.key]
         if task.cancelled():
             return
         error = task.exception()
-        result: Sealed | Failure | str
+        result: Sealed | FileFacts | Failure | str
         if error is None:
             result = task.result()
         elif isinstance(error, NoaError):
             result = Failure.of(error)
         else:
             result = f"{type(error).__name__}: {error}"
-        self._done.append(Done(key, result))
+        part = self._folder / order.part
+        self._done.append(Done(order.key, result, max(size_of(part), size_of(sealed(part)))))
         self._news.set()
+
+    async def _carry_out(self, order: Order | Sending) -> Sealed | FileFacts:
+        """Do it; whatever still has the same part, though nobody waits for it, ends first."""
+        await self._end(
+            [
+                key
+                for key, one in self._orders.items()
+                if one.part == order.part and key != order.key
+            ]
+        )
+        if isinstance(order, Order):
+            return await self._fetch(order)
+        return await self._in_thread(self._send, order)
+
+    def _send(self, order: Sending) -> FileFacts:
+        """Send what is whole into the store, as this process has its keys. Blocks."""
+        part = sealed(self._folder / order.part)
+        store = ObjectFolder(StoreUrl(order.url, self._folder))
+        return give_away(part, store.send, (part, order.path, order.attributes))
+
+    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
     async def _fetch(self, order: Order) -> Sealed:
         """One attempt, over one connection: how many there are is the coordinator's to say."""
         part = self._folder / order.part
+        if self.setup.folder is None:  # it may have been whole, and not sent
+            await self._in_thread(unseal, part)
 
         def tell(event: Event, /) -> None:
             self._tell(order.key, event)
@@ -188,56 +231,67 @@ class Session:
 
 
 class Desk:
-    """A worker's sessions, by folder. What the coordinator asks for is a method's name."""
+    """A worker's sessions, by output. What the coordinator asks for is a method's name."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
 
     async def hello(self, setup: Setup) -> str | None:
         """Begin a session, and end what is left of an earlier one; what is wrong, if anything."""
-        before = self._sessions.pop(setup.folder, None)
+        before = self._sessions.pop(setup.output, None)
         if before is not None:
             await before.close()
-        if not Path(setup.folder, setup.witness).exists():  # noqa: ASYNC240 (one look)
-            return f"it does not see the coordinator's {setup.folder}"
+        if (complaint := _complaint(setup)) is not None:
+            return complaint
         session = Session(setup)
         await session.open()
-        self._sessions[setup.folder] = session
+        self._sessions[setup.output] = session
         return None
 
-    async def begin(self, folder: str, session: str, orders: Sequence[Order]) -> bool:
+    async def begin(self, output: str, session: str, orders: Sequence[Order | Sending]) -> bool:
         """Begin some orders; False where this worker knows nothing of the session."""
-        known = self._of(folder, session)
+        known = self._of(output, session)
         if known is not None:
             for order in orders:
                 known.begin(order)
         return known is not None
 
     async def report(
-        self, folder: str, session: str, renewal: Renewal, longest: float
+        self, output: str, session: str, renewal: Renewal, longest: float
     ) -> Report | None:
         """What happened; None where this worker knows nothing of the session."""
-        known = self._of(folder, session)
+        known = self._of(output, session)
         return None if known is None else await known.report(renewal, longest)
 
-    async def drop(self, folder: str, session: str, key: str) -> None:
+    async def drop(self, output: str, session: str, key: str) -> None:
         """End an order."""
-        known = self._of(folder, session)
+        known = self._of(output, session)
         if known is not None:
             await known.drop(key)
 
-    async def goodbye(self, folder: str, session: str) -> None:
+    async def goodbye(self, output: str, session: str) -> None:
         """End a session."""
-        known = self._of(folder, session)
+        known = self._of(output, session)
         if known is not None:
-            del self._sessions[folder]
+            del self._sessions[output]
             await known.close()
 
-    def _of(self, folder: str, session: str) -> Session | None:
-        known = self._sessions.get(folder)
+    def _of(self, output: str, session: str) -> Session | None:
+        known = self._sessions.get(output)
         if known is None or known.over or known.setup.session != session:
             return None
         return known
+
+
+def _complaint(setup: Setup) -> str | None:
+    """Why this worker cannot be used; None where it can."""
+    if setup.version != own_version():
+        return f"it has noa-async {own_version()}, the coordinator {setup.version}"
+    if setup.folder is None:
+        return None if find_spec("obstore") else "it has no obstore (noa-async[s3])"
+    if not Path(setup.folder, setup.witness).exists():
+        return f"it does not see the coordinator's {setup.folder}"
+    return None
 
 
 _DESK = Desk()

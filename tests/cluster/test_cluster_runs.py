@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from noa_async import Credentials, Limits, NoaClient, Query
-from noa_async.cluster import fetcher, opening
+from noa_async.cluster import opening, stocks
 from noa_async.cluster.messages import Terms
 from noa_async.cluster.worker import Desk
 from noa_async.emulator import Emulator, EmulatorSettings
@@ -184,8 +184,8 @@ async def test_what_workers_of_a_lost_coordinator_had_is_gone_on_with(
 ) -> None:
     async with Emulator(SLOW) as mirror:
         with monkeypatch.context() as lost:  # it neither parts from its workers nor puts in order
-            lost.setattr(opening, "adopt", lambda _folder: set())
-            lost.setattr(fetcher, "take_over", lambda *_: None)
+            lost.setattr(stocks, "adopt", lambda _folder: set())
+            lost.setattr(stocks, "take_over", lambda *_: None)
             with pytest.raises(asyncio.CancelledError):
                 async with under_way(mirror, recorder, tmp_path) as task:
                     crowd.deaf |= set("abcd")

@@ -70,7 +70,8 @@ def seaweed(folder: Path) -> Iterator[StoreServer]:
     ports = [_free() for _ in range(8)]
     names = ("master.port", "volume.port", "filer.port", "s3.port")
     command = [program, "server", f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}",
-               "-ip=127.0.0.1", "-volume.max=20", "-master.volumeSizeLimitMB=64"]  # fmt: skip
+               "-ip=127.0.0.1", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+               "-s3.port.iceberg=0", "-s3.port.lance=0"]  # fmt: skip
     for name, port, grpc in zip(names, ports[:4], ports[4:], strict=True):
         command += [f"-{name}={port}", f"-{name}.grpc={grpc}"]
     server = StoreServer(f"http://127.0.0.1:{ports[3]}")
