@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks.planning import DAY, Measured, Spread, bringing, listing, spread, token_requests
 from noa_async.services import SERVICES
-from noa_async.settings import Following, Limits, byte_rate
+from noa_async.settings import Following, Limits
+from noa_async.values import byte_rate
 
 if TYPE_CHECKING:
     import argparse

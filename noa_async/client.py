@@ -83,18 +83,16 @@ class NoaClient:
         *,
         observer: Observer = ignore,
         clock: Callable[[], float] = time.time,
-        dask: str | None = None,
     ) -> None:
         """``clock``: seconds since 1970, as an archive writes them down.
 
-        ``dask``: a Dask scheduler whose workers fetch, ``tcp://head:8786``, or ``local`` for
-        processes here; all must see the output folder. Raises SettingsError for another text.
+        Raises SettingsError where the settings name a Dask scheduler and Dask is not installed.
         """
         self.settings = settings or Settings()
         self._credentials = credentials
         self._observer = observer
         self._clock = clock
-        self._cluster = None if dask is None else _cluster(dask, self.settings, observer)
+        self._cluster = _cluster(self.settings, observer)
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
         self._parts: Parts | None = None
@@ -332,10 +330,12 @@ class NoaClient:
         return archive
 
 
-def _cluster(address: str, settings: Settings, observer: Observer) -> Cluster:
+def _cluster(settings: Settings, observer: Observer) -> Cluster | None:
+    if settings.dask is None:
+        return None
     from noa_async.cluster.opening import Cluster  # noqa: PLC0415 (where it is named)
 
-    return Cluster(address, settings, observer)
+    return Cluster(settings.dask, settings, observer)
 
 
 def _steps(product: Product) -> int | None:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import random
-import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
+from noa_async import values
 from noa_async.errors import SettingsError
 from noa_async.services import Service
 
@@ -131,6 +129,9 @@ class Settings:
     """Where products on their way into an object store lie; None: in the user's state folder."""
     accounts: str | None = None
     """A file of accounts that products are spread over, for its owner's eyes alone (TOML)."""
+    dask: str | None = None
+    """A Dask scheduler whose workers fetch, ``tcp://head:8786``; ``local`` starts some here. All
+    must see the output folder, or reach the object store."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -198,56 +199,6 @@ def _service_table(content: object) -> object:
     return content
 
 
-_RATE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgt])(i?)b?|b?)\s*(?:/s|ps)?\s*", re.IGNORECASE)
-
-
-def byte_rate(value: str | float) -> float:
-    """Bytes a second from a number or a text with a unit.
-
-    >>> byte_rate("20M"), byte_rate("1.5MiB/s"), byte_rate(1000)
-    (20000000.0, 1572864.0, 1000.0)
-    """
-    if isinstance(value, str):
-        match = _RATE.fullmatch(value)
-        if not match:
-            raise ValueError("a rate is a number of bytes a second, such as 20M or 500KiB")
-        unit = (1024 if match[3] else 1000) ** (" kmgt".index((match[2] or " ").lower()))
-        value = float(match[1]) * unit
-    return _positive(value)
-
-
-_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhdw])\s*")
-_LONGEST = timedelta(days=36_525)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def duration(value: str) -> timedelta:
-    """A length of time from a number with a unit: ``s``, ``m``, ``h``, ``d`` or ``w``.
-
-    >>> duration("15m"), duration("3d")
-    (datetime.timedelta(seconds=900), datetime.timedelta(days=3))
-    """
-    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not match or len(match[1]) > 9:
-        raise ValueError("a length of time is a number with a unit, such as 90s, 15m, 12h or 7d")
-    seconds = float(match[1]) * timedelta(**{_UNITS[match[2]]: 1}).total_seconds()
-    if seconds > _LONGEST.total_seconds():  # no date could be that far from today
-        raise ValueError("a length of time is a hundred years (36525d) at most")
-    return timedelta(seconds=seconds)
-
-
-def share(value: str) -> float:
-    """A part of all, from 0 to 1, from a percentage.
-
-    >>> share("1%"), share("0.5 %")
-    (0.01, 0.005)
-    """
-    match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]+)?)\s*%\s*", value)
-    if not match or float(match[1]) > 100:
-        raise ValueError("a part of all is written as a percentage, such as 1%")
-    return float(match[1]) / 100
-
-
 def _on_removed(value: str) -> OnRemoved:
     try:
         return OnRemoved(value)
@@ -255,86 +206,29 @@ def _on_removed(value: str) -> OnRemoved:
         raise ValueError("it is keep or delete") from None
 
 
-def _positive(value: str | float) -> float:
-    number = float(_no_flag(value))
-    if not (number > 0 and math.isfinite(number)):
-        raise ValueError("it must be a number above zero")
-    return number
-
-
-def _not_negative(value: str | float) -> float:
-    number = float(_no_flag(value))
-    if not (number >= 0 and math.isfinite(number)):
-        raise ValueError("it must be a number, zero or above")
-    return number
-
-
-def _count(lowest: int, highest: int) -> Callable[[str | int], int]:
-    def read(value: str | int) -> int:
-        if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value.strip()):
-            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
-        number = int(_no_flag(value))
-        if isinstance(value, float) or not lowest <= number <= highest:
-            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
-        return number
-
-    return read
-
-
-def _no_flag(value: str | float) -> str | float:
-    if isinstance(value, bool):
-        raise TypeError("it must be a number")
-    return value
-
-
-def _text(value: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError("it must be a text")
-    if not value.strip():
-        raise ValueError("it must not be empty")
-    return value
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(_text(value))
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError("it must be an address such as https://host/path")
-    if parts.username or parts.password:
-        raise ValueError("credentials do not belong in an address")
-    return value.rstrip("/")
-
-
-def _hosts(value: str | list[str] | tuple[str, ...]) -> frozenset[str]:
-    names = re.split(r"[\s,]+", value) if isinstance(value, str) else value
-    hosts = frozenset(_text(name).lower() for name in names if name)
-    for host in hosts:
-        if not re.fullmatch(r"[a-z0-9._-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", host):
-            raise ValueError("a trusted host is a bare name such as download.example.org")
-    return hosts
-
-
 _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "service": (None, "service", Service.named),
-    "catalogue_url": ("service", "catalogue_url", _url),
-    "token_url": ("service", "token_url", _url),
-    "client_id": ("service", "client_id", _text),
-    "trusted_hosts": ("service", "trusted_hosts", _hosts),
-    "page_size": ("service", "page_size", _count(1, 1000)),
-    "workers": ("limits", "workers", _count(1, 256)),
-    "listings": ("limits", "listings", _count(1, 64)),
-    "bandwidth": ("limits", "bandwidth", byte_rate),
-    "retries": ("retry", "retries", _count(0, 1000)),
-    "offline_wait": ("retry", "offline_wait", _not_negative),
-    "connect_timeout": ("timeouts", "connect", _positive),
-    "answer_timeout": ("timeouts", "answer", _positive),
-    "stall_timeout": ("timeouts", "stall", _positive),
-    "overlap": ("following", "overlap", duration),
-    "reconcile_every": ("following", "reconcile_every", duration),
+    "catalogue_url": ("service", "catalogue_url", values.url),
+    "token_url": ("service", "token_url", values.url),
+    "client_id": ("service", "client_id", values.text),
+    "trusted_hosts": ("service", "trusted_hosts", values.hosts),
+    "page_size": ("service", "page_size", values.count(1, 1000)),
+    "workers": ("limits", "workers", values.count(1, 256)),
+    "listings": ("limits", "listings", values.count(1, 64)),
+    "bandwidth": ("limits", "bandwidth", values.byte_rate),
+    "retries": ("retry", "retries", values.count(0, 1000)),
+    "offline_wait": ("retry", "offline_wait", values.not_negative),
+    "connect_timeout": ("timeouts", "connect", values.positive),
+    "answer_timeout": ("timeouts", "answer", values.positive),
+    "stall_timeout": ("timeouts", "stall", values.positive),
+    "overlap": ("following", "overlap", values.duration),
+    "reconcile_every": ("following", "reconcile_every", values.duration),
     "on_removed": ("following", "on_removed", _on_removed),
-    "max_delete": ("following", "max_delete", share),
-    "ca_file": (None, "ca_file", _text),
-    "scratch": (None, "scratch", _text),
-    "accounts": (None, "accounts", _text),
+    "max_delete": ("following", "max_delete", values.share),
+    "ca_file": (None, "ca_file", values.text),
+    "scratch": (None, "scratch", values.text),
+    "accounts": (None, "accounts", values.text),
+    "dask": (None, "dask", values.scheduler),
 }
 KEYS = tuple(_READERS)
 """Every setting that an argument, a variable or a file can give."""

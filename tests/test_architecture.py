@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
     {"errors", "streams", "takeover"},
     {"services"},
+    {"values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending"},
     {"budget", "looping", "pipeline", "progress", "testing"},
     {"transport"},

@@ -17,10 +17,10 @@ from noa_async.settings import (
     OnRemoved,
     RetryPolicy,
     Settings,
-    byte_rate,
     environment_values,
     file_values,
 )
+from noa_async.values import byte_rate
 
 GOOD = {
     "service": (" CDSE ", SERVICES["cdse"]),
@@ -44,6 +44,7 @@ GOOD = {
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
     "scratch": ("/srv/scratch", "/srv/scratch"),
     "accounts": ("~/accounts.toml", "~/accounts.toml"),
+    "dask": ("tls://head:8786", "tls://head:8786"),
 }
 PLACES = {
     "service": "service",
@@ -67,6 +68,7 @@ PLACES = {
     "ca_file": "ca_file",
     "scratch": "scratch",
     "accounts": "accounts",
+    "dask": "dask",
 }
 
 

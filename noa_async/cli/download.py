@@ -68,7 +68,7 @@ def _download(job: Job, settings: Settings, transfer: TransferOptions, screen: L
     course = Course()
     told: list[str] = []
     report = report_of(job, transfer, course)
-    client = NoaClient(settings, observer=observers(course.progress, screen), dask=transfer.dask)
+    client = NoaClient(settings, observer=observers(course.progress, screen))
     try:
         run(
             _bring(client, job, course, screen, report, told),

@@ -19,7 +19,7 @@ from noa_async.cli.running import run
 from noa_async.cli.sections import SectionOption, VerbCommand
 from noa_async.cli.text import number_of
 from noa_async.services import SERVICES
-from noa_async.settings import byte_rate
+from noa_async.values import byte_rate
 
 if TYPE_CHECKING:
     from noa_async.emulator import EmulatorSettings

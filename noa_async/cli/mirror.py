@@ -43,7 +43,7 @@ from noa_async.errors import (
     ServiceRefused,
     ServiceUnreachable,
 )
-from noa_async.settings import duration
+from noa_async.values import duration
 
 if TYPE_CHECKING:
     from noa_async.archive.mirror import MirrorReport
@@ -130,8 +130,7 @@ async def _look(look: _Round) -> int:
 
     course = Course()
     report = report_of(look.job, look.transfer, course)
-    observer = observers(course.progress, look.screen)
-    client = NoaClient(look.settings, observer=observer, dask=look.transfer.dask)
+    client = NoaClient(look.settings, observer=observers(course.progress, look.screen))
     done: MirrorReport | None = None
 
     async def tell(outcome: Outcome) -> None:

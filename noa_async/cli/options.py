@@ -79,7 +79,7 @@ class TransferOptions:
     exec_command: str | None
     report: Path | None
     no_progress: bool
-    dask: str | None = None
+    dask: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class VerifyOptions:
 
 _SETTINGS = ("service", "catalogue_url", "token_url", "client_id", "trusted_hosts", "workers",
              "retries", "stall_timeout", "offline_wait", "bandwidth", "overlap", "reconcile_every",
-             "on_removed", "max_delete", "scratch")  # fmt: skip
+             "on_removed", "max_delete", "scratch", "dask")  # fmt: skip
 _ADDRESSES = ("catalogue_url", "token_url")
 
 

@@ -31,7 +31,7 @@ from noa_async.cli.sections import VerbCommand, with_service, with_verify
 from noa_async.cli.tally import failures
 from noa_async.cli.text import bytes_text, number_of, rate_text, seconds_text
 from noa_async.errors import NoaError, SettingsError
-from noa_async.settings import duration, share
+from noa_async.values import duration, share
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,28 +16,15 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 _SECONDS_TO_CONNECT = 10
-_SCHEMES = ("tcp://", "tls://", "ucx://", "ws://", "wss://")
 
 
-def check(address: str) -> str:
-    """The address of a scheduler, or ``local``.
-
-    Raises SettingsError for anything else, and where Dask is not installed.
-
-    >>> check("tcp://head:8786"), check("local")
-    ('tcp://head:8786', 'local')
-    """
+def check_installed() -> None:
+    """Raise SettingsError where Dask is not installed."""
     if find_spec("distributed") is None:
         raise SettingsError(
             "--dask needs Dask's distributed scheduler, which is not installed.",
             hint="pip install 'noa-async[dask]', here and on every worker.",
         )
-    if address != LOCAL and not address.startswith(_SCHEMES):
-        raise SettingsError(
-            f"{address!r} is no address of a Dask scheduler.",
-            hint="It is such as tcp://scheduler:8786, or local for workers on this machine.",
-        )
-    return address
 
 
 class DaskLink:
@@ -72,9 +59,8 @@ class DaskLink:
 async def open_link(stack: AsyncExitStack, address: str, workers: int) -> DaskLink:
     """The way to the cluster at ``address``; ``local`` starts one of ``workers`` processes.
 
-    Raises SettingsError where Dask is not installed, ServiceUnreachable where no scheduler answers.
+    Raises ServiceUnreachable where no scheduler answers.
     """
-    check(address)
     from distributed import Client, LocalCluster  # noqa: PLC0415 (an extra, and heavy)
 
     try:

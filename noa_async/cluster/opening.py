@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from noa_async.archive.objects import ObjectFolder
 from noa_async.cluster.crew import Crew
-from noa_async.cluster.dask import check, open_link
+from noa_async.cluster.dask import check_installed, open_link
 from noa_async.cluster.fetcher import ClusterFetcher
 from noa_async.cluster.logins import Lender
 from noa_async.cluster.messages import Setup, Terms, own_version
@@ -35,7 +35,9 @@ class Cluster:
 
     def __init__(self, address: str, settings: Settings, observer: Observer) -> None:
         """Raises SettingsError for what is no address, and where Dask is not installed."""
-        self._address = check(address)
+        check_installed()
+        settings.with_values({"dask": address})
+        self._address = address
         self._settings = settings
         self._observer = observer
         self._link: Link | None = None

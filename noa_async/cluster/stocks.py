@@ -162,7 +162,9 @@ class OwnStocks:
         sending = Sending(uuid.uuid4().hex, name, held.length, self._url, key, attributes)
         done = await self._crew.work(sending, _heed_nothing, at=held.by)
         if isinstance(done.result, Failure):
-            raise done.result.error()
+            error = done.result.error()
+            error.hint = f"{error.hint} The worker {done.by} met this, with keys of its own."
+            raise error
         if not isinstance(done.result, FileFacts):
             raise WorkerLost(done.result)
         return done.result

@@ -36,7 +36,7 @@ def client_of(
     path.write_text("".join(tables))
     path.chmod(0o600)
     settings = replace(settings_for(mirror), accounts=str(path))
-    return NoaClient(settings, observer=recorder, dask="tcp://nowhere:1")
+    return NoaClient(replace(settings, dask="tcp://nowhere:1"), observer=recorder)
 
 
 async def bring_all(noa: NoaClient, folder: Path) -> list[Status]:

@@ -5,11 +5,12 @@ are killed on the way, or their coordinator is.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from noa_async.emulator import Emulator, EmulatorSettings
 
 from ..integration.conftest import assert_right
+from ..real import stores
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.timeout(100)
@@ -74,7 +76,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
             await process.wait()
 
 
-async def run(mirror: Emulator, folder: Path, *arguments: str) -> Process:
+async def run(mirror: Emulator, folder: Path, *arguments: str, **environ: str) -> Process:
     return await start(
         folder,
         "noa_async",
@@ -85,6 +87,7 @@ async def run(mirror: Emulator, folder: Path, *arguments: str) -> Process:
         NOA_TOKEN_URL=mirror.token_url,
         NOA_USERNAME="demo",
         NOA_PASSWORD="demo",
+        **environ,
     )
 
 
@@ -153,16 +156,64 @@ async def test_no_password_and_no_token_is_in_what_the_cluster_writes(
     assert "Bearer" not in logs
 
 
-@pytest.mark.parametrize(
-    ("address", "code", "said"),
-    [
-        ("scheduler", 2, "is no address of a Dask scheduler"),
-        ("tcp://127.0.0.1:9", 4, "No Dask scheduler answers at tcp://127.0.0.1:9"),
-    ],
-)
-async def test_a_scheduler_that_is_none(address: str, code: int, said: str, tmp_path: Path) -> None:
+@pytest.fixture
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[stores.StoreServer]:
+    """An object store of which everything started here knows, with keys that are right or not."""
+    (tmp_path / "weed").mkdir()
+    with stores.seaweed(tmp_path / "weed") as server:
+        for name, value in (server.environ | getattr(request, "param", {})).items():
+            monkeypatch.setenv(name, value)
+        yield server
+
+
+async def test_workers_that_are_killed_leave_an_object_store_right(
+    tmp_path: Path, store: stores.StoreServer, cluster: Cluster
+) -> None:
+    settings = EmulatorSettings(products=40, mean_bytes=1_000_000, quota=4, rate=4_000_000)
+    async with Emulator(settings) as mirror:
+        ways = ("--dask", cluster.address, "--output", f"s3://{stores.BUCKET}/a", "--scratch", "s")
+        process = await run(mirror, tmp_path, "download", *ways)
+        await until(lambda: len(mirror.stats.downloads) > 10 or process.returncode is not None)
+        for worker in cluster.workers[:2]:
+            worker.send_signal(signal.SIGKILL)
+        assert await process.wait() == 0, told(tmp_path)
+        held = store.contents("a")
+        assert sorted(hashlib.md5(one).hexdigest() for one in held.values()) == sorted(
+            mirror.content(product.id).md5 for product in mirror.catalogue.products
+        )
+        assert mirror.stats.downloads_peak <= 4
+        assert mirror.stats.token_logins == 1
+    assert not list(tmp_path.glob("s/**/*.part"))
+
+
+@pytest.mark.parametrize("store", [{"AWS_SECRET_ACCESS_KEY": "another"}], indirect=True)
+async def test_a_worker_whose_keys_are_wrong_is_named(
+    tmp_path: Path, store: stores.StoreServer, cluster: Cluster
+) -> None:
+    async with Emulator(EmulatorSettings(products=2)) as mirror:
+        ways = ("--dask", cluster.address, "--output", f"s3://{stores.BUCKET}/b", "--scratch", "s")
+        process = await run(mirror, tmp_path, "download", *ways, **store.environ)
+        assert await process.wait() == 5, told(tmp_path)
+    assert "SignatureDoesNotMatch" in told(tmp_path)
+    assert "The worker tcp://" in told(tmp_path)
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+async def test_what_is_no_scheduler_is_refused_before_anything_is_sent(
+    dry: tuple[str, ...], tmp_path: Path
+) -> None:
     async with Emulator(EmulatorSettings(products=1)) as mirror:
-        process = await run(mirror, tmp_path, "download", "--dask", address)
-        assert await process.wait() == code, told(tmp_path)
-        assert said in told(tmp_path)
+        process = await run(mirror, tmp_path, "download", *dry, "--dask", "scheduler")
+        assert await process.wait() == 2, told(tmp_path)
+        assert "a scheduler's address, such as tcp://head:8786" in told(tmp_path)
+        assert mirror.stats.requests == 0
+
+
+async def test_a_scheduler_that_does_not_answer(tmp_path: Path) -> None:
+    async with Emulator(EmulatorSettings(products=1)) as mirror:
+        process = await run(mirror, tmp_path, "download", "--dask", "tcp://127.0.0.1:9")
+        assert await process.wait() == 4, told(tmp_path)
+        assert "No Dask scheduler answers at tcp://127.0.0.1:9" in told(tmp_path)
         assert mirror.stats.downloads == {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from noa_async import errors
+from noa_async import NoaClient, Settings, errors
 from noa_async.cluster import dask
 from noa_async.cluster.crew import Node, least_busy, rate_share
 from noa_async.cluster.logins import LentTokens
@@ -145,14 +145,14 @@ def test_shares_of_a_cap_are_the_cap_at_most(jobs: list[int]) -> None:
 
 @pytest.mark.parametrize("address", ["", "scheduler:8786", "http://head:8786", "Local"])
 def test_what_is_no_scheduler_is_refused(address: str) -> None:
-    with pytest.raises(SettingsError, match="no address of a Dask scheduler"):
-        dask.check(address)
+    with pytest.raises(SettingsError, match="dask"):
+        NoaClient(Settings(dask=address))
 
 
 def test_a_missing_dask_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dask, "find_spec", lambda _name: None)
     with pytest.raises(SettingsError, match="not installed") as told:
-        dask.check("local")
+        NoaClient(Settings(dask="local"))
     assert "noa-async[dask]" in told.value.hint
 
 

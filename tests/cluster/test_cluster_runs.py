@@ -26,8 +26,8 @@ ALL = Query(everything=True)
 
 
 def cluster_client(mirror: Emulator, recorder: Recorder, **changes: object) -> NoaClient:
-    settings = settings_for(mirror, **changes)
-    return NoaClient(settings, WHO, observer=recorder, dask="tcp://nowhere:1")
+    settings = settings_for(mirror, dask="tcp://nowhere:1", **changes)
+    return NoaClient(settings, WHO, observer=recorder)
 
 
 async def bring_all(mirror: Emulator, recorder: Recorder, folder: Path, **changes: object) -> int:
@@ -214,7 +214,7 @@ async def test_a_refused_log_in_ends_the_run(
 ) -> None:
     async with Emulator(EmulatorSettings(products=3, catalogue_auth=False)) as mirror:
         wrong = Credentials("demo", "wrong", source="test")
-        client = NoaClient(settings_for(mirror), wrong, observer=recorder, dask="tcp://nowhere:1")
+        client = NoaClient(settings_for(mirror, dask="tcp://nowhere:1"), wrong, observer=recorder)
         async with client as noa:
             with pytest.raises(Exception, match="refuses the credentials"):
                 [one async for one in noa.download_all(noa.search(ALL), tmp_path)]

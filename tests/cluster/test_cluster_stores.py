@@ -51,8 +51,9 @@ def store(
 
 
 def client(mirror: Emulator, recorder: Recorder, tmp_path: Path) -> NoaClient:
-    settings = settings_for(mirror, scratch=str(tmp_path / "scratch"))
-    return NoaClient(settings, WHO, observer=recorder, dask="tcp://nowhere:1")
+    scratch = str(tmp_path / "scratch")
+    settings = settings_for(mirror, scratch=scratch, dask="tcp://nowhere:1")
+    return NoaClient(settings, WHO, observer=recorder)
 
 
 async def bring(mirror: Emulator, recorder: Recorder, tmp_path: Path, url: str) -> list[Outcome]:

@@ -1,0 +1,130 @@
+"""What the texts of settings mean. ValueError and TypeError say what is wrong with one."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RATE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgt])(i?)b?|b?)\s*(?:/s|ps)?\s*", re.IGNORECASE)
+
+
+def byte_rate(value: str | float) -> float:
+    """Bytes a second from a number or a text with a unit.
+
+    >>> byte_rate("20M"), byte_rate("1.5MiB/s"), byte_rate(1000)
+    (20000000.0, 1572864.0, 1000.0)
+    """
+    if isinstance(value, str):
+        match = _RATE.fullmatch(value)
+        if not match:
+            raise ValueError("a rate is a number of bytes a second, such as 20M or 500KiB")
+        unit = (1024 if match[3] else 1000) ** (" kmgt".index((match[2] or " ").lower()))
+        value = float(match[1]) * unit
+    return positive(value)
+
+
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhdw])\s*")
+_LONGEST = timedelta(days=36_525)
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def duration(value: str) -> timedelta:
+    """A length of time from a number with a unit: ``s``, ``m``, ``h``, ``d`` or ``w``.
+
+    >>> duration("15m"), duration("3d")
+    (datetime.timedelta(seconds=900), datetime.timedelta(days=3))
+    """
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match or len(match[1]) > 9:
+        raise ValueError("a length of time is a number with a unit, such as 90s, 15m, 12h or 7d")
+    seconds = float(match[1]) * timedelta(**{_UNITS[match[2]]: 1}).total_seconds()
+    if seconds > _LONGEST.total_seconds():  # no date could be that far from today
+        raise ValueError("a length of time is a hundred years (36525d) at most")
+    return timedelta(seconds=seconds)
+
+
+def share(value: str) -> float:
+    """A part of all, from 0 to 1, from a percentage.
+
+    >>> share("1%"), share("0.5 %")
+    (0.01, 0.005)
+    """
+    match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]+)?)\s*%\s*", value)
+    if not match or float(match[1]) > 100:
+        raise ValueError("a part of all is written as a percentage, such as 1%")
+    return float(match[1]) / 100
+
+
+def positive(value: str | float) -> float:
+    number = float(_no_flag(value))
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError("it must be a number above zero")
+    return number
+
+
+def not_negative(value: str | float) -> float:
+    number = float(_no_flag(value))
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError("it must be a number, zero or above")
+    return number
+
+
+def count(lowest: int, highest: int) -> Callable[[str | int], int]:
+    def read(value: str | int) -> int:
+        if isinstance(value, str) and not re.fullmatch("[0-9]{1,9}", value.strip()):
+            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
+        number = int(_no_flag(value))
+        if isinstance(value, float) or not lowest <= number <= highest:
+            raise ValueError(f"it must be a whole number from {lowest} to {highest}")
+        return number
+
+    return read
+
+
+def _no_flag(value: str | float) -> str | float:
+    if isinstance(value, bool):
+        raise TypeError("it must be a number")
+    return value
+
+
+def text(value: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError("it must be a text")
+    if not value.strip():
+        raise ValueError("it must not be empty")
+    return value
+
+
+def url(value: str) -> str:
+    parts = urlsplit(text(value))
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
+        raise ValueError("it must be an address such as https://host/path")
+    if parts.username or parts.password:
+        raise ValueError("credentials do not belong in an address")
+    return value.rstrip("/")
+
+
+def hosts(value: str | list[str] | tuple[str, ...]) -> frozenset[str]:
+    names = re.split(r"[\s,]+", value) if isinstance(value, str) else value
+    hosts = frozenset(text(name).lower() for name in names if name)
+    for host in hosts:
+        if not re.fullmatch(r"[a-z0-9._-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", host):
+            raise ValueError("a trusted host is a bare name such as download.example.org")
+    return hosts
+
+
+def scheduler(value: str) -> str:
+    """The address of a Dask scheduler, or ``local``.
+
+    >>> scheduler("tcp://head:8786"), scheduler("local")
+    ('tcp://head:8786', 'local')
+    """
+    if value != "local" and not re.fullmatch(r"(tcp|tls|ucx|wss?)://\S+", text(value)):
+        raise ValueError("it is a scheduler's address, such as tcp://head:8786, or local")
+    return value
