@@ -177,7 +177,7 @@ with_transfer = _sectioned(
         "--dask",
         metavar="ADDRESS",
         help="Fetch by the workers of a Dask cluster, such as tcp://scheduler:8786; local starts "
-        "some here. --output is a folder that all of them see.",
+        "some here. --output is a folder that all of them see, or an object store.",
     ),
 )
 with_following = _sectioned(
