@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GOALS = {"rclone copy": 0.8}
 _PREFIX = "mirror"
-_PRODUCTS, _SIZE, _ROUNDS, _CONNECTIONS = 12, 128 << 20, 5, 4
+_PRODUCTS, _SIZE, _ROUNDS, _CONNECTIONS = 8, 128 << 20, 5, 4
 _PACKAGE = {"PYTHONPATH": str(Path(__file__).parent.parent)}
 
 

@@ -83,6 +83,9 @@ class Destination(Scratch, ABC):
     bare = False
     """Whether nothing lay here when it was opened."""
 
+    hands = 1
+    """How many products may be under way for each that can be received."""
+
     @abstractmethod
     def open(self) -> Self:
         """Make it where it is missing, and lock it."""

@@ -6,14 +6,16 @@ import errno
 import hashlib
 import os
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
 from noa_async.archive.awsfiles import s3_options
 from noa_async.archive.destination import Destination, FileFacts, Label
+from noa_async.archive.sigv4 import Bucket
 from noa_async.archive.targets import STATE_FOLDER
+from noa_async.archive.uploads import Uploads
 from noa_async.catalogue.times import format_instant
 from noa_async.disk import blamed_on
 from noa_async.errors import DestinationError, SettingsError
@@ -21,6 +23,7 @@ from noa_async.transfer.checksum import hasher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from types import ModuleType
 
@@ -34,6 +37,8 @@ _COPIED_AT_ONCE = 5_000_000_000
 _PIECES_AT_ONCE = 2
 """Of one product. As many products go up at once as there are workers; with obstore's 12 of each, a
 store on the same two cores took a third longer, and the pieces three times the memory."""
+_PIECE = 5 << 20
+"""Bytes: what is larger goes up in pieces of so many."""
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
 
 
@@ -43,10 +48,14 @@ class ObjectFolder(Destination):
     Resources: some 200 bytes for each object.
     """
 
+    hands = 2
+    """While one goes up, another one comes."""
+
     def __init__(self, target: StoreUrl) -> None:
         super().__init__(target.state, target.url)
         self._target = target
         self._known: dict[str, FileFacts] = {}
+        self._uploads = Uploads(self.state / "uploads")
         self._obstore: ModuleType | None = None
         self._store: Any = None
 
@@ -56,12 +65,13 @@ class ObjectFolder(Destination):
         return str(self.state)
 
     def open(self) -> Self:
-        """Lock the scratch folder, and list what is there."""
+        """Lock the scratch folder, end what a killed run was sending, and list what is there."""
         with blamed_on(self.state.parent):
             self.state.parent.mkdir(parents=True, exist_ok=True)
         self._connect()
         self.lock()
         try:
+            self._uploads.clear(self._bucket())
             self.look()
         except BaseException:
             self.close()
@@ -72,6 +82,18 @@ class ObjectFolder(Destination):
         """List what is there; this alone needs no scratch folder."""
         self._known = dict(self._listed())
         self.bare = not self._known
+
+    def _bucket(self) -> Bucket | None:
+        """None where it is not S3, or keys are none of ours to sign with."""
+        if not self.name.startswith("s3:"):
+            return None
+        return Bucket.of(self._target.bucket, s3_options(os.environ), os.environ)
+
+    def _sending(self, key: str, size: int) -> AbstractContextManager[None]:
+        """Have it noted, where the store would keep the pieces of what is cut off."""
+        return (
+            self._uploads.noted(f"{self._target.prefix}{key}") if size > _PIECE else nullcontext()
+        )
 
     def _connect(self) -> ModuleType:
         if self._obstore is None:
@@ -116,17 +138,20 @@ class ObjectFolder(Destination):
         obstore, key, aside = self._connect(), str(path), None
         if newcomer is not None and key in self._known:
             aside = self.put_aside(path, newcomer)
-        with self._blamed("written"), blamed_on(part):
-            obstore.put(
-                self._store,
-                key,
-                part,
-                attributes=_attributes(label),
-                max_concurrency=_PIECES_AT_ONCE,
-            )
-            facts = _facts(obstore.head(self._store, key))
         with blamed_on(part):
             size = part.stat().st_size
+        with self._blamed("written"), blamed_on(part):
+            with self._sending(key, size):
+                obstore.put(
+                    self._store,
+                    key,
+                    part,
+                    attributes=_attributes(label),
+                    chunk_size=_PIECE,
+                    max_concurrency=_PIECES_AT_ONCE,
+                )
+            facts = _facts(obstore.head(self._store, key))
+        with blamed_on(part):
             if facts.size != size:
                 self.remove(path)
                 raise DestinationError(
@@ -158,9 +183,11 @@ class ObjectFolder(Destination):
         obstore, source, target = self._connect(), str(path), str(to)
         with self._blamed("written"):
             found = obstore.get(self._store, source)
-            if found.meta["size"] > _COPIED_AT_ONCE:
-                pieces = found.stream(min_chunk_size=8 << 20)
-                obstore.put(self._store, target, pieces, attributes=found.attributes)
+            size = found.meta["size"]
+            if size > _COPIED_AT_ONCE:
+                pieces = found.stream(min_chunk_size=_PIECE)
+                with self._sending(target, size):
+                    obstore.put(self._store, target, pieces, attributes=found.attributes)
             else:
                 del found
                 obstore.copy(self._store, source, target)
