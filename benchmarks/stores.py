@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,10 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
 KEY, SECRET, BUCKET = "a-key", "a-secret", "products"
+READER, GUEST = "reads-only", "comes-and-goes"
+"""Keys that SeaweedFS knows, too."""
 _START_SECONDS = 20
 _VOLUME_MB, _VOLUMES = 1024, 20
-_SEAWEED = """{"identities": [{"name": "t", "credentials": [{"accessKey": "%s", "secretKey": "%s"}],
-"actions": ["Admin", "Read", "Write", "List"]}]}"""
+_ACTIONS = {
+    KEY: ("Admin", "Read", "Write", "List"),
+    READER: ("Read", "List"),
+    GUEST: ("Read", "Write", "List"),
+}
+"""What a key may do; the secret of all of them is one."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,21 @@ class StoreServer:
     """A running one."""
 
     endpoint: str
+    config: Path | None = None
+    """Who may do what there; None where it knows one key alone."""
+    pid: int = 0
+
+    def admit(self, *keys: str) -> None:
+        """Let these in from now on, and nobody else. It takes a moment."""
+        assert self.config is not None
+        held = {key: [{"accessKey": key, "secretKey": SECRET}] * (key in keys) for key in _ACTIONS}
+        who = [  # one that is left out altogether, SeaweedFS goes on letting in
+            {"name": key, "credentials": held[key], "actions": actions}
+            for key, actions in _ACTIONS.items()
+        ]
+        self.config.write_text(json.dumps({"identities": who}))
+        if self.pid:
+            os.kill(self.pid, signal.SIGHUP)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -82,7 +105,6 @@ def find_program(name: str) -> str | None:
 @contextmanager
 def seaweed(folder: Path, program: str) -> Generator[StoreServer]:
     """SeaweedFS, all its servers in one process, with its files in ``folder``."""
-    (folder / "s3.json").write_text(_SEAWEED % (KEY, SECRET))
     ports = [_free() for _ in range(8)]
     names = ("master.port", "volume.port", "filer.port", "s3.port")
     command = [program, "server", f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}",
@@ -90,9 +112,10 @@ def seaweed(folder: Path, program: str) -> Generator[StoreServer]:
                f"-master.volumeSizeLimitMB={_VOLUME_MB}"]  # fmt: skip
     for name, port, grpc in zip(names, ports[:4], ports[4:], strict=True):
         command += [f"-{name}={port}", f"-{name}.grpc={grpc}"]
-    server = StoreServer(f"http://127.0.0.1:{ports[3]}")
-    with _running(command, folder, server, lambda: _make_bucket(ports[2])):
-        yield server
+    server = StoreServer(f"http://127.0.0.1:{ports[3]}", folder / "s3.json")
+    server.admit(*_ACTIONS)
+    with _running(command, folder, server, lambda: _make_bucket(ports[2])) as pid:
+        yield replace(server, pid=pid)
 
 
 @contextmanager
@@ -110,13 +133,14 @@ def rclone(folder: Path, program: str) -> Generator[StoreServer]:
 @contextmanager
 def _running(
     command: list[str], folder: Path, server: StoreServer, prepare: Callable[[], object]
-) -> Generator[None]:
+) -> Generator[int]:
+    """Its process id, once it is ready."""
     log = folder.with_name(f"{folder.name}.log")
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder, env=_quiet())
     try:
         _await_ready(server, process, log, prepare)
-        yield
+        yield process.pid
     finally:
         process.kill()  # SeaweedFS takes its time to end in order
         process.wait()

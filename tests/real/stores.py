@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import stores
-from benchmarks.stores import BUCKET, KEY, SECRET, StoreServer
+from benchmarks.stores import BUCKET, GUEST, KEY, READER, SECRET, StoreServer
 
 from .parts import needed
 
-__all__ = ["BUCKET", "KEY", "SECRET", "StoreServer", "rclone", "seaweed"]
+__all__ = ["BUCKET", "GUEST", "KEY", "READER", "SECRET", "StoreServer", "rclone", "seaweed"]
 
 
 def seaweed(folder: Path) -> AbstractContextManager[StoreServer]:

@@ -6,7 +6,6 @@ import hashlib
 import sys
 from pathlib import Path
 
-import obstore
 import pytest
 
 from benchmarks import byteraces
@@ -16,7 +15,7 @@ from benchmarks.programs import Command
 from benchmarks.races import OURS, Contestant, Race, met, results, run_race, table
 from benchmarks.store import KINDS, Bucket
 
-from .parts import needed
+from .parts import needed, needed_module
 
 needed("nginx", "Debian's nginx-light", also_in="/usr/sbin")
 VERSION = (sys.executable, "--version")
@@ -31,6 +30,8 @@ def test_a_small_race_of_ours_alone_is_whole(capsys, suite):
 
 
 def test_a_small_race_into_stores_is_whole_and_reads_every_object_back(capsys):
+    needed_module("obstore", "noa-async[s3]")
+    needed_module("obstore", "noa-async[s3]")
     small = ("--size", "6000000", "--products", "3", "--rounds", "1", "--no-write")
     assert main(["store", *small]) in {0, 1}
     said = capsys.readouterr().out
@@ -40,6 +41,7 @@ def test_a_small_race_into_stores_is_whole_and_reads_every_object_back(capsys):
 
 
 def test_an_object_that_is_wrong_missing_or_too_many_is_seen(tmp_path):
+    obstore = needed_module("obstore", "noa-async[s3]")
     with Bucket(KINDS["rclone"], tmp_path / "store") as bucket:
         store = bucket.anew().store("mirror")
         sums = {"a": hashlib.md5(b"right").hexdigest()}

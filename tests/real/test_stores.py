@@ -3,70 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import inspect
-import os
-import sys
 import threading
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from pathlib import Path
 
-import aiohttp
-import obstore
 import pytest
-from aiohttp import web
-from yarl import URL
 
-from noa_async import Credentials, NoaClient, Query
-from noa_async.archive.sigv4 import Bucket
-from noa_async.archive.uploads import read_uploads
-from noa_async.emulator import Emulator, EmulatorSettings
+from noa_async import NoaClient
+from noa_async.emulator import Emulator
 from noa_async.errors import DestinationError
 from noa_async.events import Status, TransferStarted
+from noa_async.settings import Following, OnRemoved
 from tests.integration.conftest import settings_for
-from tests.real import stores
-from tests.real.stores import BUCKET, KEY, SECRET, StoreServer
 
-WHO = Credentials("demo", "demo", source="test")
-ALL = Query(everything=True)
-Look = Callable[[web.BaseRequest], web.Response | Awaitable[web.Response | None] | None]
+from .parts import needed_module
+from .stores import BUCKET
+from .storing import ALL, WHO, bring, few, right, said, started
 
-
-@pytest.fixture(scope="module", params=["seaweed", "rclone"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[StoreServer]:
-    with getattr(stores, request.param)(tmp_path_factory.mktemp(request.param)) as one:
-        yield one
-
-
-@pytest.fixture
-def store(server: StoreServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoreServer:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name, value in server.environ.items():
-        monkeypatch.setenv(name, value)
-    return server
-
-
-def client(mirror: Emulator, tmp_path: Path) -> NoaClient:
-    return NoaClient(settings_for(mirror, scratch=str(tmp_path / "scratch")), WHO)
-
-
-async def bring(mirror: Emulator, tmp_path: Path, url: str, **how: str) -> list[Status]:
-    async with client(mirror, tmp_path) as noa:
-        return [one.status async for one in noa.download_all(noa.search(ALL), url, **how)]
-
-
-def few(products: int, size: int = 3000) -> EmulatorSettings:
-    return EmulatorSettings(products=products, mean_bytes=size)
-
-
-def right(mirror: Emulator, held: dict[str, bytes]) -> bool:
-    sums = sorted(mirror.content(product.id).md5 for product in mirror.catalogue.products)
-    return sorted(hashlib.md5(held[key]).hexdigest() for key in held) == sums
+obstore = needed_module("obstore", "noa-async[s3]")
 
 
 async def test_200_products_go_in_and_are_there_for_the_next_run(store, tmp_path):
@@ -205,111 +157,55 @@ async def test_a_run_that_was_killed_is_gone_on_with(store, tmp_path):
         assert right(mirror, store.contents("killed"))
 
 
-async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, monkeypatch):
-    refused = 0
+@pytest.mark.parametrize(
+    ("on_removed", "most", "gone", "deleted"),
+    [("keep", 1.0, 1, 0), ("delete", 1.0, 1, 1), ("delete", 0.3, 2, 0)],
+)
+async def test_what_the_service_removed(store, tmp_path, on_removed, most, gone, deleted):
+    """Kept, deleted, or held back where too many would go."""
+    prefix = f"removed-{on_removed}-{gone}"
+    following = Following(on_removed=OnRemoved(on_removed), max_delete=most)
+    async with Emulator(few(4)) as mirror:
+        settings = settings_for(mirror, scratch=str(tmp_path / "scratch"), following=following)
+        async with NoaClient(settings, WHO) as noa:
+            await noa.mirror(ALL, f"s3://{BUCKET}/{prefix}")
+        before = store.contents(prefix)
+        lost = list(mirror.catalogue.products)[:gone]
+        for product in lost:
+            mirror.catalogue.remove(product.id)
+        async with NoaClient(settings, WHO) as noa:
+            report = await noa.mirror(ALL, f"s3://{BUCKET}/{prefix}", reconcile=True)
+        assert report.removed == deleted
+        names = {one.name for one in lost[:deleted]}
+        kept = {key: held for key, held in before.items() if key.removesuffix(".zip") not in names}
+        kept = {key: held for key, held in kept.items() if key not in names}
+        assert len(kept) == 4 - deleted
+        assert store.contents(prefix) == kept
 
-    def slow_down(request: web.BaseRequest) -> web.Response | None:
-        nonlocal refused
-        if request.method != "PUT" or refused == 5:
-            return None
-        refused += 1
-        return refusal(503, "SlowDown")
 
-    async with between(store, slow_down) as endpoint, Emulator(few(4)) as mirror:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        outcomes = await bring(mirror, tmp_path, f"s3://{BUCKET}/slow")
-    assert (outcomes, refused) == ([Status.DOWNLOADED] * 4, 5)
-    assert right(mirror, store.contents("slow"))
-
-
-async def test_pieces_that_a_killed_run_left_are_ended_by_the_next(store, tmp_path, monkeypatch):
-    """Those of others, and what they have under way, stay."""
-    url, foreign = f"s3://{BUCKET}/pieces", "pieces/somebody/else"
-    under_way = asyncio.Event()
-
-    async def hold_second(request: web.BaseRequest) -> None:
-        if request.query.get("partNumber") == "2":
-            under_way.set()
-            await asyncio.Event().wait()
-
-    begin_upload(store, foreign)
-    async with between(store, hold_second) as endpoint, Emulator(few(1, 20_000_000)) as mirror:
-        process = await started(mirror, tmp_path, url, AWS_ENDPOINT_URL=endpoint)
-        await asyncio.wait_for(under_way.wait(), 30)
-        process.kill()
-        await process.wait()
-        [product] = mirror.catalogue.products
-        left = unfinished(store)
-        assert foreign in left
-        assert [key for key in left if product.name in key], "the server lists no such upload"
-        assert store.contents("pieces") == {}
+async def test_verify_finds_what_is_wrong_and_repairs_it(store, tmp_path):
+    url, there = f"s3://{BUCKET}/verified", store.store("verified")
+    async with Emulator(few(5)) as mirror:
+        await bring(mirror, tmp_path, url)
+        whole = store.contents("verified")
+        assert await said(await started(mirror, tmp_path, url, ("verify", "--quiet"))) == (0, "")
+        same, shorter, missing, *_ = sorted(whole)
+        obstore.put(there, same, b"x" * len(whole[same]))
+        obstore.put(there, shorter, whole[shorter][:-1])
+        obstore.delete(there, missing)
+        obstore.put(there, "foreign", b"foreign")
+        wrong = {same: "damaged", shorter: "damaged", missing: "missing", "foreign": "foreign"}
+        code, text = await said(await started(mirror, tmp_path, url, ("verify", "--quiet")))
+        assert code == 1
+        assert dict(told(text)) == wrong
         served = mirror.stats.bytes_sent
-        assert await bring(mirror, tmp_path, url) == [Status.DOWNLOADED]
-        assert mirror.stats.bytes_sent == served
-        assert unfinished(store) == [foreign]
-        assert right(mirror, store.contents("pieces"))
-    assert list((tmp_path / "scratch").rglob("uploads/*")) == []
+        code, _ = await said(await started(mirror, tmp_path, url, ("verify", "--repair")))
+        assert code == 0
+        three = sum(len(whole[key]) for key in (same, shorter, missing))
+        assert mirror.stats.bytes_sent - served == three
+        assert store.contents("verified") == whole | {"foreign": b"foreign"}
 
 
-def begin_upload(store: StoreServer, key: str) -> None:
-    address, headers = asked(store).request("POST", key, {"uploads": ""}, datetime.now(UTC))
-    request = urllib.request.Request(address, method="POST", headers=headers)
-    urllib.request.urlopen(request, timeout=5).close()
-
-
-def unfinished(store: StoreServer) -> list[str]:
-    address, headers = asked(store).request("GET", "", {"uploads": ""}, datetime.now(UTC))
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
-        return [one.key for one in read_uploads(answer.read().decode())]
-
-
-def asked(store: StoreServer) -> Bucket:
-    return Bucket(f"{store.endpoint}/{BUCKET}", "us-east-1", KEY, SECRET)
-
-
-async def started(
-    mirror: Emulator, tmp_path: Path, url: str, **environ: str
-) -> asyncio.subprocess.Process:
-    """``noa-async download``, a process of its own."""
-    who = {"NOA_USERNAME": "demo", "NOA_PASSWORD": "demo"}
-    where = {"NOA_CATALOGUE_URL": mirror.catalogue_url, "NOA_TOKEN_URL": mirror.token_url}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "noa_async", "download", "--everything", "--output", url,
-        "--scratch", str(tmp_path / "scratch"), "--no-progress",
-        env=os.environ | who | where | environ,
-    )  # fmt: skip
-
-
-def refusal(status: int, code: str) -> web.Response:
-    """As S3 says no."""
-    text = f"<Error><Code>{code}</Code><Message>No.</Message></Error>"
-    return web.Response(status=status, text=text, content_type="application/xml")
-
-
-@asynccontextmanager
-async def between(store: StoreServer, look: Look) -> AsyncIterator[str]:
-    """An address that leads to the store, but for what ``look`` answers itself."""
-
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.content.read()
-        own = look(request)
-        own = await own if inspect.isawaitable(own) else own
-        if own is not None:
-            return own
-        headers = {k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"}
-        async with session.request(
-            request.method, URL(f"{store.endpoint}{request.raw_path}", encoded=True),
-            headers=headers, data=body, allow_redirects=False,
-        ) as got:  # fmt: skip
-            dropped = {"transfer-encoding", "content-encoding"}
-            kept = {k: v for k, v in got.headers.items() if k.lower() not in dropped}
-            return web.Response(status=got.status, headers=kept, body=await got.read())
-
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
-        runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+def told(text: str) -> list[tuple[str, str]]:
+    """The findings in lines such as ``damaged  KEY  why``."""
+    return [(line.split()[1].rstrip(":"), line.split()[0]) for line in text.splitlines()]
