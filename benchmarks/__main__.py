@@ -11,7 +11,7 @@ from importlib import import_module
 
 SUITES = (
     *("cluster", "faults", "large", "ledger", "listing", "memory", "nights"),
-    *("restart", "sizing", "small", "tls", "verify", "wan"),
+    *("restart", "sizing", "small", "store", "tls", "verify", "wan"),
 )
 
 

@@ -46,6 +46,12 @@ http {{
       default_type application/octet-stream;
       alias {root}/bytes/$1;
     }}
+    location /files/ {{
+      if ($http_authorization != "Bearer open-sesame") {{ return 401; }}
+      default_type application/octet-stream;
+      autoindex on;
+      alias {root}/files/;
+    }}
   }}
 }}
 """
@@ -69,7 +75,7 @@ class _Product:
 
 
 class FileServer:
-    """Serves ``sizes`` of random bytes, one product each.
+    """Serves ``sizes`` of random bytes, one product each; by its name too, below ``files``.
 
     Resources: a context manager; nginx ends with it, the files are its caller's to delete.
     """
@@ -81,6 +87,9 @@ class FileServer:
         self.authority = root / "ca.pem"
         (root / "bytes").mkdir(parents=True)
         self._products = [_make(root / "bytes", at, size) for at, size in enumerate(sizes)]
+        (root / "files").mkdir()
+        for each in self._products:
+            (root / "files" / each.name).hardlink_to(root / "bytes" / each.key)
         self._write()
 
     def _write(self) -> None:
@@ -111,6 +120,16 @@ class FileServer:
         """Of all products."""
         return sum(product.size for product in self._products)
 
+    @property
+    def files(self) -> str:
+        """The address of a listing (HTML) of all products by their names."""
+        return f"{self.base}/files/"
+
+    @property
+    def sums(self) -> dict[str, str]:
+        """The MD5 of each product, by its name."""
+        return {each.name: each.md5 for each in self._products}
+
     def job(self, output: Path, connections: int) -> Job:
         """What a peer is to fetch."""
         return Job(
@@ -137,7 +156,7 @@ class FileServer:
 
     def is_whole(self, output: Path) -> bool:
         """Whether every product is in ``output``, byte for byte, and no other file."""
-        return holds(output, {each.name: each.md5 for each in self._products})
+        return holds(output, self.sums)
 
     def __enter__(self) -> Self:
         nginx = find_nginx()

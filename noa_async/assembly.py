@@ -69,7 +69,8 @@ async def open_parts(
     catalogue = Catalogue(
         session, service, retry, listings=listings, observer=observer, sleep=waits.sleep
     )
-    pool = ThreadPoolExecutor(workers + 2, thread_name_prefix="noa-disk")
+    threads = 2 * workers + 2  # what goes up to a store holds one, and as many products come
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="noa-disk")
     stack.push_async_callback(asyncio.to_thread, pool.shutdown)
     pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
     dealer = Dealer(

@@ -214,10 +214,10 @@ class NoaClient:
         line keeps nobody waiting but those who want the last outcome. Leaving early cancels what
         runs and keeps its part files. ``layout``, ``retry_failed``, ``after``: see ``download``;
         ``after`` is awaited by the worker that brought the product, so at most ``workers`` of them
-        run at once, and a slow one holds its worker.
+        run at once (for an object store twice as many), and a slow one holds its worker.
         """
         keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
-        workers = self.settings.limits.workers
+        workers = keeper.hands(self.settings.limits.workers)
         with self._open.traffic.tail.more_to_come() as over:
             outcomes = run_pipeline(
                 self._announced(products),
@@ -260,7 +260,7 @@ class NoaClient:
                 hint="Narrow the query, or use download for a part of it.",
             )
         keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
-        parts, workers = self._open, self.settings.limits.workers
+        parts, workers = self._open, keeper.hands(self.settings.limits.workers)
         parts.traffic.health.renew()
         with parts.traffic.tail.more_to_come() as over:
             bring, depth = self._bringing(keeper, after), workers * _QUEUED_PER_WORKER

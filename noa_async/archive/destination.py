@@ -29,6 +29,27 @@ def ledger_of(target: Path | StoreUrl) -> Path:
     return state_of(target) / "ledger.sqlite3"
 
 
+def ledger_there(target: Path | StoreUrl) -> Path:
+    """As ``ledger_of``, for those who only read it: DestinationError where a store has none here.
+
+    Of a folder that is no archive, the ledger's own error tells.
+    """
+    ledger = ledger_of(target)
+    if isinstance(target, StoreUrl):
+        try:
+            ledger.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise DestinationError(
+                f"This machine holds no ledger of {target}: it would be in {target.state}.",
+                hint="Name the scratch folder that its runs had (--scratch, NOA_SCRATCH). Where "
+                "that is lost, run mirror or download again: what is in the store is found by its "
+                "labels, and not fetched again.",
+            ) from None
+        except OSError:
+            return ledger  # it is there, and whoever opens it says what is the matter
+    return ledger
+
+
 def destination_of(target: Path | StoreUrl) -> Destination:
     """The output that is meant, not opened yet."""
     if isinstance(target, Path):
@@ -82,6 +103,9 @@ class Destination(Scratch, ABC):
 
     bare = False
     """Whether nothing lay here when it was opened."""
+
+    hands = 1
+    """How many products may be under way for each that can be received."""
 
     @abstractmethod
     def open(self) -> Self:

@@ -72,6 +72,10 @@ class Keeper:
         self._waits: dict[str, _Wait] = {}
         self._arrived = 0
 
+    def hands(self, connections: int) -> int:
+        """How many products may be under way where so many at once are received."""
+        return connections * self._archive.folder.hands
+
     async def bring(self, product: Product) -> Outcome | Later:
         """The product's outcome, told to the observer.
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from noa_async.archive.database import read_database
-from noa_async.archive.destination import ledger_of
+from noa_async.archive.destination import ledger_there
 from noa_async.archive.journal import Followed, Run, read_followed, read_runs
 from noa_async.archive.schema import TROUBLED
 
@@ -93,7 +93,7 @@ def read_overview(root: Path | StoreUrl, *, runs: int = 5) -> Overview:
 
     Raises DestinationError where there is no archive, or it cannot be read.
     """
-    database = read_database(ledger_of(root))
+    database = read_database(ledger_there(root))
     try:
         database.script("BEGIN")  # all of it as of one instant
         followed, all_of_them = database.row(TO_DO) or (0, 0)

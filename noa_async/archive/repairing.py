@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from noa_async.archive.database import read_database
-from noa_async.archive.destination import ledger_of
+from noa_async.archive.destination import ledger_there
 from noa_async.archive.ledger import numbered
 from noa_async.archive.schema import TROUBLED
 
@@ -25,7 +25,7 @@ ANY_WRONG = f"SELECT 1 FROM products WHERE {TROUBLED} AND {_WRONG} LIMIT 1"  # n
 
 def has_wrong(root: Path | StoreUrl) -> bool:
     """Whether there is any of ``wrong_products``. Blocks."""
-    with closing(read_database(ledger_of(root))) as database:
+    with closing(read_database(ledger_there(root))) as database:
         return database.row(ANY_WRONG) is not None
 
 
@@ -35,7 +35,7 @@ async def wrong_products(root: Path | StoreUrl) -> AsyncGenerator[Product]:
     It is read by pages: what is mended meanwhile may or may not be met.
     Raises DestinationError where there is no archive.
     """
-    database = await asyncio.to_thread(read_database, ledger_of(root))
+    database = await asyncio.to_thread(read_database, ledger_there(root))
     last = 0
     try:
         while page := await asyncio.to_thread(numbered, database, _WRONG, last):

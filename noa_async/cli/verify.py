@@ -14,7 +14,7 @@ import click
 
 from noa_async.archive.archive import Archive
 from noa_async.archive.database import check_there
-from noa_async.archive.destination import ledger_of
+from noa_async.archive.destination import ledger_there
 from noa_async.archive.journal import COMPLETE, INTERRUPTED, Journal
 from noa_async.archive.repairing import has_wrong, wrong_products
 from noa_async.archive.verify import Selection, check_known, measure, verify
@@ -130,7 +130,7 @@ def command(
         None if options.sample is None else read_share(options.sample),
     )
     helper = find_help(service, options.workers, options.scratch) if options.repair else None
-    check_there(ledger_of(meant(folder, options.scratch)))
+    check_there(ledger_there(meant(folder, options.scratch)))
     if helper is not None:
         tell_remarks(make_lines(manner), service, helper.settings, workers=True)
     quiet = manner.json or manner.quiet or options.no_progress

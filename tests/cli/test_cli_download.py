@@ -49,6 +49,18 @@ def check_report(report: dict[str, Any], folder: Path, mirror: Emulator) -> None
     assert report["bytes"] == brought
 
 
+async def test_a_file_address_is_the_folder_itself(open_mirror: Open) -> None:
+    mirror, noa = await open_mirror()
+    where = (noa.folder / "data").as_uri()
+    ended = await noa("download", "--everything", "--output", where, "--limit", "3")
+    assert ended.code == 0
+    assert len(list((noa.folder / "data").iterdir())) == 3 + len([".noa-async"])
+    served = mirror.stats.bytes_sent
+    assert (await noa("download", "--everything", "--output", "data", "--limit", "3")).code == 0
+    assert mirror.stats.bytes_sent == served
+    assert (await noa("verify", where, "-q")).code == 0
+
+
 async def test_what_matches_comes_home_and_stays(open_mirror: Open) -> None:
     mirror, noa = await open_mirror()
     first = await noa(*ALL, "--report", "first.json")

@@ -48,6 +48,27 @@ def test_the_keys_are_documented(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert found == documented
 
 
+@pytest.mark.parametrize("verb", ["status", "verify"])
+def test_a_store_without_its_ledger_names_the_scratch_folder(tmp_path: Path, capsys, verb: str):
+    assert run([verb, "s3://bucket/a", "--scratch", str(tmp_path)]) == 5
+    told = capsys.readouterr().err
+    assert f"it would be in {tmp_path}/bucket-" in told
+    assert "--scratch" in told
+    assert "not fetched again" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_address_is_the_folder_itself(tmp_path: Path, capsys):
+    folder = tmp_path / "an archive"
+    make_ledger(folder, 10)
+    assert run(["status", str(folder), "--format", "json"]) == 0
+    plain = capsys.readouterr().out
+    assert run(["status", folder.as_uri(), "--format", "json"]) == 0
+    assert capsys.readouterr().out == plain
+    assert run(["status", f"file://{tmp_path}/none"]) == 5
+    assert f"{tmp_path}/none holds no archive" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--runs", "--days"])
 def test_no_number_is_too_large_to_be_refused(tmp_path: Path, option: str, capsys):
     make_ledger(tmp_path, 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import pytest
@@ -22,6 +24,14 @@ def needed(program: str, package: str, also_in: str = "") -> str:
     if found is None:
         _missing(f"{program} is not installed ({package})")
     return found
+
+
+def needed_module(name: str, package: str) -> ModuleType:
+    """The module that comes with an extra; where it is missing, as above."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        _missing(f"{name} is not installed ({package})")
 
 
 def needed_keycloak() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from benchmarks.__main__ import main
 from benchmarks.fileserver import FileServer
 from benchmarks.programs import Command
 from benchmarks.races import OURS, Contestant, Race, met, results, run_race, table
+from benchmarks.store import KINDS, Bucket
 
-from .parts import needed
+from .parts import needed, needed_module
 
 needed("nginx", "Debian's nginx-light", also_in="/usr/sbin")
 VERSION = (sys.executable, "--version")
@@ -25,6 +27,33 @@ def test_a_small_race_of_ours_alone_is_whole(capsys, suite):
     alone = ("--tool", "nobody", "--rounds", "1", "--no-write")
     assert main([suite, *sizes, *alone]) == 0
     assert "NOT WHOLE" not in capsys.readouterr().out
+
+
+def test_a_small_race_into_stores_is_whole_and_reads_every_object_back(capsys):
+    needed_module("obstore", "noa-async[s3]")
+    needed_module("obstore", "noa-async[s3]")
+    small = ("--size", "6000000", "--products", "3", "--rounds", "1", "--no-write")
+    assert main(["store", *small]) in {0, 1}
+    said = capsys.readouterr().out
+    assert said.count("into SeaweedFS") == said.count("into rclone serve s3") == 1
+    assert said.count("noa-async") >= 4
+    assert "NOT WHOLE" not in said
+
+
+def test_an_object_that_is_wrong_missing_or_too_many_is_seen(tmp_path):
+    obstore = needed_module("obstore", "noa-async[s3]")
+    with Bucket(KINDS["rclone"], tmp_path / "store") as bucket:
+        store = bucket.anew().store("mirror")
+        sums = {"a": hashlib.md5(b"right").hexdigest()}
+        assert not bucket.holds(sums)
+        obstore.put(store, "a", b"right")
+        assert bucket.holds(sums)
+        obstore.put(store, "b", b"right")
+        assert not bucket.holds(sums)
+        obstore.delete(store, "b")
+        obstore.put(store, "a", b"wrong")
+        assert not bucket.holds(sums)
+        assert bucket.anew().keys() == []
 
 
 def test_memory_and_restart_are_measured(capsys):

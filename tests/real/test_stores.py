@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+import threading
 
-import aiohttp
-import obstore
 import pytest
-from aiohttp import web
-from yarl import URL
 
-from noa_async import Credentials, NoaClient, Query
-from noa_async.emulator import Emulator, EmulatorSettings
+from noa_async import NoaClient
+from noa_async.emulator import Emulator
 from noa_async.errors import DestinationError
-from noa_async.events import Status
+from noa_async.events import Status, TransferStarted
+from noa_async.settings import Following, OnRemoved
 from tests.integration.conftest import settings_for
-from tests.real import stores
-from tests.real.stores import BUCKET, StoreServer
 
-WHO = Credentials("demo", "demo", source="test")
-ALL = Query(everything=True)
+from .parts import needed_module
+from .stores import BUCKET
+from .storing import ALL, WHO, bring, few, right, said, started
 
-
-@pytest.fixture(scope="module", params=["seaweed", "rclone"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[StoreServer]:
-    with getattr(stores, request.param)(tmp_path_factory.mktemp(request.param)) as one:
-        yield one
-
-
-@pytest.fixture
-def store(server: StoreServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoreServer:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name, value in server.environ.items():
-        monkeypatch.setenv(name, value)
-    return server
-
-
-def client(mirror: Emulator, tmp_path: Path) -> NoaClient:
-    return NoaClient(settings_for(mirror, scratch=str(tmp_path / "scratch")), WHO)
-
-
-async def bring(mirror: Emulator, tmp_path: Path, url: str, **how: str) -> list[Status]:
-    async with client(mirror, tmp_path) as noa:
-        return [one.status async for one in noa.download_all(noa.search(ALL), url, **how)]
-
-
-def few(products: int, size: int = 3000) -> EmulatorSettings:
-    return EmulatorSettings(products=products, mean_bytes=size)
-
-
-def right(mirror: Emulator, held: dict[str, bytes]) -> bool:
-    sums = sorted(mirror.content(product.id).md5 for product in mirror.catalogue.products)
-    return sorted(hashlib.md5(held[key]).hexdigest() for key in held) == sums
+obstore = needed_module("obstore", "noa-async[s3]")
 
 
 async def test_200_products_go_in_and_are_there_for_the_next_run(store, tmp_path):
@@ -80,6 +40,29 @@ async def test_a_large_product_goes_up_in_pieces_with_its_label(store, tmp_path)
         label = obstore.get(store.store("large"), key, options={"head": True}).attributes
         assert label["noa-id"] == product.id
         assert label["noa-checksum"] == f"md5:{mirror.content(product.id).md5}"
+
+
+async def test_while_one_product_goes_up_the_next_one_comes(store, tmp_path, monkeypatch):
+    """By one connection: no upload goes on before a second product was asked for."""
+    put, second, begun = obstore.put, threading.Event(), []
+
+    def waiting(*arguments: object, **how: object) -> object:
+        assert second.wait(20)
+        return put(*arguments, **how)
+
+    def observe(event: object) -> None:
+        if isinstance(event, TransferStarted):
+            begun.append(event.product_id)
+            if len(begun) == 2:
+                second.set()
+
+    monkeypatch.setattr(obstore, "put", waiting)
+    async with Emulator(few(3, 2_000_000)) as mirror:
+        settings = settings_for(mirror, scratch=str(tmp_path / "scratch"), workers=1)
+        async with NoaClient(settings, WHO, observer=observe) as noa:
+            outcomes = noa.download_all(noa.search(ALL), f"s3://{BUCKET}/meanwhile")
+            assert [one.status async for one in outcomes] == [Status.DOWNLOADED] * 3
+        assert right(mirror, store.contents("meanwhile"))
 
 
 async def test_another_layout_moves_what_is_there(store, tmp_path):
@@ -158,12 +141,7 @@ async def test_a_run_that_was_killed_is_gone_on_with(store, tmp_path):
     """Nothing is fetched twice but what was under way."""
     url, workers, size = f"s3://{BUCKET}/killed", 4, 20_000
     async with Emulator(few(60, size)) as mirror:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "noa_async", "download", "--everything", "--output", url,
-            "--scratch", str(tmp_path / "scratch"), "--no-progress",
-            env=os.environ | {"NOA_CATALOGUE_URL": mirror.catalogue_url, "NOA_TOKEN_URL":
-                mirror.token_url, "NOA_USERNAME": "demo", "NOA_PASSWORD": "demo"},
-        )  # fmt: skip
+        process = await started(mirror, tmp_path, url)
         while len(mirror.stats.downloads) < 20:
             await asyncio.sleep(0.01)
             assert process.returncode is None
@@ -174,38 +152,60 @@ async def test_a_run_that_was_killed_is_gone_on_with(store, tmp_path):
         assert len(outcomes) == 60
         assert Status.PRESENT in outcomes
         assert before < 60
-        assert sum(map(len, mirror.stats.downloads.values())) <= 60 + workers
+        under_way = 2 * workers  # those that come, and those that go up
+        assert sum(map(len, mirror.stats.downloads.values())) <= 60 + under_way
         assert right(mirror, store.contents("killed"))
 
 
-async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, monkeypatch):
-    refused = 0
+@pytest.mark.parametrize(
+    ("on_removed", "most", "gone", "deleted"),
+    [("keep", 1.0, 1, 0), ("delete", 1.0, 1, 1), ("delete", 0.3, 2, 0)],
+)
+async def test_what_the_service_removed(store, tmp_path, on_removed, most, gone, deleted):
+    """Kept, deleted, or held back where too many would go."""
+    prefix = f"removed-{on_removed}-{gone}"
+    following = Following(on_removed=OnRemoved(on_removed), max_delete=most)
+    async with Emulator(few(4)) as mirror:
+        settings = settings_for(mirror, scratch=str(tmp_path / "scratch"), following=following)
+        async with NoaClient(settings, WHO) as noa:
+            await noa.mirror(ALL, f"s3://{BUCKET}/{prefix}")
+        before = store.contents(prefix)
+        lost = list(mirror.catalogue.products)[:gone]
+        for product in lost:
+            mirror.catalogue.remove(product.id)
+        async with NoaClient(settings, WHO) as noa:
+            report = await noa.mirror(ALL, f"s3://{BUCKET}/{prefix}", reconcile=True)
+        assert report.removed == deleted
+        names = {one.name for one in lost[:deleted]}
+        kept = {key: held for key, held in before.items() if key.removesuffix(".zip") not in names}
+        kept = {key: held for key, held in kept.items() if key not in names}
+        assert len(kept) == 4 - deleted
+        assert store.contents(prefix) == kept
 
-    async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        nonlocal refused
-        if request.method == "PUT" and refused < 5:
-            refused += 1
-            await request.read()
-            text = "<Error><Code>SlowDown</Code><Message>Please reduce.</Message></Error>"
-            return web.Response(status=503, text=text, content_type="application/xml")
-        headers = {k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"}
-        async with session.request(
-            request.method, URL(f"{store.endpoint}{request.raw_path}", encoded=True),
-            headers=headers, data=await request.read(), allow_redirects=False,
-        ) as got:  # fmt: skip
-            dropped = {"transfer-encoding", "content-encoding"}
-            kept = {k: v for k, v in got.headers.items() if k.lower() not in dropped}
-            return web.Response(status=got.status, headers=kept, body=await got.read())
 
-    async with aiohttp.ClientSession(auto_decompress=False) as session:
-        runner = web.ServerRunner(web.Server(answer))
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        async with Emulator(few(4)) as mirror:
-            outcomes = await bring(mirror, tmp_path, f"s3://{BUCKET}/slow")
-        await runner.cleanup()
-    assert (outcomes, refused) == ([Status.DOWNLOADED] * 4, 5)
-    assert right(mirror, store.contents("slow"))
+async def test_verify_finds_what_is_wrong_and_repairs_it(store, tmp_path):
+    url, there = f"s3://{BUCKET}/verified", store.store("verified")
+    async with Emulator(few(5)) as mirror:
+        await bring(mirror, tmp_path, url)
+        whole = store.contents("verified")
+        assert await said(await started(mirror, tmp_path, url, ("verify", "--quiet"))) == (0, "")
+        same, shorter, missing, *_ = sorted(whole)
+        obstore.put(there, same, b"x" * len(whole[same]))
+        obstore.put(there, shorter, whole[shorter][:-1])
+        obstore.delete(there, missing)
+        obstore.put(there, "foreign", b"foreign")
+        wrong = {same: "damaged", shorter: "damaged", missing: "missing", "foreign": "foreign"}
+        code, text = await said(await started(mirror, tmp_path, url, ("verify", "--quiet")))
+        assert code == 1
+        assert dict(told(text)) == wrong
+        served = mirror.stats.bytes_sent
+        code, _ = await said(await started(mirror, tmp_path, url, ("verify", "--repair")))
+        assert code == 0
+        three = sum(len(whole[key]) for key in (same, shorter, missing))
+        assert mirror.stats.bytes_sent - served == three
+        assert store.contents("verified") == whole | {"foreign": b"foreign"}
+
+
+def told(text: str) -> list[tuple[str, str]]:
+    """The findings in lines such as ``damaged  KEY  why``."""
+    return [(line.split()[1].rstrip(":"), line.split()[0]) for line in text.splitlines()]

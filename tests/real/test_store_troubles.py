@@ -1,0 +1,151 @@
+"""Object stores that refuse, ask to slow down, lose their keys, or keep pieces of a killed run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiohttp import web
+
+from noa_async.archive.sigv4 import Bucket
+from noa_async.archive.uploads import read_uploads
+from noa_async.emulator import Emulator, EmulatorSettings
+from noa_async.events import Status
+
+from .parts import needed_module
+from .stores import BUCKET, GUEST, KEY, READER, SECRET, StoreServer
+from .storing import between, bring, few, refusal, right, said, started
+
+needed_module("obstore", "noa-async[s3]")
+
+
+async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, monkeypatch):
+    refused = 0
+
+    def slow_down(request: web.BaseRequest) -> web.Response | None:
+        nonlocal refused
+        if request.method != "PUT" or refused == 5:
+            return None
+        refused += 1
+        return refusal(503, "SlowDown")
+
+    async with between(store, slow_down) as endpoint, Emulator(few(4)) as mirror:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        outcomes = await bring(mirror, tmp_path, f"s3://{BUCKET}/slow")
+    assert (outcomes, refused) == ([Status.DOWNLOADED] * 4, 5)
+    assert right(mirror, store.contents("slow"))
+
+
+async def test_pieces_that_a_killed_run_left_are_ended_by_the_next(store, tmp_path, monkeypatch):
+    """Those of others, and what they have under way, stay."""
+    url, foreign = f"s3://{BUCKET}/pieces", "pieces/somebody/else"
+    under_way = asyncio.Event()
+
+    async def hold_second(request: web.BaseRequest) -> None:
+        if request.query.get("partNumber") == "2":
+            under_way.set()
+            await asyncio.Event().wait()
+
+    begin_upload(store, foreign)
+    async with between(store, hold_second) as endpoint, Emulator(few(1, 20_000_000)) as mirror:
+        process = await started(mirror, tmp_path, url, AWS_ENDPOINT_URL=endpoint)
+        await asyncio.wait_for(under_way.wait(), 30)
+        process.kill()
+        await process.wait()
+        [product] = mirror.catalogue.products
+        left = unfinished(store)
+        assert foreign in left
+        assert [key for key in left if product.name in key], "the server lists no such upload"
+        assert store.contents("pieces") == {}
+        served = mirror.stats.bytes_sent
+        assert await bring(mirror, tmp_path, url) == [Status.DOWNLOADED]
+        assert mirror.stats.bytes_sent == served
+        assert unfinished(store) == [foreign]
+        assert right(mirror, store.contents("pieces"))
+    assert list((tmp_path / "scratch").rglob("uploads/*")) == []
+
+
+async def test_a_store_that_refuses_puts_ends_the_run_and_loses_nothing(store, tmp_path):
+    url = f"s3://{BUCKET}/refused"
+
+    def refuse(request: web.BaseRequest) -> web.Response | None:
+        writes = request.method in {"PUT", "POST"}
+        return refusal(403, "AccessDenied") if writes else None
+
+    async with Emulator(few(2, 3_000_000)) as mirror:
+        async with between(store, refuse) as endpoint:
+            process = await started(mirror, tmp_path, url, AWS_ENDPOINT_URL=endpoint)
+            code, text = await said(process)
+        assert (code, "AccessDenied" in text) == (5, True)
+        assert "need to list, read, write and delete" in text
+        await ends_well(mirror, store, tmp_path, url)
+
+
+async def ends_well(mirror: Emulator, store: StoreServer, tmp_path: Path, url: str) -> None:
+    """The next run brings all; what was whole in the scratch comes from there."""
+    whole = {part.stem for part in (tmp_path / "scratch").rglob("*.part")}
+    asked = {key: len(mirror.stats.downloads.get(key, ())) for key in whole}
+    whole = {key for key in whole if asked[key] and is_whole(mirror, tmp_path, key)}
+    assert whole
+    await bring(mirror, tmp_path, url)
+    assert {key: len(mirror.stats.downloads[key]) for key in whole} == {
+        key: asked[key] for key in whole
+    }
+    assert right(mirror, store.contents(url.rpartition("/")[2]))
+
+
+def is_whole(mirror: Emulator, tmp_path: Path, key: str) -> bool:
+    [part] = (tmp_path / "scratch").rglob(f"{key}.part")
+    return hashlib.md5(part.read_bytes()).hexdigest() == mirror.content(key).md5
+
+
+async def test_a_key_that_may_not_write(seaweed, tmp_path):
+    """By the store's own policy."""
+    url = f"s3://{BUCKET}/read-only"
+    async with Emulator(few(2, 3_000_000)) as mirror:
+        process = await started(mirror, tmp_path, url, AWS_ACCESS_KEY_ID=READER)
+        code, text = await said(process)
+        assert (code, "AccessDenied" in text) == (5, True)
+        await ends_well(mirror, seaweed, tmp_path, url)
+
+
+async def test_a_key_that_is_taken_back_while_a_run_goes_on(seaweed, tmp_path):
+    url = f"s3://{BUCKET}/expired"
+    slow = EmulatorSettings(products=60, mean_bytes=2_000_000, rate=4e6)
+    async with Emulator(slow) as mirror:
+        try:
+            process = await started(mirror, tmp_path, url, AWS_ACCESS_KEY_ID=GUEST)
+            while len(seaweed.keys("expired")) < 4:
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+            seaweed.admit(KEY, READER)
+            code, text = await said(process)
+        finally:
+            seaweed.admit(KEY, READER, GUEST)
+        assert (code, "InvalidAccessKeyId" in text) == (5, True)
+        assert "renew them" in text
+        assert SECRET not in text
+        held = seaweed.contents("expired")
+        assert 4 <= len(held) < 60
+        served = {key: len(count) for key, count in mirror.stats.downloads.items()}
+        await ends_well(mirror, seaweed, tmp_path, url)
+        assert len(served) < 60
+
+
+def begin_upload(store: StoreServer, key: str) -> None:
+    address, headers = asked(store).request("POST", key, {"uploads": ""}, datetime.now(UTC))
+    request = urllib.request.Request(address, method="POST", headers=headers)
+    urllib.request.urlopen(request, timeout=5).close()
+
+
+def unfinished(store: StoreServer) -> list[str]:
+    address, headers = asked(store).request("GET", "", {"uploads": ""}, datetime.now(UTC))
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+        return [one.key for one in read_uploads(answer.read().decode())]
+
+
+def asked(store: StoreServer) -> Bucket:
+    return Bucket(f"{store.endpoint}/{BUCKET}", "us-east-1", KEY, SECRET)
