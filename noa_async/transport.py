@@ -41,7 +41,7 @@ class Response:
     Resources: valid inside the ``async with`` that gave it; leaving early drops the connection.
     """
 
-    __slots__ = ("_may_take_over", "_raw", "_stall", "url")
+    __slots__ = ("_may_take_over", "_raw", "_stall")
 
     def __init__(
         self, raw: aiohttp.ClientResponse, stall: float, *, may_take_over: bool = True
@@ -49,7 +49,10 @@ class Response:
         self._raw = raw
         self._stall = stall
         self._may_take_over = may_take_over
-        self.url = str(raw.url)
+
+    @property
+    def url(self) -> str:
+        return str(self._raw.url)
 
     @property
     def status(self) -> int:
@@ -269,7 +272,7 @@ class Transport:
                     headers=headers,
                     data=body,
                     allow_redirects=False,
-                    proxy=self._proxy(url),
+                    proxy=self._proxy(url) if self._proxies.keys() - {"no"} else None,
                     auto_decompress="Accept-Encoding" not in headers,
                 )
         except aiohttp.ClientConnectorCertificateError as error:

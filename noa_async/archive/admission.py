@@ -168,14 +168,13 @@ class Admission:
                 raise
             if aside is not None:
                 self._archive.observer(FilePutAside(str(path), aside))
-            begun = replace(self._archive.begun(product), attempts=fetched.attempts)
+            begun, attempts = self._archive.begun(product), fetched.attempts
             state = State.VERIFIED if fetched.verified else State.UNVERIFIED
             now = self._archive.clock()
-            right = begun.found_right(state, path, facts, str(fetched.checksum), now)
+            right = begun.found_right(state, path, facts, label.checksum, now, attempts=attempts)
             self._write(right, before)
         status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
-        outcome = self._archive.outcome(product, right)
-        return replace(outcome, status=status, attempts=fetched.attempts)
+        return self._archive.outcome(product, right, status, attempts=attempts)
 
     def _keep(
         self,

@@ -256,18 +256,21 @@ class Archive:
         elif record.failures:
             self.ledger.put(replace(record, failures=0, failed_at=None))
 
-    def outcome(self, product: Product, record: Record) -> Outcome:
-        """The outcome of a product that is here and right."""
+    def outcome(
+        self, product: Product, record: Record, status: Status | None = None, *, attempts: int = 0
+    ) -> Outcome:
+        """The outcome of a product that is here and right; of one that was before, unless told."""
         assert record.path is not None
         verified = record.state is State.VERIFIED
         return Outcome(
             product,
-            Status.PRESENT if verified else Status.UNVERIFIED,
+            status or (Status.PRESENT if verified else Status.UNVERIFIED),
             path=self.folder.path_of(record.path),
             url=self.folder.url_of(record.path),
             key=record.path,
             bytes=record.size or 0,
             checksum=record.checksum if verified else None,
+            attempts=attempts,
         )
 
     async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -64,11 +63,11 @@ class PartFile:
         self._start = b""
         self._noted = False
         """Whether a note may lie beside it."""
-        self._stopped = threading.Event()
+        self._stopped = False
 
     def stop(self) -> None:
         """From another thread: nobody waits for ``open`` any more; it need not read to the end."""
-        self._stopped.set()
+        self._stopped = True
 
     def open(self, checksum: str | None) -> None:
         """Open or make the part; what is there is gone on with where its note vouches for it.
@@ -84,9 +83,10 @@ class PartFile:
             if known is None:
                 os.ftruncate(self._descriptor, 0)
             else:
-                stopped = self._stopped.is_set
                 self._start = os.pread(self._descriptor, len(ZIP_START), 0)
-                length = feed_file(self._descriptor, self._hash, length, stopped=stopped)
+                length = feed_file(
+                    self._descriptor, self._hash, length, stopped=lambda: self._stopped
+                )
                 self.state = replace(known, length=length)
 
     def begin(self, validator: Validator, total: int | None) -> None:
@@ -124,7 +124,7 @@ class PartFile:
                 length += write_all(self._descriptor, some, length)
                 for piece in some:
                     self._hash.update(piece)
-                self.state = replace(self.state, length=length)
+                self.state = PartState(length, self.state.validator, self.state.total)
 
     def digest(self) -> str:
         """The hash of all bytes so far, hexadecimal."""
