@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
@@ -23,13 +22,13 @@ from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
     from noa_async.errors import NoaError, ProductCorrupt, ProductOffline
+    from noa_async.threads import Threads
 
 _T = TypeVar("_T")
 _SPARE = 16 << 20
@@ -49,7 +48,7 @@ class Archive:
         self,
         target: Path | StoreUrl,
         layout: Layout | None,
-        pool: ThreadPoolExecutor,
+        pool: Threads,
         observer: Observer = ignore,
         *,
         clock: Callable[[], float] = time.time,
@@ -274,4 +273,4 @@ class Archive:
         )
 
     async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+        return await self.pool.run(work, *arguments)
