@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_FEW = 2
+_PATIENCE = 0.01
+"""Seconds that a job waits for a thread before there is another one."""
+
 
 class Job(Generic[_T]):
     """Work that was given to a thread. One task at a time may wait for it."""
@@ -67,20 +71,26 @@ class Job(Generic[_T]):
 
 
 class Threads:
-    """At most so many threads, begun as they are needed; one event loop at a time uses them.
+    """At most so many threads; one event loop at a time uses them.
+
+    Few are begun as long as they keep up: each more is one more that wants the interpreter's lock.
+    Where jobs wait for longer than a moment, as a disk makes them do, as many are as there is work.
 
     Resources: a context manager, or call ``close``: both wait for what is under way.
     """
 
-    def __init__(self, most: int, name: str = "noa") -> None:
+    def __init__(self, most: int, name: str = "noa", *, patience: float = _PATIENCE) -> None:
         self._most = most
+        self._patience = patience
         self._name = name
         self._threads: list[threading.Thread] = []
         self._given: SimpleQueue[Job[Any] | None] = SimpleQueue()
         self._done: deque[Job[Any]] = deque()
         self._told = False
         """Whether the loop knows that some are done."""
-        self._open = 0
+        self._given_out = self._ended = 0
+        self._looking = False
+        """Whether it is looked after a moment how many wait."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __enter__(self) -> Self:
@@ -99,17 +109,39 @@ class Threads:
 
     def submit(self, work: Callable[..., _T], *arguments: Any) -> Job[_T]:
         """Have a thread do ``work``; from the event loop's own thread."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._looking = loop, False
         job = Job(work, arguments)
-        self._open += 1
-        if self._open > len(self._threads) < self._most:
-            self._begin_thread()
+        self._given_out += 1
+        if self._waiting(self._given_out):
+            self._make_room(loop)
         self._given.put(job)
         return job
 
     async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
         """What a thread makes of ``work``; a caller that is cancelled leaves it at it."""
         return await self.submit(work, *arguments).outcome()
+
+    def _waiting(self, jobs: int) -> int:
+        """How many of the first so many ``jobs`` no thread can have begun."""
+        return max(0, jobs - self._ended - len(self._threads))
+
+    def _make_room(self, loop: asyncio.AbstractEventLoop) -> None:
+        if len(self._threads) < min(_FEW, self._most):
+            self._begin_thread()
+        elif len(self._threads) < self._most and not self._looking:
+            self._looking = True
+            loop.call_later(self._patience, self._look, loop, self._given_out)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, jobs: int) -> None:
+        """Have a thread for each of the first so many ``jobs`` that waits still."""
+        self._take_back()
+        self._looking = False
+        for _ in range(min(self._waiting(jobs), self._most - len(self._threads))):
+            self._begin_thread()
+        if self._waiting(self._given_out):
+            self._make_room(loop)
 
     def _begin_thread(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
@@ -136,5 +168,5 @@ class Threads:
     def _take_back(self) -> None:
         self._told = False  # ahead of the look: what is done behind it is told again
         while self._done:
-            self._open -= 1
+            self._ended += 1
             self._done.popleft().end()

@@ -54,6 +54,24 @@ async def test_there_are_never_more_threads_than_were_asked_for(threads):
     assert [await job.outcome() for job in jobs] == ["through"] * 4
 
 
+async def test_where_jobs_last_there_are_as_many_threads_as_jobs():
+    gates = [Gate() for _ in range(9)]
+    with Threads(9) as threads:
+        jobs = [threads.submit(gate) for gate in gates]
+        for gate in gates:
+            assert await asyncio.to_thread(gate.begun.wait, 10)
+        for gate in gates:
+            gate.open.set()
+        assert [await job.outcome() for job in jobs] == ["through"] * 9
+
+
+async def test_where_a_few_threads_keep_up_there_are_no_more():
+    with Threads(16, patience=60.0) as threads:
+        for _ in range(20):
+            who = await asyncio.gather(*(threads.run(threading.get_ident) for _ in range(16)))
+            assert len(set(who)) <= 2
+
+
 async def test_one_job_after_another_needs_one_thread(threads):
     assert len({await threads.run(threading.get_ident) for _ in range(20)}) == 1
 
