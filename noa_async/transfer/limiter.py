@@ -138,14 +138,21 @@ class Slots:
     @contextmanager
     def take(self) -> Generator[Lease]:
         """Hold a place that is free."""
-        lease = Lease(self, self.window.epoch)
-        self._asking += 1
+        lease = self.lend()
         try:
             yield lease
         finally:
-            self._asking -= 1
-            self.streaming -= lease.streaming
-            self._changed.set()
+            lease.give_back()
+
+    def lend(self) -> Lease:
+        """A place that is free, until it is given back."""
+        self._asking += 1
+        return Lease(self, self.window.epoch)
+
+    def _given_back(self, streaming: bool) -> None:
+        self._asking -= 1
+        self.streaming -= streaming
+        self._changed.set()
 
     async def until_free(self) -> None:
         """Wait for a place, one caller at a time."""
@@ -186,6 +193,10 @@ class Lease:
     def others_served(self) -> bool:
         """Whether the service gives products to the same account."""
         return self._slots.streaming > self.streaming
+
+    def give_back(self) -> None:
+        """Somebody else may have it; once."""
+        self._slots._given_back(self.streaming)  # noqa: SLF001 (the two are one)
 
     def granted(self) -> None:
         """The service gives the product."""
