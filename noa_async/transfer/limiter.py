@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
 
 _BURST = 0.25
 """Seconds of unused rate that may be made up for."""
@@ -134,15 +133,6 @@ class Slots:
     def load(self) -> float:
         """The part of its window that is in use."""
         return self._asking / self.window.limit
-
-    @contextmanager
-    def take(self) -> Generator[Lease]:
-        """Hold a place that is free."""
-        lease = self.lend()
-        try:
-            yield lease
-        finally:
-            lease.give_back()
 
     def lend(self) -> Lease:
         """A place that is free, until it is given back."""
