@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from noa_async.auth.tokens import TokenManager
 from noa_async.catalogue.orders import Orders
 from noa_async.catalogue.pages import Catalogue
 from noa_async.testing import Waits
+from noa_async.threads import Threads
 from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
@@ -38,7 +38,7 @@ class Parts:
     tokens: Sequence[TokenManager]
     """One for each account."""
     catalogue: Catalogue
-    pool: ThreadPoolExecutor
+    pool: Threads
     fetcher: Fetcher
     orders: Orders
     traffic: Traffic
@@ -70,8 +70,8 @@ async def open_parts(
         session, service, retry, listings=listings, observer=observer, sleep=waits.sleep
     )
     threads = 2 * workers + 2  # what goes up to a store holds one, and as many products come
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="noa-disk")
-    stack.push_async_callback(asyncio.to_thread, pool.shutdown)
+    pool = Threads(threads, "noa-disk")
+    stack.push_async_callback(asyncio.to_thread, pool.close)
     pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
     dealer = Dealer(
         [

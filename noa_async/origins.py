@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import lru_cache
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from noa_async.errors import ServiceRefused
@@ -36,8 +37,18 @@ def same_origin(one: str, other: str) -> bool:
 
 def origin_of(url: str) -> tuple[str, str, int]:
     """Scheme, host and port; -1 where the port is none."""
-    parts = urlsplit(url)
+    return _origin(_root(url))
+
+
+@lru_cache(maxsize=64)
+def _origin(root: str) -> tuple[str, str, int]:
+    parts = urlsplit(root)
     return parts.scheme, (parts.hostname or "").lower(), _port(parts)
+
+
+def _root(url: str) -> str:
+    """Scheme and authority, which many addresses share: they need not be taken apart each time."""
+    return "/".join(url.split("/", 3)[:3])
 
 
 def _port(parts: SplitResult) -> int:
@@ -50,7 +61,7 @@ def _port(parts: SplitResult) -> int:
 
 def host_of(url: str) -> str:
     """Host and port as they stand, for messages."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    return urlsplit(_root(url)).netloc.rpartition("@")[2]
 
 
 def redirect_target(url: str, location: str) -> str:

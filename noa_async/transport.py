@@ -11,7 +11,7 @@ import contextlib
 import os
 import ssl
 import urllib.request
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable, SettingsError
+from noa_async.holding import Held
 from noa_async.lending import lent, unread
 from noa_async.origins import host_of, origin_of, redirect_target, token_may_go
 from noa_async.takeover import BLOCK, Body, BodyCutError, suspects
@@ -38,10 +39,10 @@ _LONGEST_HELD = 0.2
 class Response:
     """The head of an answer, and its body to be read once.
 
-    Resources: valid inside the ``async with`` that gave it; leaving early drops the connection.
+    Resources: valid until ``drop``, which costs the connection where some of the body is unread.
     """
 
-    __slots__ = ("_may_take_over", "_raw", "_stall", "url")
+    __slots__ = ("_may_take_over", "_raw", "_stall", "drop")
 
     def __init__(
         self, raw: aiohttp.ClientResponse, stall: float, *, may_take_over: bool = True
@@ -49,7 +50,11 @@ class Response:
         self._raw = raw
         self._stall = stall
         self._may_take_over = may_take_over
-        self.url = str(raw.url)
+        self.drop = raw.close
+
+    @property
+    def url(self) -> str:
+        return str(self._raw.url)
 
     @property
     def status(self) -> int:
@@ -206,8 +211,11 @@ class Transport:
         """Whether ``url`` is the catalogue's origin, or a trusted host as safe as that."""
         return token_may_go(url, self._home, self._settings.service.token_hosts)
 
-    @contextlib.asynccontextmanager
-    async def request(
+    def request(self, method: str, url: str, **more: Any) -> Held[Response]:
+        """As ``ask``, for an ``async with``."""
+        return Held(self.ask(method, url, **more))
+
+    async def ask(
         self,
         method: str,
         url: str,
@@ -216,7 +224,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
         body: bytes | None = None,
-    ) -> AsyncGenerator[Response]:
+    ) -> Response:
         """Send a request and give the head of its answer; redirects of a GET are followed.
 
         ``form`` or ``body`` goes with a POST; a redirect of that is an answer like any other.
@@ -225,12 +233,7 @@ class Transport:
         raises. A status of 400 and above is an answer like any other.
         """
         raw = await self._send(method, url, token, headers or {}, form if body is None else body)
-        try:
-            stall = self._settings.timeouts.stall
-            yield Response(raw, stall, may_take_over=self._may_take_over)
-        finally:
-            # A body left unread costs the connection: reading a gigabyte to save it does not pay.
-            raw.close()
+        return Response(raw, self._settings.timeouts.stall, may_take_over=self._may_take_over)
 
     async def _send(
         self,
@@ -269,7 +272,7 @@ class Transport:
                     headers=headers,
                     data=body,
                     allow_redirects=False,
-                    proxy=self._proxy(url),
+                    proxy=self._proxy(url) if self._proxies.keys() - {"no"} else None,
                     auto_decompress="Accept-Encoding" not in headers,
                 )
         except aiohttp.ClientConnectorCertificateError as error:

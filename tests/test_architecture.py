@@ -16,7 +16,7 @@ import pytest
 PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
-    {"errors", "streams", "takeover"},
+    {"errors", "holding", "streams", "takeover", "threads"},
     {"services"},
     {"values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending"},

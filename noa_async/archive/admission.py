@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from noa_async.archive.decisions import (
@@ -121,7 +120,7 @@ class Admission:
                 return outcome
         return None
 
-    async def _adopt_file(self, product: Product, path: PurePosixPath) -> Outcome | None:
+    async def _adopt_file(self, product: Product, path: str) -> Outcome | None:
         """The file as the product's. Where no checksum can tell, size and zip must be right."""
         before = self._archive.known(product)
         facts = self._folder.facts(path)
@@ -141,7 +140,7 @@ class Admission:
             vouched = f"{OWN}:{await digest_of(self._folder, path, OWN, self._pool)}"
         return self._keep(product, before, path, facts, vouched)
 
-    async def _has(self, path: PurePosixPath | str, expected: str) -> bool:
+    async def _has(self, path: str, expected: str) -> bool:
         return await has_checksum(self._folder, path, expected, self._pool)
 
     async def admit(self, fetched: Fetched, before: Product, part: Path) -> Outcome:
@@ -153,7 +152,7 @@ class Admission:
         record = self._ledger.get(product.id)
         owned = record is not None and record.path is not None
         if record is not None and record.path is not None:
-            path = PurePosixPath(record.path)
+            path = record.path
         else:
             path = self._places.choose(product, self._archive.layout, is_zip=fetched.is_zip)
         newcomer = None if owned and self._folder.facts(path) is not None else product.id
@@ -167,21 +166,20 @@ class Admission:
                 self._folder.bare = False  # the thread may have given the name all the same
                 raise
             if aside is not None:
-                self._archive.observer(FilePutAside(str(path), aside))
-            begun = replace(self._archive.begun(product), attempts=fetched.attempts)
+                self._archive.observer(FilePutAside(path, aside))
+            begun, attempts = self._archive.begun(product), fetched.attempts
             state = State.VERIFIED if fetched.verified else State.UNVERIFIED
             now = self._archive.clock()
-            right = begun.found_right(state, path, facts, str(fetched.checksum), now)
+            right = begun.found_right(state, path, facts, label.checksum, now, attempts=attempts)
             self._write(right, before)
         status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
-        outcome = self._archive.outcome(product, right)
-        return replace(outcome, status=status, attempts=fetched.attempts)
+        return self._archive.outcome(product, right, status, attempts=attempts)
 
     def _keep(
         self,
         product: Product,
         before: Product,
-        path: PurePosixPath | str,
+        path: str,
         facts: FileFacts,
         checksum: str,
     ) -> Outcome:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
@@ -23,13 +22,13 @@ from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
-    from concurrent.futures import ThreadPoolExecutor
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
     from noa_async.errors import NoaError, ProductCorrupt, ProductOffline
+    from noa_async.threads import Threads
 
 _T = TypeVar("_T")
 _SPARE = 16 << 20
@@ -49,7 +48,7 @@ class Archive:
         self,
         target: Path | StoreUrl,
         layout: Layout | None,
-        pool: ThreadPoolExecutor,
+        pool: Threads,
         observer: Observer = ignore,
         *,
         clock: Callable[[], float] = time.time,
@@ -256,19 +255,22 @@ class Archive:
         elif record.failures:
             self.ledger.put(replace(record, failures=0, failed_at=None))
 
-    def outcome(self, product: Product, record: Record) -> Outcome:
-        """The outcome of a product that is here and right."""
+    def outcome(
+        self, product: Product, record: Record, status: Status | None = None, *, attempts: int = 0
+    ) -> Outcome:
+        """The outcome of a product that is here and right; of one that was before, unless told."""
         assert record.path is not None
         verified = record.state is State.VERIFIED
         return Outcome(
             product,
-            Status.PRESENT if verified else Status.UNVERIFIED,
+            status or (Status.PRESENT if verified else Status.UNVERIFIED),
             path=self.folder.path_of(record.path),
             url=self.folder.url_of(record.path),
             key=record.path,
             bytes=record.size or 0,
             checksum=record.checksum if verified else None,
+            attempts=attempts,
         )
 
     async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+        return await self.pool.run(work, *arguments)

@@ -127,7 +127,7 @@ class Destination(Scratch, ABC):
     def publish(
         self,
         part: Path,
-        path: PurePosixPath,
+        path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,
     ) -> tuple[FileFacts, str | None]:
@@ -220,7 +220,7 @@ class LocalFolder(Destination):
     def publish(
         self,
         part: Path,
-        path: PurePosixPath,
+        path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,  # noqa: ARG002 (a folder keeps none)
     ) -> tuple[FileFacts, str | None]:

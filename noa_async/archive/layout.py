@@ -92,15 +92,19 @@ class Layout:
         Every part is made safe. What is not known of the product is ``unknown``. A last part that
         grows too long is the name alone, which is never cut to make room for other fields.
         """
+        return PurePosixPath(self.text(product, name))
+
+    def text(self, product: Product, name: str) -> str:
+        """``path`` as text: a path costs more than all else that is done for it."""
         values = {"name": safe_name(name, product.id)}
         if self.template == "{name}":  # flat: asked for every product, and made safe already
-            return PurePosixPath(values["name"])
+            return values["name"]
         for field in self.fields:
             values[field] = values.get(field) or _value(product, field) or _UNKNOWN
         filled = [part.format_map(values) for part in self.template.split("/")]
         if len(filled[-1].encode()) > LONGEST:
             filled[-1] = values["name"]
-        return PurePosixPath(*(safe_name(part, _UNKNOWN) for part in filled))
+        return "/".join(safe_name(part, _UNKNOWN) for part in filled)
 
 
 def _fields_of(part: str, text: str) -> list[str]:

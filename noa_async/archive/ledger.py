@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
@@ -35,10 +35,10 @@ _SELECT = f"SELECT {_NAMES} FROM products "  # noqa: S608 (made of constants)
 LAST_PLACE = "SELECT max(todo) FROM products WHERE todo IS NOT NULL"
 """As the index of what is to be done has it: the table is not read through for it."""
 _CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
-_UPSERT = (
-    f"INSERT INTO products ({_NAMES}) VALUES ({', '.join('?' for _ in COLUMNS)}) "  # noqa: S608
-    f"ON CONFLICT (id) DO UPDATE SET {_CHANGES}"
-)
+_ROW = f"({', '.join('?' for _ in COLUMNS)})"
+_ROWS = 24
+"""Records that one statement writes: each statement gives the interpreter away and waits for it. An
+SQLite of old takes 999 values in one."""
 
 
 class Ledger:
@@ -223,7 +223,7 @@ class Ledger:
 
     def _write(self, batch: Iterable[Record]) -> None:
         self._before_write()
-        self._writer.write([(_UPSERT, map(row_of, batch))])
+        self._writer.write(_upserts(map(row_of, batch)))
 
     async def todo(self, query: int, after: int, limit: int) -> Sequence[Record]:
         """The records of a followed query that come next in the list of what is to be fetched."""
@@ -273,6 +273,17 @@ class Ledger:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _upserts(rows: Iterator[tuple[Any, ...]]) -> Iterator[Statement]:
+    """The statements that put ``rows`` in place of those of the same Ids."""
+    while some := list(islice(rows, _ROWS)):
+        values = ", ".join([_ROW] * len(some))
+        sql = (
+            f"INSERT INTO products ({_NAMES}) VALUES {values} "  # noqa: S608 (made of constants)
+            f"ON CONFLICT (id) DO UPDATE SET {_CHANGES}"
+        )
+        yield sql, [tuple(chain.from_iterable(some))]
 
 
 def _among(column: str, values: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 LONGEST = 200
 """Bytes of UTF-8 in a name: file systems take 255, and some room is kept for what others append."""
@@ -77,9 +78,12 @@ def fold(path: str) -> str:
     >>> fold("Data/Étude.SAFE") == fold("data/E\u0301TUDE.safe")
     True
     """
+    if path.isascii():  # nearly all are, and the result is the same
+        return path.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).upper().casefold())
 
 
+@lru_cache(maxsize=1024)  # each is asked for several times while its product is brought
 def _safe(name: str) -> str:
     if _PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name):
         return name

@@ -135,7 +135,7 @@ class ObjectFolder(Destination):
     def publish(
         self,
         part: Path,
-        path: PurePosixPath,
+        path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,
     ) -> tuple[FileFacts, str | None]:

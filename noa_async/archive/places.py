@@ -9,7 +9,6 @@ from noa_async.archive.names import fold, safe_name, with_ids, with_zip
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
-    from pathlib import PurePosixPath
 
     from noa_async.archive.layout import Layout
     from noa_async.archive.ledger import Ledger
@@ -23,26 +22,26 @@ class Places:
         self._ledger = ledger
         self._claims: dict[str, str] = {}
 
-    def owner(self, path: PurePosixPath | str) -> str | None:
+    def owner(self, path: str) -> str | None:
         """The Id of the product that has a path, or is about to."""
-        key = fold(str(path))
+        key = fold(path)
         return self._claims.get(key) or self._ledger.owner(key)
 
-    def is_free(self, path: PurePosixPath | str, product_id: str) -> bool:
+    def is_free(self, path: str, product_id: str) -> bool:
         """Whether no other product has a path."""
         return self.owner(path) in {None, product_id}
 
     @contextmanager
-    def claimed(self, path: PurePosixPath, product_id: str) -> Generator[None]:
+    def claimed(self, path: str, product_id: str) -> Generator[None]:
         """Keep a path for one product until the ledger knows of it."""
-        key = fold(str(path))
+        key = fold(path)
         self._claims[key] = product_id
         try:
             yield
         finally:
             del self._claims[key]
 
-    def choose(self, product: Product, layout: Layout, *, is_zip: bool) -> PurePosixPath:
+    def choose(self, product: Product, layout: Layout, *, is_zip: bool) -> str:
         """The first of a product's paths that no other product has."""
         for path in paths_of(product, layout, is_zip=is_zip):
             if self.is_free(path, product.id):
@@ -56,12 +55,12 @@ class Places:
             for product in products
             for is_zip in (False, True)
         }
-        self._ledger.look_up_paths(fold(str(path)) for path in first)
+        self._ledger.look_up_paths(map(fold, first))
 
 
-def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> Iterator[PurePosixPath]:
+def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> Iterator[str]:
     """Where a product may lie in a layout: under its name, or that with its Id."""
     name = with_zip(safe_name(product.name, product.id), is_zip=is_zip)
-    yield layout.path(product, name)
+    yield layout.text(product, name)
     for longer in with_ids(name, product.id):
-        yield layout.path(product, longer)
+        yield layout.text(product, longer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import threading
@@ -14,16 +13,16 @@ from noa_async.transfer.checksum import feed_file, hasher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path, PurePosixPath
 
     from noa_async.archive.destination import Destination
+    from noa_async.threads import Threads
 
 _LOST = frozenset({errno.EIO, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO)})
 
 
 async def digest_of(
-    folder: Destination, path: PurePosixPath | str, algorithm: str, pool: ThreadPoolExecutor
+    folder: Destination, path: PurePosixPath | str, algorithm: str, pool: Threads
 ) -> str:
     """A product's hash; the thread that takes it stops where nobody waits for it any more.
 
@@ -32,15 +31,13 @@ async def digest_of(
     """
     stopped = threading.Event()
     try:
-        return await asyncio.get_running_loop().run_in_executor(
-            pool, _digest, folder, path, algorithm, stopped.is_set
-        )
+        return await pool.run(_digest, folder, path, algorithm, stopped.is_set)
     finally:
         stopped.set()
 
 
 async def has_checksum(
-    folder: Destination, path: PurePosixPath | str, expected: str, pool: ThreadPoolExecutor
+    folder: Destination, path: PurePosixPath | str, expected: str, pool: Threads
 ) -> bool:
     """Whether a product's bytes have the checksum ``algorithm:hex``; not where some are lost."""
     algorithm, _, value = expected.partition(":")

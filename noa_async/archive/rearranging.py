@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from noa_async.archive.places import Places, paths_of
@@ -35,9 +34,9 @@ async def rearrange(
         assert record.path is not None
         is_zip = record.path.lower().endswith(".zip")
         candidates = paths_of(record.product, layout, is_zip=is_zip)
-        if PurePosixPath(record.path) in candidates:
+        if record.path in candidates:
             continue
-        path = str(places.choose(record.product, layout, is_zip=is_zip))
+        path = places.choose(record.product, layout, is_zip=is_zip)
         facts, kept_at = await asyncio.to_thread(_move, folder, record, path)
         if kept_at is not None:
             observer(FilePutAside(path, kept_at))

@@ -87,7 +87,13 @@ class Record:
         return self.moved(state, now, checksum=checksum)
 
     def found_right(
-        self, state: State, path: PurePosixPath | str, facts: FileFacts, checksum: str, now: float
+        self,
+        state: State,
+        path: PurePosixPath | str,
+        facts: FileFacts,
+        checksum: str,
+        now: float,
+        **changes: Any,
     ) -> Self:
         """The record of a file that is here and right as of ``now``."""
         return self.moved(
@@ -103,6 +109,7 @@ class Record:
             error=None,
             reason=None,
             todo=None,
+            **changes,
         )
 
     def listed_anew(self, now: float, **changes: Any) -> Self:

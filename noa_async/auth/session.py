@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Protocol
 
+from noa_async.holding import Held
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Mapping
 
     from noa_async.transport import Response, Transport
 
@@ -36,31 +36,27 @@ class AuthSession:
         self.tokens = tokens
         self._transport = transport
 
-    def get(
-        self, url: str, *, headers: Mapping[str, str] | None = None
-    ) -> AbstractAsyncContextManager[Response]:
+    def get(self, url: str, *, headers: Mapping[str, str] | None = None) -> Held[Response]:
         """GET ``url``."""
-        return self._request("GET", url, headers)
+        return Held(self._ask("GET", url, headers))
 
-    def post(self, url: str, body: bytes = b"{}") -> AbstractAsyncContextManager[Response]:
+    def post(self, url: str, body: bytes = b"{}") -> Held[Response]:
         """POST JSON to ``url``; a redirect is not followed."""
-        return self._request("POST", url, _JSON, body)
+        return Held(self._ask("POST", url, _JSON, body))
 
-    @contextlib.asynccontextmanager
-    async def _request(
+    async def _ask(
         self,
         method: str,
         url: str,
         headers: Mapping[str, str] | None,
         body: bytes | None = None,
-    ) -> AsyncGenerator[Response]:
-        send = self._transport.request
+    ) -> Response:
+        ask = self._transport.ask
         token = await self.tokens.token()
-        async with send(method, url, token=token, headers=headers, body=body) as response:
-            if response.status != 401:
-                yield response
-                return
+        response = await ask(method, url, token=token, headers=headers, body=body)
+        if response.status != 401:
+            return response
+        response.drop()
         self.tokens.reject(token)
         token = await self.tokens.token()
-        async with send(method, url, token=token, headers=headers, body=body) as response:
-            yield response
+        return await ask(method, url, token=token, headers=headers, body=body)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -31,6 +30,7 @@ from noa_async.cli.sections import VerbCommand, with_service, with_verify
 from noa_async.cli.tally import failures
 from noa_async.cli.text import bytes_text, number_of, rate_text, seconds_text
 from noa_async.errors import NoaError, SettingsError
+from noa_async.threads import Threads
 from noa_async.values import duration, share
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def _repaired(tally: Tally) -> dict[str, int]:
 async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
     """Verify, with the archive locked for as long."""
     began = time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
+    with Threads(1) as pool:
         async with Archive(meant(plan.folder, plan.scratch), None, pool, anew=False) as archive:
             await check_known(archive)
             journal = Journal(archive.ledger)

@@ -22,11 +22,11 @@ from noa_async.cluster.parts import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from noa_async.cluster.crew import Crew
     from noa_async.cluster.messages import Done, Order
+    from noa_async.threads import Threads
 
 _T = TypeVar("_T")
 
@@ -56,7 +56,7 @@ class Stock(Protocol):
 class SharedStock:
     """A folder that coordinator and workers see: any worker goes on with what another left."""
 
-    def __init__(self, folder: Path, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, folder: Path, pool: Threads) -> None:
         self._folder = folder
         self._pool = pool
         self._adopted: set[str] = set()
@@ -64,7 +64,7 @@ class SharedStock:
 
     async def open(self) -> None:
         """Take over what an earlier run's workers left."""
-        self._adopted = await self._in_thread(adopt, self._folder)
+        self._adopted = await self._pool.run(adopt, self._folder)
 
     async def close(self) -> None:
         """Leave what is there to a later run, whoever fetches in it."""
@@ -76,33 +76,30 @@ class SharedStock:
         if fresh and product_id not in self._adopted:
             return part.name, False
         self._adopted.discard(product_id)
-        return part.name, await self._in_thread(hand_on, path, part)
+        return part.name, await self._pool.run(hand_on, path, part)
 
     async def end(self, order: Order, path: Path, done: Done) -> None:
         """The part moves back. Raises DestinationError where it is not what the worker wrote."""
         part = path.with_name(order.part)
         if isinstance(done.result, Sealed):
             part = sealed(part)
-            await self._in_thread(check_sealed, part, done.result.size)
-        await self._in_thread(hand_on, part, path)
+            await self._pool.run(check_sealed, part, done.result.size)
+        await self._pool.run(hand_on, part, path)
 
     async def rescue(self, order: Order, path: Path) -> None:
         """What is in the part is copied."""
-        await self._in_thread(take_over, path.with_name(order.part), path)
+        await self._pool.run(take_over, path.with_name(order.part), path)
 
     async def length(self, path: Path) -> int:
         """The size of the part."""
-        return await self._in_thread(size_of, path)
+        return await self._pool.run(size_of, path)
 
     async def give_away(self, path: Path, publish: Callable[..., _T], *arguments: Any) -> _T:
         """It lies here."""
-        return await self._in_thread(give_away, path, publish, arguments)
+        return await self._pool.run(give_away, path, publish, arguments)
 
     def whereabouts(self, product_id: str) -> None:
         """Any can."""
-
-    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
 
 class OwnStocks:
@@ -111,7 +108,7 @@ class OwnStocks:
     What a worker has not sent is gone with it, and fetched anew by another.
     """
 
-    def __init__(self, url: str, crew: Crew, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, url: str, crew: Crew, pool: Threads) -> None:
         """``url``: of the store."""
         self._url = url
         self._crew = crew
@@ -139,7 +136,7 @@ class OwnStocks:
 
     async def give_away(self, path: Path, publish: Callable[..., _T], *arguments: Any) -> _T:
         """``publish`` calls ``send``, which asks the worker."""
-        given = await self._loop.run_in_executor(self._pool, give_away, path, publish, arguments)
+        given: _T = await self._pool.run(give_away, path, publish, arguments)
         self._held.pop(path.stem, None)
         return given
 

@@ -7,7 +7,6 @@ its coordinator for the length of its lease stops all by itself.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -32,6 +31,7 @@ from noa_async.cluster.parts import (
 from noa_async.errors import NoaError
 from noa_async.events import TransferAdvanced
 from noa_async.testing import Waits
+from noa_async.threads import Threads
 from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
@@ -41,7 +41,7 @@ from noa_async.transfer.traffic import Traffic
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from noa_async.archive.destination import FileFacts
     from noa_async.cluster.messages import Renewal, Sending, Setup
@@ -79,8 +79,8 @@ class Session:
         self._tokens = [
             LentTokens(settings.timeouts.answer, self._reject) for _ in range(self.setup.accounts)
         ]
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="noa-disk")
-        self._stack.push_async_callback(asyncio.to_thread, self._pool.shutdown)
+        self._pool = Threads(_THREADS, "noa-disk")
+        self._stack.push_async_callback(asyncio.to_thread, self._pool.close)
         if self.setup.folder is None:
             folder = await asyncio.to_thread(make_own_folder)
             self._stack.push_async_callback(asyncio.to_thread, drop_own_folder, folder)
@@ -149,7 +149,7 @@ class Session:
         )
         if isinstance(order, Order):
             return await self._fetch(order)
-        return await self._in_thread(self._send, order)
+        return await self._pool.run(self._send, order)
 
     def _send(self, order: Sending) -> FileFacts:
         """Send what is whole into the store, as this process has its keys. Blocks."""
@@ -157,14 +157,11 @@ class Session:
         store = ObjectFolder(StoreUrl(order.url, self._folder))
         return give_away(part, store.send, (part, order.path, order.attributes))
 
-    async def _in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-
     async def _fetch(self, order: Order) -> Sealed:
         """One attempt, over one connection: how many there are is the coordinator's to say."""
         part = self._folder / order.part
         if self.setup.folder is None:  # it may have been whole, and not sent
-            await self._in_thread(unseal, part)
+            await self._pool.run(unseal, part)
 
         def tell(event: Event, /) -> None:
             self._tell(order.key, event)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import zipfile
 import zlib
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -63,12 +64,19 @@ _RANK = {name: rank for rank, name in enumerate(_HASHERS)}
 def strongest(checksums: Iterable[Checksum]) -> Checksum | None:
     """The strongest checksum that can be taken here; None where there is none."""
     usable = [checksum for checksum in checksums if checksum.algorithm in _HASHERS]
+    if len(usable) == 1:
+        return usable[0]
     return min(usable, key=lambda checksum: _RANK[checksum.algorithm], default=None)
 
 
 def hasher(algorithm: str) -> Hasher:
     """An empty hash; ``algorithm`` as in ``Checksum.algorithm``. KeyError where it is unknown."""
-    return _HASHERS[algorithm]()
+    return _empty(algorithm).copy()
+
+
+@cache
+def _empty(algorithm: str) -> Hasher:
+    return _HASHERS[algorithm]()  # asked of OpenSSL by name: that takes longer than a copy
 
 
 def broken_zip(path: Path) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from noa_async.errors import AccountRefused, CredentialsRefused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
     from noa_async.auth.session import AuthSession
     from noa_async.errors import NoaError
@@ -56,21 +56,22 @@ class Dealer:
         """Whether one more could ask at once, with nobody before it."""
         return not self._turn.locked() and any(one.slots.free for one in self._left())
 
-    @asynccontextmanager
-    async def lease(self, *, telling: bool = True) -> AsyncGenerator[Place]:
+    def lease(self, *, telling: bool = True) -> AbstractAsyncContextManager[Place]:
         """Wait for a place, and hold it. ``telling``: the caller passes on what it is told."""
-        with ExitStack() as stack:
-            async with self._turn:
-                if telling:
-                    self._tell()
-                account = await self._most_room()
-                lease = stack.enter_context(account.slots.take())
-            try:
-                yield account.session, lease
-            except CredentialsRefused as error:
-                if not self._left():
-                    raise
-                raise self._lost(account, error, telling=telling) from error
+        return _Leasing(self, telling=telling)
+
+    async def take(self, *, telling: bool) -> tuple[Account, Lease]:
+        """Wait for a place."""
+        async with self._turn:
+            if telling:
+                self._tell()
+            account = await self._most_room()
+            return account, account.slots.lend()
+
+    def lost(self, account: Account, error: CredentialsRefused, *, telling: bool) -> None:
+        """The holder of a place was refused; raises AccountRefused where others are left."""
+        if self._left():
+            raise self._lost(account, error, telling=telling) from error
 
     def _left(self) -> list[Account]:
         return [one for one in self._accounts if one.tokens.refused is None]
@@ -98,6 +99,23 @@ class Dealer:
         left = len(self._left())
         others = "Another account goes on." if left == 1 else f"{left} other accounts go on."
         return AccountRefused(f"{error.message} {others}", hint=error.hint)
+
+
+class _Leasing(AbstractAsyncContextManager["Place"]):
+    """A place of a dealer's; a class, for each product holds one: a generator's context is slow."""
+
+    def __init__(self, dealer: Dealer, *, telling: bool) -> None:
+        self._dealer = dealer
+        self._telling = telling
+
+    async def __aenter__(self) -> Place:
+        self._account, self._lease = await self._dealer.take(telling=self._telling)
+        return self._account.session, self._lease
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._lease.give_back()
+        if isinstance(error, CredentialsRefused):
+            self._dealer.lost(self._account, error, telling=self._telling)
 
 
 async def _first_free(accounts: Sequence[Account]) -> None:

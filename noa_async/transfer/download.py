@@ -37,11 +37,11 @@ from noa_async.transfer.tail import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from noa_async.catalogue.pages import Catalogue
     from noa_async.settings import RetryPolicy
+    from noa_async.threads import Threads
     from noa_async.transfer.traffic import Traffic
     from noa_async.transport import Response
 
@@ -98,7 +98,7 @@ class Fetcher:
         self,
         catalogue: Catalogue,
         retry: RetryPolicy,
-        pool: ThreadPoolExecutor,
+        pool: Threads,
         traffic: Traffic,
         *,
         observer: Observer = ignore,

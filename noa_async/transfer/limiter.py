@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
 
 _BURST = 0.25
 """Seconds of unused rate that may be made up for."""
@@ -139,17 +138,15 @@ class Slots:
         """The part of its window that is in use."""
         return self._asking / self.window.limit
 
-    @contextmanager
-    def take(self) -> Generator[Lease]:
-        """Hold a place that is free."""
-        lease = Lease(self, self.window.epoch)
+    def lend(self) -> Lease:
+        """A place that is free, until it is given back."""
         self._asking += 1
-        try:
-            yield lease
-        finally:
-            self._asking -= 1
-            self.streaming -= lease.streaming
-            self._changed.set()
+        return Lease(self, self.window.epoch)
+
+    def _given_back(self, streaming: bool) -> None:
+        self._asking -= 1
+        self.streaming -= streaming
+        self._changed.set()
 
     async def until_free(self) -> None:
         """Wait for a place, one caller at a time."""
@@ -190,6 +187,10 @@ class Lease:
     def others_served(self) -> bool:
         """Whether the service gives products to the same account."""
         return self._slots.streaming > self.streaming
+
+    def give_back(self) -> None:
+        """Somebody else may have it; once."""
+        self._slots._given_back(self.streaming)  # noqa: SLF001 (the two are one)
 
     def granted(self) -> None:
         """The service gives the product."""

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.IGNORECASE)
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _NO_PRODUCT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|problem)", re.IGNORECASE)
 _TINY = 1024
 """Bytes: what is shorter, and less than half of what is due, is taken for a message."""
@@ -112,15 +113,16 @@ class Head:
     @classmethod
     def read(cls, status: int, headers: Mapping[str, str]) -> Head:
         """The head of an answer; fields that cannot be read count as absent."""
-        start, total = _content_range(headers.get("Content-Range", ""))
+        ranged = headers.get("Content-Range")
+        start, total = (None, None) if ranged is None else _content_range(ranged)
         length = headers.get("Content-Length", "")
         return cls(
             status=status,
             validator=Validator(headers.get("ETag") or None, headers.get("Last-Modified") or None),
-            content_length=int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None,
+            content_length=int(length) if _LENGTH.fullmatch(length) else None,
             content_type=headers.get("Content-Type", ""),
             encoded=headers.get("Content-Encoding", "identity").strip().lower() != "identity",
-            has_range="Content-Range" in headers,
+            has_range=ranged is not None,
             start=start,
             total=total,
             retry_after=retry_after(headers),

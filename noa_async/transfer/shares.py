@@ -25,10 +25,10 @@ from noa_async.transfer.tail import UNKNOWN, Span
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
 
     from noa_async.catalogue.product import Product
+    from noa_async.threads import Threads
     from noa_async.transfer.dealing import Place
     from noa_async.transfer.resume import PartState
     from noa_async.transfer.sink import PartFile
@@ -128,7 +128,7 @@ class Shares:
         product: Product,
         url: str,
         traffic: Traffic,
-        pool: ThreadPoolExecutor,
+        pool: Threads,
         folder: Path,
         observer: Observer,
     ) -> None:
@@ -258,7 +258,7 @@ class Shares:
                     self.offer(span, state)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        await self._pool.run(work)
 
 
 def _up_to(pieces: Sequence[bytes | memoryview], most: int) -> Sequence[bytes | memoryview]:

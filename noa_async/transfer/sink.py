@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import threading
 from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -17,8 +16,9 @@ from noa_async.transfer.resume import PartState, Validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future, ThreadPoolExecutor
     from pathlib import Path
+
+    from noa_async.threads import Job, Threads
 
 _T = TypeVar("_T")
 _Kept = TypeVar("_Kept", bound="Store")
@@ -64,11 +64,11 @@ class PartFile:
         self._start = b""
         self._noted = False
         """Whether a note may lie beside it."""
-        self._stopped = threading.Event()
+        self._stopped = False
 
     def stop(self) -> None:
         """From another thread: nobody waits for ``open`` any more; it need not read to the end."""
-        self._stopped.set()
+        self._stopped = True
 
     def open(self, checksum: str | None) -> None:
         """Open or make the part; what is there is gone on with where its note vouches for it.
@@ -84,9 +84,10 @@ class PartFile:
             if known is None:
                 os.ftruncate(self._descriptor, 0)
             else:
-                stopped = self._stopped.is_set
                 self._start = os.pread(self._descriptor, len(ZIP_START), 0)
-                length = feed_file(self._descriptor, self._hash, length, stopped=stopped)
+                length = feed_file(
+                    self._descriptor, self._hash, length, stopped=lambda: self._stopped
+                )
                 self.state = replace(known, length=length)
 
     def begin(self, validator: Validator, total: int | None) -> None:
@@ -124,7 +125,7 @@ class PartFile:
                 length += write_all(self._descriptor, some, length)
                 for piece in some:
                     self._hash.update(piece)
-                self.state = replace(self.state, length=length)
+                self.state = PartState(length, self.state.validator, self.state.total)
 
     def digest(self) -> str:
         """The hash of all bytes so far, hexadecimal."""
@@ -196,11 +197,11 @@ class Sink(Generic[_Kept]):
     cancelled, and closes the file. What was written stays.
     """
 
-    def __init__(self, part: _Kept, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, part: _Kept, pool: Threads) -> None:
         self.part = part
         self._pool = pool
         self._put_off: list[Callable[[], object]] = []
-        self._job: Future[None] | None = None
+        self._job: Job[None] | None = None
         self.has_last = False
         """Whether all bytes are here, the last of them to be written yet."""
 
@@ -257,7 +258,7 @@ class Sink(Generic[_Kept]):
         await self._wait()
         return await self._seen_through(self._submit(work, *arguments))
 
-    def _submit(self, work: Callable[..., _T], *arguments: Any) -> Future[_T]:
+    def _submit(self, work: Callable[..., _T], *arguments: Any) -> Job[_T]:
         before, self._put_off = self._put_off, []
 
         def job() -> _T:
@@ -267,18 +268,16 @@ class Sink(Generic[_Kept]):
 
         return self._pool.submit(job)
 
-    async def _seen_through(self, job: Future[_T]) -> _T:
+    async def _seen_through(self, job: Job[_T]) -> _T:
         """What the thread's job gives, waited for even when cancelled: it uses our file."""
         try:
-            return await asyncio.wrap_future(job)
+            return await job.outcome()
         except asyncio.CancelledError:
             self.part.stop()
-            end = asyncio.wrap_future(job)
-            while not end.done():
+            job.give_up()
+            while not job.over:
                 with suppress(asyncio.CancelledError):
-                    await asyncio.wait({end})
-            if not end.cancelled():
-                end.exception()  # nobody else will ask for it
+                    await job.ended()
             raise
 
 

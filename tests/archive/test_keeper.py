@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product as pairs
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from noa_async.errors import (
     ServiceFault,
 )
 from noa_async.pipeline import Later
+from noa_async.threads import Threads
 from noa_async.transfer.download import Fetched
 from noa_async.transfer.outcome import Outcome
 
@@ -94,7 +94,7 @@ async def test_whatever_was_known_any_ending_can_be_written_down(
     tmp_path: Path, state: State | None, ending: str, *, wait: float, retry_failed: bool
 ) -> None:
     """The ledger's file is gone where there was one, so that a fetch is needed."""
-    with ThreadPoolExecutor(1) as pool:
+    with Threads(1) as pool:
         async with Archive(tmp_path, None, pool) as archive:
             if state is not None:
                 gone = 5.0 if state is State.REMOVED else None
@@ -115,7 +115,7 @@ async def test_whatever_was_known_any_ending_can_be_written_down(
 async def test_a_product_that_a_listing_replaces_while_its_old_bytes_come_is_outdated(
     tmp_path: Path,
 ) -> None:
-    with ThreadPoolExecutor(1) as pool:
+    with Threads(1) as pool:
         async with Archive(tmp_path, None, pool) as archive:
             archive.ledger.put(record(State.LISTED, product=RIGHT, query=1, todo=3))
 
@@ -145,7 +145,7 @@ async def test_a_fault_of_the_service_counts_only_where_others_came(
                 await keeper.bring(other)
             raise ServiceFault("503")
 
-    with ThreadPoolExecutor(1) as pool:
+    with Threads(1) as pool:
         async with Archive(tmp_path, None, pool) as archive:
             keeper = keeper_of(archive, FaultyFor(None))
             await keeper.bring(RIGHT)

@@ -9,7 +9,6 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from hashlib import md5
@@ -36,6 +35,7 @@ from noa_async.archive.verify import (
 )
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import DestinationError
+from noa_async.threads import Threads
 
 NOW = 1_800_000_000.0
 BEFORE = NOW - 86400
@@ -82,7 +82,7 @@ class Store:
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
     async with AsyncExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(2))
+        pool = stack.enter_context(Threads(2))
         root = tmp_path / "archive"
         ticks = count(int(NOW) + 1)
         store = Store(Archive(root, None, pool, clock=lambda: float(next(ticks))), root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -31,16 +31,15 @@ class Watched(Transport):
     under_way = 0
     most_at_once = 0
 
-    @asynccontextmanager
-    async def request(self, method: str, url: str, **options: Any) -> AsyncGenerator[Response]:
+    async def ask(self, method: str, url: str, **options: Any) -> Response:
         asks_for_token = method == "POST"
         self.asked += asks_for_token
         self.under_way += asks_for_token
         self.most_at_once = max(self.most_at_once, self.under_way)
         try:
-            async with super().request(method, url, **options) as response:
-                self.unauthorized += response.status == 401
-                yield response
+            response = await super().ask(method, url, **options)
+            self.unauthorized += response.status == 401
+            return response
         finally:
             self.under_way -= asks_for_token
 

@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noa_async.errors import DestinationError, DestinationFull
+from noa_async.threads import Threads
 from noa_async.transfer.resume import PartState, Validator
 from noa_async.transfer.sink import WORTH_RESUMING, PartFile, Sink, WrongDigest
 
@@ -49,7 +49,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def pool():
-    with ThreadPoolExecutor(2) as threads:
+    with Threads(2) as threads:
         yield threads
 
 

@@ -83,12 +83,14 @@ async def test_nothing_is_cut_where_no_slot_is_free():
     span = Span(0, 100)
     with shared.running(span):
         clock.now, span.position = 10.0, 50
-        with slots.take(), slots.take(), slots.take():
-            assert shared.cut(span) == 75
-            with slots.take() as fourth:
-                assert shared.cut(span) is None
-                fourth.refused(5.0)
-            assert shared.cut(span) is None  # the service asked for a pause
+        for _ in range(3):
+            slots.lend()
+        assert shared.cut(span) == 75
+        fourth = slots.lend()
+        assert shared.cut(span) is None
+        fourth.refused(5.0)
+        fourth.give_back()
+        assert shared.cut(span) is None  # the service asked for a pause
 
 
 async def test_nothing_is_cut_where_the_cap_is_what_holds():

@@ -1,0 +1,172 @@
+"""Threads for what blocks. What they have done comes back to the event loop together.
+
+An executor of the standard library costs several times as much for each job: two futures chained
+to each other, their locks, and a wake-up of the loop of its own. Where a job is one small product,
+that is felt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+
+_FEW = 2
+_PATIENCE = 0.01
+"""Seconds that a job waits for a thread before there is another one."""
+
+
+class Job(Generic[_T]):
+    """Work that was given to a thread. One task at a time may wait for it."""
+
+    __slots__ = ("_arguments", "_error", "_result", "_waiter", "_work", "over")
+
+    def __init__(self, work: Callable[..., _T], arguments: tuple[Any, ...]) -> None:
+        self._work: Callable[..., _T] | None = work
+        self._arguments = arguments
+        self._result: _T | None = None
+        self._error: BaseException | None = None
+        self.over = False
+        """Whether the loop knows that its thread is done with it."""
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def outcome(self) -> _T:
+        """What came of it. Whoever is cancelled here leaves the thread at it, and may ask again."""
+        await self.ended()
+        if self._error is not None:
+            error, self._error = self._error, None  # its traceback leads back here
+            raise error
+        return cast("_T", self._result)
+
+    async def ended(self) -> None:
+        """Wait for its end, however it ends."""
+        while not self.over:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def give_up(self) -> None:
+        """Nobody wants it: where no thread has begun it, none does it."""
+        self._work = None
+
+    def do(self) -> None:
+        """In the thread."""
+        if (work := self._work) is not None:
+            try:
+                self._result = work(*self._arguments)
+            except BaseException as error:  # noqa: BLE001 (raised where the outcome is asked for)
+                self._error = error
+
+    def end(self) -> None:
+        """On the loop, once it is done."""
+        self.over = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Threads:
+    """At most so many threads; one event loop at a time uses them.
+
+    Few are begun as long as they keep up: each more is one more that wants the interpreter's lock.
+    Where jobs wait for longer than a moment, as a disk makes them do, as many are as there is work.
+
+    Resources: a context manager, or call ``close``: both wait for what is under way.
+    """
+
+    def __init__(self, most: int, name: str = "noa", *, patience: float = _PATIENCE) -> None:
+        self._most = most
+        self._patience = patience
+        self._name = name
+        self._threads: list[threading.Thread] = []
+        self._given: SimpleQueue[Job[Any] | None] = SimpleQueue()
+        self._done: deque[Job[Any]] = deque()
+        self._told = False
+        """Whether the loop knows that some are done."""
+        self._given_out = self._ended = 0
+        self._looking = False
+        """Whether it is looked after a moment how many wait."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads, behind all that was given to them."""
+        for _ in self._threads:
+            self._given.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def submit(self, work: Callable[..., _T], *arguments: Any) -> Job[_T]:
+        """Have a thread do ``work``; from the event loop's own thread."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._looking = loop, False
+        job = Job(work, arguments)
+        self._given_out += 1
+        if self._waiting(self._given_out):
+            self._make_room(loop)
+        self._given.put(job)
+        return job
+
+    async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """What a thread makes of ``work``; a caller that is cancelled leaves it at it."""
+        return await self.submit(work, *arguments).outcome()
+
+    def _waiting(self, jobs: int) -> int:
+        """How many of the first so many ``jobs`` no thread can have begun."""
+        return max(0, jobs - self._ended - len(self._threads))
+
+    def _make_room(self, loop: asyncio.AbstractEventLoop) -> None:
+        if len(self._threads) < min(_FEW, self._most):
+            self._begin_thread()
+        elif len(self._threads) < self._most and not self._looking:
+            self._looking = True
+            loop.call_later(self._patience, self._look, loop, self._given_out)
+
+    def _look(self, loop: asyncio.AbstractEventLoop, jobs: int) -> None:
+        """Have a thread for each of the first so many ``jobs`` that waits still."""
+        self._take_back()
+        self._looking = False
+        for _ in range(min(self._waiting(jobs), self._most - len(self._threads))):
+            self._begin_thread()
+        if self._waiting(self._given_out):
+            self._make_room(loop)
+
+    def _begin_thread(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._live, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _live(self) -> None:
+        while (job := self._given.get()) is not None:
+            job.do()
+            self._done.append(job)
+            del job
+            if not self._told:
+                self._told = True
+                self._tell()
+
+    def _tell(self) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(self._take_back)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            self._told = False
+
+    def _take_back(self) -> None:
+        self._told = False  # ahead of the look: what is done behind it is told again
+        while self._done:
+            self._ended += 1
+            self._done.popleft().end()
