@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cluster.opening import Cluster
-    from noa_async.transfer.download import Fetching
+    from noa_async.transfer.fetching import Fetching
     from noa_async.transfer.outcome import Outcome
 
 _QUEUED_PER_WORKER = 8

@@ -10,6 +10,10 @@ from ssl import SSLContext
 
 import pytest
 from aiohttp import web
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # machines are busy; no time is promised
+settings.load_profile("unhurried")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

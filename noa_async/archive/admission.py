@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from noa_async.archive.destination import FileFacts
     from noa_async.archive.record import Record
     from noa_async.catalogue.product import Product
-    from noa_async.transfer.download import Fetched
+    from noa_async.transfer.fetching import Fetched
     from noa_async.transfer.outcome import Outcome
 
 

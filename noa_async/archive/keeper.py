@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from noa_async.catalogue.orders import Orders
     from noa_async.catalogue.product import Product
     from noa_async.settings import RetryPolicy
-    from noa_async.transfer.download import Fetched, Fetching
+    from noa_async.transfer.fetching import Fetched, Fetching
     from noa_async.transfer.outcome import Outcome
 
 
@@ -74,7 +74,7 @@ class Keeper:
 
     def hands(self, connections: int) -> int:
         """How many products may be under way where so many at once are received."""
-        return connections * self._archive.folder.hands
+        return connections * max(self._archive.folder.hands, self._fetcher.hands)
 
     async def bring(self, product: Product) -> Outcome | Later:
         """The product's outcome, told to the observer.

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from noa_async.cluster.logins import Lender
-    from noa_async.cluster.messages import Done
+    from noa_async.cluster.messages import Done, Received
     from noa_async.events import Event
+
+    Told = Callable[[Event | Received], None]
 
 
 _MARGIN = 1.0
@@ -43,7 +45,7 @@ class _Job:
     """An order that a worker has."""
 
     order: Order | Sending
-    told: Callable[[Event], None]
+    told: Told
     ends: asyncio.Future[Done]
     moved_at: float
     """When something was last heard of it."""
@@ -128,7 +130,11 @@ class Crew:
         await self._lender.close()
 
     async def work(
-        self, order: Order | Sending, told: Callable[[Event], None], *, at: str | None = None
+        self,
+        order: Order | Sending,
+        told: Told,
+        *,
+        at: str | None = None,
     ) -> Done:
         """Have an order done; ``told`` hears of it. Cancelled, it waits for the worker's end.
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.cluster.crew import WorkerLost
-from noa_async.cluster.messages import Failure, Order, Sealed
+from noa_async.cluster.messages import Failure, Order, Received, Sealed
 from noa_async.errors import AccountRefused, NoaError, QuotaExceeded, TransferInterrupted
 from noa_async.events import (
     Observer,
@@ -19,7 +19,7 @@ from noa_async.events import (
     ignore,
 )
 from noa_async.transfer.attempts import Attempts
-from noa_async.transfer.download import Fetched
+from noa_async.transfer.fetching import Fetched, Fetching
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,30 +38,33 @@ _MOST_LOST = 5
 """Workers that may be lost with one product, beside what its retries allow."""
 
 
-class ClusterFetcher:
+class ClusterFetcher(Fetching):
     """Brings products into part files by workers; the places are dealt out here, for all of them.
 
-    Error handling: as ``Fetcher``.
+    What is wrong is fetched once more by an order of its own: the place of the first is given back.
     """
 
+    hands = 2
+    """While a product is sealed far away, and told, another takes its place."""
+
     def __init__(self, crew: Crew, stock: Stock, parts: Parts, observer: Observer = ignore) -> None:
+        super().__init__(parts.catalogue, observer)
         self._crew = crew
         self._stock = stock
         self._accounts = parts.tokens
         self._retry = parts.waits.retry
         self._sleep = parts.waits.sleep
         self._traffic = parts.traffic
-        self._observer = observer
 
-    async def fetch(
+    async def fetch_once(
         self,
         product: Product,
         path: Path,
         admit: Callable[[Fetched], Awaitable[_T]],
         *,
-        fresh: bool = False,
+        fresh: bool,
     ) -> _T:
-        """As ``Fetcher.fetch``: what is at ``path`` is gone on with, by whichever worker."""
+        """As ``Fetching.fetch_once``: what is at ``path`` is gone on with, by whichever worker."""
         for _ in range(_MOST_LOST):
             whole = await self._until_whole(product, path, fresh=fresh)
             give_away = partial(self._stock.give_away, path)
@@ -135,10 +138,13 @@ class ClusterFetcher:
             lease.refused(error.retry_after)
         raise error
 
-    def _listener(self, lease: Lease, before: int) -> Callable[[Event], None]:
+    def _listener(self, lease: Lease, before: int) -> Callable[[Event | Received], None]:
         """Tells what a worker tells, as if it were done here."""
 
-        def told(event: Event) -> None:
+        def told(event: Event | Received) -> None:
+            if isinstance(event, Received):
+                lease.give_back()
+                return
             if isinstance(event, TransferStarted):
                 if not lease.streaming:
                     lease.granted()

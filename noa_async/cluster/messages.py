@@ -170,10 +170,15 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Received:
+    """All bytes of an attempt are there, and its connection is free; it is sealed now."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """From a worker: what happened since the last."""
 
-    events: tuple[tuple[str, Event], ...]
+    events: tuple[tuple[str, Event | Received], ...]
     """With the key of the order that each belongs to."""
     done: tuple[Done, ...]
     rejected: tuple[str, ...] = field(repr=False)

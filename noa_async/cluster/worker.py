@@ -11,14 +11,14 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.objects import ObjectFolder
 from noa_async.archive.targets import StoreUrl
 from noa_async.auth.session import AuthSession
 from noa_async.catalogue.pages import Catalogue
 from noa_async.cluster.logins import LentTokens
-from noa_async.cluster.messages import Done, Failure, Order, Report, Sealed, own_version
+from noa_async.cluster.messages import Done, Failure, Order, Received, Report, Sealed, own_version
 from noa_async.cluster.parts import (
     drop_own_folder,
     give_away,
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from noa_async.archive.destination import FileFacts
     from noa_async.cluster.messages import Renewal, Sending, Setup
     from noa_async.events import Event
-    from noa_async.transfer.download import Fetched
+    from noa_async.transfer.fetching import Fetched
 
-_T = TypeVar("_T")
 _NO_SUSPICION = 1 << 30
 """Whether the service is there is the coordinator's to judge."""
 _THREADS = 8
@@ -63,7 +62,9 @@ class Session:
         self._tasks: dict[str, asyncio.Task[Sealed | FileFacts]] = {}
         self._orders: dict[str, Order | Sending] = {}
         """Of the tasks."""
-        self._events: list[tuple[str, Event]] = []
+        self._events: list[tuple[str, Event | Received]] = []
+        self._urgent = False
+        """Whether some of these are waited for."""
         self._done: list[Done] = []
         self._news = asyncio.Event()
         self._heard = 0.0
@@ -111,11 +112,11 @@ class Session:
         self._bandwidth.allow(renewal.rate)
         with suppress(TimeoutError):
             async with asyncio.timeout(longest):
-                while not self._done and not self._rejected:
+                while not self._done and not self._rejected and not self._urgent:
                     self._news.clear()
                     await self._news.wait()
         report = Report(tuple(self._events), tuple(self._done), tuple(self._rejected))
-        self._events, self._done, self._rejected = [], [], []
+        self._events, self._done, self._rejected, self._urgent = [], [], [], False
         return report
 
     def _reject(self, access: str) -> None:
@@ -167,6 +168,9 @@ class Session:
             self._tell(order.key, event)
 
         async def admit(fetched: Fetched) -> Sealed:
+            self._tell(order.key, Received())
+            self._urgent = True
+            self._news.set()
             size = await fetched.hand_over(seal, part)
             return Sealed(
                 fetched.product,
@@ -183,7 +187,7 @@ class Session:
             catalogue, once, self._pool, traffic, observer=tell, sleep=self._waits.sleep
         )
         with traffic.tail.more_to_come():  # so that no product is shared
-            return await fetcher.fetch(order.product, part, admit, fresh=order.fresh)
+            return await fetcher.fetch_once(order.product, part, admit, fresh=order.fresh)
 
     def _ways(self, order: Order) -> tuple[Traffic, Catalogue]:
         """To the product and to its entry, as the account that the order names."""
@@ -197,7 +201,7 @@ class Session:
         tail = Tail(dealer, self._bandwidth)
         return Traffic(dealer, self._bandwidth, health, tail), catalogue
 
-    def _tell(self, key: str, event: Event) -> None:
+    def _tell(self, key: str, event: Event | Received) -> None:
         """Keep an event for the next report; bytes that arrived are added up."""
         if isinstance(event, TransferAdvanced) and self._events:
             last_key, last = self._events[-1]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
@@ -21,6 +20,7 @@ from noa_async.errors import (
 from noa_async.events import Observer, TransferRetried, TransferStarted, ignore
 from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
+from noa_async.transfer.fetching import Fetched, Fetching
 from noa_async.transfer.heads import read_head
 from noa_async.transfer.resume import (
     Append,
@@ -50,49 +50,8 @@ _T = TypeVar("_T")
 _SLACK = 1 << 20
 
 
-class HandOver(Protocol):
-    """Gives a part away: in its thread the bytes are put on stable storage, then ``publish``ed."""
-
-    def __call__(self, publish: Callable[..., _T], *arguments: Any) -> Awaitable[_T]: ...
-
-
-@dataclass(slots=True)
-class Fetched:
-    """A part file that holds the whole product."""
-
-    product: Product
-    """As the catalogue had it last."""
-    checksum: Checksum
-    """Taken of these bytes while they arrived."""
-    verified: bool
-    """Whether ``checksum`` is the catalogue's; False where that has none that is usable."""
-    attempts: int
-    is_zip: bool
-    """Whether the bytes begin as a zip does."""
-    hand_over: HandOver
-    """Raises WrongDigest, nothing having happened, where the bytes are not right after all."""
-
-
-class Fetching(Protocol):
-    """Whatever brings a product into a part file: a Fetcher, or the workers of a cluster."""
-
-    async def fetch(
-        self,
-        product: Product,
-        path: Path,
-        admit: Callable[[Fetched], Awaitable[_T]],
-        *,
-        fresh: bool = False,
-    ) -> _T: ...
-
-
-class Fetcher:
-    """Brings products into part files; one for all workers.
-
-    Error handling: ``fetch`` raises what ended it after all retries: a ProductError or ServiceError
-    for this product; a CredentialsError, DestinationError or ServiceAway that meets every product.
-    ProductOffline is raised at once: who waits for it is the caller.
-    """
+class Fetcher(Fetching):
+    """Brings products into part files from here; one for all workers."""
 
     def __init__(
         self,
@@ -104,48 +63,13 @@ class Fetcher:
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._catalogue = catalogue
+        super().__init__(catalogue, observer)
         self._retry = retry
         self._pool = pool
         self._traffic = traffic
-        self._observer = observer
         self._sleep = sleep
 
-    async def fetch(
-        self,
-        product: Product,
-        path: Path,
-        admit: Callable[[Fetched], Awaitable[_T]],
-        *,
-        fresh: bool = False,
-    ) -> _T:
-        """Bring ``product`` into the part file ``path``, and give what ``admit`` makes of it.
-
-        What is at ``path`` is gone on with; ``fresh``: nothing is. ``admit`` is awaited once all
-        bytes are there and right, and has to hand them over.
-
-        What arrived whole but is wrong makes us read the entry again and fetch once more from
-        byte 0; a second time raises ProductCorrupt and leaves the bytes at ``path``.
-        """
-        try:
-            return await self._fetch_once(product, path, admit, fresh=fresh)
-        except ProductCorrupt as corrupt:
-            first = corrupt
-        again = TransferRetried(product.id, product.name, first.attempts, 0.0, first.message)
-        self._observer(again)
-        product = await self._catalogue.entry(product.id) or product
-
-        async def admit_second(fetched: Fetched) -> _T:
-            fetched.attempts += first.attempts
-            return await admit(fetched)
-
-        try:
-            return await self._fetch_once(product, path, admit_second, fresh=False)
-        except NoaError as error:
-            error.attempts += first.attempts
-            raise
-
-    async def _fetch_once(
+    async def fetch_once(
         self,
         product: Product,
         path: Path,
@@ -153,6 +77,7 @@ class Fetcher:
         *,
         fresh: bool,
     ) -> _T:
+        """As ``Fetching.fetch_once``."""
         checksum = strongest(product.checksums)
         part = PartFile(path, checksum.algorithm if checksum else OWN)
         async with Sink(part, self._pool) as sink:

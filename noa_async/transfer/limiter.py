@@ -180,6 +180,7 @@ class Lease:
 
     def __init__(self, slots: Slots, epoch: int) -> None:
         self.streaming = False
+        self._held = True
         self._slots = slots
         self._epoch = epoch
 
@@ -189,8 +190,10 @@ class Lease:
         return self._slots.streaming > self.streaming
 
     def give_back(self) -> None:
-        """Somebody else may have it; once."""
-        self._slots._given_back(self.streaming)  # noqa: SLF001 (the two are one)
+        """Somebody else may have it. A second time changes nothing."""
+        if self._held:
+            self._held = False
+            self._slots._given_back(self.streaming)  # noqa: SLF001 (the two are one)
 
     def granted(self) -> None:
         """The service gives the product."""

@@ -24,7 +24,7 @@ from noa_async.errors import (
 )
 from noa_async.pipeline import Later
 from noa_async.threads import Threads
-from noa_async.transfer.download import Fetched
+from noa_async.transfer.fetching import Fetched
 from noa_async.transfer.outcome import Outcome
 
 from .products import product, record
@@ -36,6 +36,8 @@ NEWER = product(size=len(DATA), checksums=(Checksum("md5", "0" * 32),))
 
 class Fetching:
     """A fetcher that ends as a test wants; ``meanwhile`` is what happens during it."""
+
+    hands = 1
 
     def __init__(self, error: NoaError | None, meanwhile: Callable[[], object] = int) -> None:
         self._error = error

@@ -5,6 +5,7 @@ a worker is lost.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from noa_async import Credentials, Limits, NoaClient, Query
-from noa_async.cluster import opening, stocks
+from noa_async.cluster import opening, stocks, worker
 from noa_async.cluster.messages import Terms
 from noa_async.cluster.worker import Desk
-from noa_async.emulator import Emulator, EmulatorSettings
+from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import ProductFinished, TransferAdvanced, TransferStarted
 
 from ..integration.conftest import WHO, Recorder, assert_right, settings_for
@@ -219,3 +220,37 @@ async def test_a_refused_log_in_ends_the_run(
             with pytest.raises(Exception, match="refuses the credentials"):
                 [one async for one in noa.download_all(noa.search(ALL), tmp_path)]
         assert mirror.stats.wrong_passwords == 1
+
+
+async def test_a_place_is_free_while_what_it_brought_is_sealed(
+    tmp_path: Path, crowd: Crowd, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal, waited, another = worker.seal, [], threading.Event()
+
+    def seal_late(part: Path) -> int:
+        if waited:
+            another.set()
+        waited.append(another.wait(10))
+        return seal(part)
+
+    monkeypatch.setattr(worker, "seal", seal_late)
+    async with Emulator(EmulatorSettings(products=2, mean_bytes=30_000, quota=1)) as mirror:
+        assert await bring_all(mirror, recorder, tmp_path, workers=1) == 2
+        assert mirror.stats.downloads_peak == 1
+    assert waited[-1]
+    assert another.is_set()
+
+
+async def test_what_arrived_wrong_is_fetched_again_within_the_quota(
+    tmp_path: Path, crowd: Crowd, recorder: Recorder
+) -> None:
+    faults = FaultPlan((Fault(FaultKind.WRONG_BYTES, times=1),))
+    settings = EmulatorSettings(
+        products=12, mean_bytes=200_000, quota=2, rate=2_000_000, faults=faults
+    )
+    async with Emulator(settings) as mirror:
+        assert await bring_all(mirror, recorder, tmp_path, workers=2) == 12
+        assert_right(mirror, tmp_path, 12)
+        assert mirror.stats.downloads_peak == 2
+        assert mirror.stats.quota_refusals == 0
+        assert sum(map(len, mirror.stats.downloads.values())) == 24
