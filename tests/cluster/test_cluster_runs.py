@@ -225,20 +225,21 @@ async def test_a_refused_log_in_ends_the_run(
 async def test_a_place_is_free_while_what_it_brought_is_sealed(
     tmp_path: Path, crowd: Crowd, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal, waited, another = worker.seal, [], threading.Event()
+    seal, first, another = worker.seal, threading.Lock(), threading.Event()
+    waited: list[bool] = []
 
     def seal_late(part: Path) -> int:
-        if waited:
+        if first.acquire(blocking=False):
+            waited.append(another.wait(10))
+        else:
             another.set()
-        waited.append(another.wait(10))
         return seal(part)
 
     monkeypatch.setattr(worker, "seal", seal_late)
     async with Emulator(EmulatorSettings(products=2, mean_bytes=30_000, quota=1)) as mirror:
         assert await bring_all(mirror, recorder, tmp_path, workers=1) == 2
         assert mirror.stats.downloads_peak == 1
-    assert waited[-1]
-    assert another.is_set()
+    assert waited == [True]
 
 
 async def test_what_arrived_wrong_is_fetched_again_within_the_quota(
