@@ -37,7 +37,7 @@ _COPIED_AT_ONCE = 5_000_000_000
 _PIECES_AT_ONCE = 2
 """Of one product. As many products go up at once as there are workers; with obstore's 12 of each, a
 store on the same two cores took a third longer, and the pieces three times the memory."""
-_PIECE = 5 << 20
+PIECE = 5 << 20
 """Bytes: what is larger goes up in pieces of so many."""
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
 
@@ -92,7 +92,7 @@ class ObjectFolder(Destination):
     def _sending(self, key: str, size: int) -> AbstractContextManager[None]:
         """Have it noted, where the store would keep the pieces of what is cut off."""
         return (
-            self._uploads.noted(f"{self._target.prefix}{key}") if size > _PIECE else nullcontext()
+            self._uploads.noted(f"{self._target.prefix}{key}") if size > PIECE else nullcontext()
         )
 
     def _connect(self) -> ModuleType:
@@ -147,7 +147,7 @@ class ObjectFolder(Destination):
                     key,
                     part,
                     attributes=_attributes(label),
-                    chunk_size=_PIECE,
+                    chunk_size=PIECE,
                     max_concurrency=_PIECES_AT_ONCE,
                 )
             facts = _facts(obstore.head(self._store, key))
@@ -185,7 +185,7 @@ class ObjectFolder(Destination):
             found = obstore.get(self._store, source)
             size = found.meta["size"]
             if size > _COPIED_AT_ONCE:
-                pieces = found.stream(min_chunk_size=_PIECE)
+                pieces = found.stream(min_chunk_size=PIECE)
                 with self._sending(target, size):
                     obstore.put(self._store, target, pieces, attributes=found.attributes)
             else:
