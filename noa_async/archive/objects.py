@@ -91,9 +91,9 @@ class ObjectFolder(Destination):
 
     def _sending(self, key: str, size: int) -> AbstractContextManager[None]:
         """Have it noted, where the store would keep the pieces of what is cut off."""
-        return (
-            self._uploads.noted(f"{self._target.prefix}{key}") if size > PIECE else nullcontext()
-        )
+        if size < PIECE:
+            return nullcontext()
+        return self._uploads.noted(f"{self._target.prefix}{key}")
 
     def _connect(self) -> ModuleType:
         if self._obstore is None:
