@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.planning import DAY, Measured, Spread, bringing, listing, spread, token_requests
+from noa_async.archive.objects import PIECE
 from noa_async.services import SERVICES
 from noa_async.settings import Following, Limits
 from noa_async.values import byte_rate
@@ -44,8 +45,8 @@ class Scenario:
     """Of a TB kept for a month in an object store, in whatever money."""
     write_price: float = 5.0
     """Of a million writes there."""
-    piece: float = 64e6
-    """Bytes of one write there."""
+    piece: float = PIECE
+    """Bytes of one write there; this is what noa-async sends of a large product."""
 
     @property
     def size(self) -> float:
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--storage-price", type=float, default=given.storage_price, help="TB, month"
     )
     parser.add_argument("--write-price", type=float, default=given.write_price, help="a million")
-    parser.add_argument("--piece", type=byte_count, default=given.piece, help="of a write (64M)")
+    parser.add_argument("--piece", type=byte_count, default=given.piece, help="of a write (5.24M)")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/sizing.md")
 
 

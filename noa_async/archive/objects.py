@@ -40,7 +40,7 @@ _ENOUGH = 1 << 62
 _PIECES_AT_ONCE = 2
 """Of one product. As many products go up at once as there are workers; with obstore's 12 of each, a
 store on the same two cores took a third longer, and the pieces three times the memory."""
-_PIECE = 5 << 20
+PIECE = 5 << 20
 """Bytes: what is larger goes up in pieces of so many."""
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
 
@@ -96,7 +96,7 @@ class ObjectFolder(Destination):
 
     def _noted(self, key: str, size: int | None) -> AbstractContextManager[None]:
         """Note what goes up, where the store would keep the pieces of what is cut off."""
-        if size is not None and size <= _PIECE:
+        if size is not None and size < PIECE:
             return nullcontext()
         return self._uploads.noted(f"{self._target.prefix}{key}")
 
@@ -162,7 +162,7 @@ class ObjectFolder(Destination):
                 key,
                 part,
                 attributes=dict(attributes),
-                chunk_size=_PIECE,
+                chunk_size=PIECE,
                 max_concurrency=_PIECES_AT_ONCE,
             )
             facts = _facts(obstore.head(self._store, key))
@@ -203,7 +203,7 @@ class ObjectFolder(Destination):
             found = obstore.get(self._store, source)
             size = found.meta["size"]
             if size > _COPIED_AT_ONCE:
-                pieces = found.stream(min_chunk_size=_PIECE)
+                pieces = found.stream(min_chunk_size=PIECE)
                 with self._noted(target, size):
                     obstore.put(self._store, target, pieces, attributes=found.attributes)
             else:
