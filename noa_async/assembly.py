@@ -70,7 +70,7 @@ async def open_parts(
         session, service, retry, listings=listings, observer=observer, sleep=waits.sleep
     )
     threads = 2 * workers + 2  # what goes up to a store holds one, and as many products come
-    pool = Threads(threads, "noa-disk")
+    pool = Threads(threads)
     stack.push_async_callback(asyncio.to_thread, pool.close)
     pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
     dealer = Dealer(

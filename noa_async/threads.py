@@ -79,7 +79,7 @@ class Threads:
     Resources: a context manager, or call ``close``: both wait for what is under way.
     """
 
-    def __init__(self, most: int, name: str = "noa", *, patience: float = _PATIENCE) -> None:
+    def __init__(self, most: int, name: str = "noa-disk", *, patience: float = _PATIENCE) -> None:
         self._most = most
         self._patience = patience
         self._name = name

@@ -80,7 +80,7 @@ class Session:
         self._tokens = [
             LentTokens(settings.timeouts.answer, self._reject) for _ in range(self.setup.accounts)
         ]
-        self._pool = Threads(_THREADS, "noa-disk")
+        self._pool = Threads(_THREADS)
         self._stack.push_async_callback(asyncio.to_thread, self._pool.close)
         if self.setup.folder is None:
             folder = await asyncio.to_thread(make_own_folder)

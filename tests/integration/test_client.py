@@ -580,7 +580,8 @@ async def test_a_file_that_got_its_name_while_its_caller_left_is_found(
             fetching = asyncio.create_task(noa.download(product, tmp_path))
             await asyncio.to_thread(named.wait, 30)
             fetching.cancel()
-            await asyncio.wait({fetching})
+            await asyncio.sleep(0)  # it is told, and waits for the thread
             go_on.set()
+            await asyncio.wait({fetching})
         assert (await noa.download(product, tmp_path)).status is Status.PRESENT
     assert list(tmp_path.glob(".noa-async/quarantine/*")) == []

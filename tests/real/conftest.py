@@ -20,13 +20,6 @@ def server(
 
 
 @pytest.fixture
-def seaweed(store: StoreServer) -> StoreServer:
-    if store.config is None:
-        pytest.skip("rclone serve s3 knows one key, and no policy")
-    return store
-
-
-@pytest.fixture
 def store(server: StoreServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoreServer:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name, value in server.environ.items():

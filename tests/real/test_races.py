@@ -29,14 +29,13 @@ def test_a_small_race_of_ours_alone_is_whole(capsys, suite):
     assert "NOT WHOLE" not in capsys.readouterr().out
 
 
-def test_a_small_race_into_stores_is_whole_and_reads_every_object_back(capsys):
-    needed_module("obstore", "noa-async[s3]")
+def test_a_small_race_into_a_store_is_whole_and_reads_every_object_back(capsys):
     needed_module("obstore", "noa-async[s3]")
     small = ("--size", "6000000", "--products", "3", "--rounds", "1", "--no-write")
-    assert main(["store", *small]) in {0, 1}
+    assert main(["store", "--store", "rclone", *small]) in {0, 1}
     said = capsys.readouterr().out
-    assert said.count("into SeaweedFS") == said.count("into rclone serve s3") == 1
-    assert said.count("noa-async") >= 4
+    assert said.count("into rclone serve s3") == 1
+    assert said.count("noa-async") >= 2
     assert "NOT WHOLE" not in said
 
 

@@ -8,6 +8,7 @@ import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from noa_async.archive.sigv4 import Bucket
@@ -20,6 +21,8 @@ from .stores import BUCKET, GUEST, KEY, READER, SECRET, StoreServer
 from .storing import between, bring, few, refusal, right, said, started
 
 needed_module("obstore", "noa-async[s3]")
+KNOWS_KEYS = pytest.mark.parametrize("server", ["seaweed"], indirect=True)
+"""``rclone serve s3`` knows one key, and no policy."""
 
 
 async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, monkeypatch):
@@ -102,36 +105,38 @@ def is_whole(mirror: Emulator, tmp_path: Path, key: str) -> bool:
     return hashlib.md5(part.read_bytes()).hexdigest() == mirror.content(key).md5
 
 
-async def test_a_key_that_may_not_write(seaweed, tmp_path):
+@KNOWS_KEYS
+async def test_a_key_that_may_not_write(store, tmp_path):
     """By the store's own policy."""
     url = f"s3://{BUCKET}/read-only"
     async with Emulator(few(2, 3_000_000)) as mirror:
         process = await started(mirror, tmp_path, url, AWS_ACCESS_KEY_ID=READER)
         code, text = await said(process)
         assert (code, "AccessDenied" in text) == (5, True)
-        await ends_well(mirror, seaweed, tmp_path, url)
+        await ends_well(mirror, store, tmp_path, url)
 
 
-async def test_a_key_that_is_taken_back_while_a_run_goes_on(seaweed, tmp_path):
+@KNOWS_KEYS
+async def test_a_key_that_is_taken_back_while_a_run_goes_on(store, tmp_path):
     url = f"s3://{BUCKET}/expired"
     slow = EmulatorSettings(products=60, mean_bytes=2_000_000, rate=4e6)
     async with Emulator(slow) as mirror:
         try:
             process = await started(mirror, tmp_path, url, AWS_ACCESS_KEY_ID=GUEST)
-            while len(seaweed.keys("expired")) < 4:
+            while len(store.keys("expired")) < 4:
                 assert process.returncode is None
                 await asyncio.sleep(0.05)
-            seaweed.admit(KEY, READER)
+            store.admit(KEY, READER)
             code, text = await said(process)
         finally:
-            seaweed.admit(KEY, READER, GUEST)
+            store.admit(KEY, READER, GUEST)
         assert (code, "InvalidAccessKeyId" in text) == (5, True)
         assert "renew them" in text
         assert SECRET not in text
-        held = seaweed.contents("expired")
+        held = store.contents("expired")
         assert 4 <= len(held) < 60
         served = {key: len(count) for key, count in mirror.stats.downloads.items()}
-        await ends_well(mirror, seaweed, tmp_path, url)
+        await ends_well(mirror, store, tmp_path, url)
         assert len(served) < 60
 
 
