@@ -143,7 +143,7 @@ class OwnStocks:
     def whereabouts(self, product_id: str) -> str | None:
         """Who has fetched of it before."""
         done = self._held.get(product_id)
-        return None if done is None else done.by
+        return done.by if done is not None and done.length else None
 
     def send(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
         """In a thread: have the worker that holds a product send it; as ``ObjectFolder.send``.
