@@ -8,6 +8,7 @@ import os
 import pty
 import struct
 import termios
+from codecs import getincrementaldecoder
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -33,6 +34,7 @@ class Terminal:
         self._screen = pyte.Screen(self.columns, self.rows)
         self._stream = pyte.Stream(self._screen)
         self._kept = ""
+        self._decoder = getincrementaldecoder("utf-8")("surrogateescape")  # pieces end anywhere
         self._leader, self._follower = pty.openpty()
         self._measure()
 
@@ -79,7 +81,7 @@ class Terminal:
                 await process.wait()
 
     def _take(self, piece: bytes, each: Callable[[], object]) -> None:
-        self._kept += piece.decode(errors="surrogateescape")
+        self._kept += self._decoder.decode(piece)
         *frames, self._kept = self._kept.split(END)
         for frame in frames:
             self._show(frame + END)
