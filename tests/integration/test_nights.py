@@ -29,7 +29,7 @@ def live_through(folder: Path, seed: int, nights: int) -> Nights:
     return lived
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_after_weeks_of_trouble_folder_and_catalogue_agree(tmp_path: Path, seed: int) -> None:
     lived = live_through(tmp_path, seed, NIGHTS)
     assert len(lived.tally.killed) + lived.tally.too_late == NIGHTS // 5
