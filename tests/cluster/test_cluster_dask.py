@@ -174,7 +174,7 @@ def store(
 async def test_workers_that_are_killed_leave_an_object_store_right(
     tmp_path: Path, store: stores.StoreServer, cluster: Cluster
 ) -> None:
-    settings = EmulatorSettings(products=40, mean_bytes=1_000_000, quota=4, rate=4_000_000)
+    settings = EmulatorSettings(products=24, mean_bytes=1_000_000, quota=4, rate=4_000_000)
     async with Emulator(settings) as mirror:
         ways = ("--dask", cluster.address, "--output", f"s3://{stores.BUCKET}/a", "--scratch", "s")
         process = await run(mirror, tmp_path, "download", *ways)
