@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.cluster.crew import WorkerLost
 from noa_async.cluster.messages import Failure, Order, Received, Sealed
-from noa_async.errors import AccountRefused, NoaError, QuotaExceeded, TransferInterrupted
+from noa_async.errors import QuotaExceeded, TransferInterrupted
 from noa_async.events import (
     Observer,
     TransferAdvanced,
@@ -86,39 +86,28 @@ class ClusterFetcher(Fetching):
 
     async def _until_whole(self, product: Product, path: Path, *, fresh: bool) -> Sealed:
         """Attempt after attempt, each on a worker, until the product's part is whole."""
-        length = 0 if fresh else await self._stock.length(path)
-        attempts = Attempts(self._retry, self._traffic.health, length)
-        while True:
-            attempt = await attempts.next(length)
-            try:
-                whole = await self._attempt(product, path, attempt, fresh=fresh)
-            except NoaError as error:
-                attempts.made += max(error.attempts, 1) - 1  # the worker's own
-                length = await self._stock.length(path)
-                delay, reason = attempts.failed(error, length), error.message
-            else:
-                return replace(whole, attempts=attempts.succeeded() - 1 + whole.attempts)
-            fresh = False
-            self._observer(TransferRetried(product.id, product.name, attempt, delay, reason))
-            await self._sleep(delay)
+        attempts = Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
+
+        async def once(attempt: int) -> Sealed:
+            return await self._attempt(product, path, attempt, fresh=fresh and attempt == 1)
+
+        async def length() -> int:
+            return 0 if fresh and not attempts.made else await self._stock.length(path)
+
+        whole = await attempts.make(once, length)
+        return replace(whole, attempts=attempts.made - 1 + whole.attempts)
 
     async def _attempt(self, product: Product, path: Path, attempt: int, *, fresh: bool) -> Sealed:
-        while True:
-            try:
-                async with self._traffic.dealer.lease() as (session, lease):
-                    await session.tokens.token()  # a worker cannot know that there is none
-                    part, there = await self._stock.begin(product.id, path, fresh=fresh)
-                    account = self._accounts.index(session.tokens)
-                    key, others = uuid.uuid4().hex, lease.others_served
-                    order = Order(key, product, part, account, not there, others)
-                    return await self._ask(order, path, lease, attempt)
-            except AccountRefused as error:  # asked as another one: no attempt was made yet
-                retried = TransferRetried(product.id, product.name, attempt, 0.0, error.message)
-                self._observer(retried)
+        async with self._traffic.dealer.lease() as (session, lease):
+            await session.tokens.token()  # a worker cannot know that there is none
+            part, there = await self._stock.begin(product.id, path, fresh=fresh)
+            account, others = self._accounts.index(session.tokens), lease.others_served
+            order = Order(uuid.uuid4().hex, product, part, account, not there, others)
+            return await self._ask(order, path, lease, attempt)
 
     async def _ask(self, order: Order, path: Path, lease: Lease, attempt: int) -> Sealed:
         """Have a worker try; what it brought is there again when that has ended, however it did."""
-        told, at = self._listener(lease, attempt - 1), self._stock.whereabouts(order.product.id)
+        told, at = self._listener(lease, attempt), self._stock.whereabouts(order.product.id)
         try:
             done = await self._crew.work(order, told, at=at)
         except WorkerLost:
@@ -138,7 +127,7 @@ class ClusterFetcher(Fetching):
             lease.refused(error.retry_after)
         raise error
 
-    def _listener(self, lease: Lease, before: int) -> Callable[[Event | Received], None]:
+    def _listener(self, lease: Lease, attempt: int) -> Callable[[Event | Received], None]:
         """Tells what a worker tells, as if it were done here."""
 
         def told(event: Event | Received) -> None:
@@ -146,11 +135,8 @@ class ClusterFetcher(Fetching):
                 lease.give_back()
                 return
             if isinstance(event, TransferStarted):
-                if not lease.streaming:
-                    lease.granted()
-                event = replace(event, attempt=before + event.attempt)
-            elif isinstance(event, TransferRetried):
-                event = replace(event, attempt=before + event.attempt)
+                lease.granted()
+                event = replace(event, attempt=attempt)
             elif isinstance(event, TransferAdvanced):
                 self._traffic.health.succeeded()
             self._observer(event)

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
     from noa_async.events import Event
     from noa_async.transfer.fetching import Fetched
 
-_NO_SUSPICION = 1 << 30
-"""Whether the service is there is the coordinator's to judge."""
 _THREADS = 8
 
 
@@ -182,10 +180,7 @@ class Session:
             )
 
         traffic, catalogue = self._ways(order)
-        once = replace(self.setup.settings.retry, retries=0)
-        fetcher = Fetcher(
-            catalogue, once, self._pool, traffic, observer=tell, sleep=self._waits.sleep
-        )
+        fetcher = Fetcher(catalogue, None, self._pool, traffic, observer=tell)
         with traffic.tail.more_to_come():  # so that no product is shared
             return await fetcher.fetch_once(order.product, part, admit, fresh=order.fresh)
 
@@ -197,7 +192,7 @@ class Session:
         slots = Slots(1)
         slots.streaming = int(order.others_served)
         dealer = Dealer([Account(tokens, session, slots)])
-        health = Health(catalogue.probe, suspicious=_NO_SUSPICION)
+        health = Health(catalogue.probe, suspicious=1)  # who attempts once suspects nobody
         tail = Tail(dealer, self._bandwidth)
         return Traffic(dealer, self._bandwidth, health, tail), catalogue
 

@@ -2,58 +2,98 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.budget import Budget
-from noa_async.errors import NoaError, ProductOffline, QuotaExceeded
+from noa_async.errors import AccountRefused, NoaError, ProductOffline, QuotaExceeded
+from noa_async.events import Observer, TransferRetried
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from noa_async.catalogue.product import Product
     from noa_async.settings import RetryPolicy
     from noa_async.transfer.health import Health
 
+_T = TypeVar("_T")
+
 
 class Attempts:
-    """Counts them, and tells what their ends say of the service.
+    """Makes them, counts them, and tells the service's health how they end.
 
-    Error handling: ServiceAway where the service is away, as ``Health`` says.
+    Error handling: ``make`` raises what ended the last one, and ServiceAway as ``Health`` says.
     """
 
-    def __init__(self, retry: RetryPolicy, health: Health, length: int) -> None:
-        """``length``: bytes of the product that are there already."""
+    def __init__(
+        self,
+        product: Product,
+        retry: RetryPolicy | None,
+        health: Health,
+        observer: Observer,
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
+        """``retry``: None is one attempt, whatever ends it."""
         self.made = 0
-        self._budget = Budget(retry, length)
+        self._product = product
+        self._retry = retry
         self._health = health
-        self._before = length
-        self._others = 0
+        self._observer = observer
+        self._sleep = sleep
 
-    async def next(self, length: int) -> int:
-        """Wait until the service is thought to be there; the number of the attempt to make."""
-        await self._health.ready()
-        self._before, self._others = length, self._health.successes
-        self.made += 1
-        return self.made
+    async def make(
+        self, once: Callable[[int], Awaitable[_T]], length: Callable[[], Awaitable[int]]
+    ) -> _T:
+        """What ``once`` gives, awaited again and again with the attempt's number.
 
-    def failed(self, error: NoaError, length: int) -> float:
-        """Seconds to wait after an attempt that left ``length`` bytes; ``error`` where it was last.
+        ``length`` gives the bytes that are there, before the first attempt and after each.
+        """
+        there = await length()
+        budget = Budget(self._retry, there) if self._retry else None
+        while True:
+            await self._health.ready()
+            before, others = there, self._health.successes
+            self.made += 1
+            try:
+                result = await self._as_some_account(once)
+            except NoaError as error:
+                there = await length()
+                delay = self._failed(error, budget, there, before, others)
+                self._tell(delay, error)
+            else:
+                self._health.succeeded()
+                return result
+            await self._sleep(delay)
+
+    async def _as_some_account(self, once: Callable[[int], Awaitable[_T]]) -> _T:
+        while True:
+            try:
+                return await once(self.made)
+            except AccountRefused as error:  # asked as another one: no attempt was made yet
+                self._tell(0.0, error)
+
+    def _failed(
+        self, error: NoaError, budget: Budget | None, length: int, before: int, others: int
+    ) -> float:
+        """Seconds to wait after an attempt; ``error`` is raised where it was the last.
 
         What is off line is nobody's to wait for here: that takes minutes.
         """
         error.attempts = self.made
-        if isinstance(error, ProductOffline):
+        if isinstance(error, ProductOffline) or budget is None:
             raise error
         refused = isinstance(error, QuotaExceeded)
-        if length <= self._before and error.retryable and not refused:
+        if length <= before and error.retryable and not refused:
             self._health.failed()
-        if refused and self._health.successes > self._others:
-            self._budget.renew()  # the quota was somebody's of ours
-        delay = self._budget.after(error, length)
+        if refused and self._health.successes > others:
+            budget.renew()  # the quota was somebody's of ours
+        delay = budget.after(error, length)
         if delay is None:
             if error.retryable:
                 self._health.gave_up(error)
             raise error
         return delay
 
-    def succeeded(self) -> int:
-        """The product is there; how many attempts it took."""
-        self._health.succeeded()
-        return self.made
+    def _tell(self, delay: float, error: NoaError) -> None:
+        product = self._product
+        told = TransferRetried(product.id, product.name, self.made, delay, error.message)
+        self._observer(told)

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
-    AccountRefused,
     ChecksumMismatch,
-    NoaError,
     ProductCorrupt,
     QuotaExceeded,
     ServiceUnreachable,
     TransferInterrupted,
 )
-from noa_async.events import Observer, TransferRetried, TransferStarted, ignore
+from noa_async.events import Observer, TransferStarted, ignore
 from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
 from noa_async.transfer.fetching import Fetched, Fetching
@@ -56,13 +54,14 @@ class Fetcher(Fetching):
     def __init__(
         self,
         catalogue: Catalogue,
-        retry: RetryPolicy,
+        retry: RetryPolicy | None,
         pool: Threads,
         traffic: Traffic,
         *,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """``retry``: None is one attempt at each product."""
         super().__init__(catalogue, observer)
         self._retry = retry
         self._pool = pool
@@ -137,35 +136,19 @@ class Fetcher(Fetching):
     ) -> int:
         """Attempt after attempt until all bytes are there; how many it took."""
         part = sink.part
-        attempts = Attempts(self._retry, self._traffic.health, part.state.length)
-        while True:
-            attempt = await attempts.next(part.state.length)
-            try:
-                await self._attempt(product, checksum, sink, shares, attempt)
-                if not sink.has_last:
-                    await shares.absorb(sink)
-                    await self._check_length(product, checksum, sink)
-            except NoaError as error:
-                delay, reason = attempts.failed(error, part.state.length), error.message
-            else:
-                return attempts.succeeded()
-            self._observer(TransferRetried(product.id, product.name, attempt, delay, reason))
-            await self._sleep(delay)
+        attempts = Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
 
-    async def _attempt(
-        self,
-        product: Product,
-        checksum: Checksum | None,
-        sink: Sink[PartFile],
-        shares: Shares,
-        attempt: int,
-    ) -> None:
-        while True:
-            try:
-                return await self._ask(product, checksum, sink, shares, attempt)
-            except AccountRefused as error:  # asked as another one: no attempt was made yet
-                retried = TransferRetried(product.id, product.name, attempt, 0.0, error.message)
-                self._observer(retried)
+        async def once(attempt: int) -> None:
+            await self._ask(product, checksum, sink, shares, attempt)
+            if not sink.has_last:
+                await shares.absorb(sink)
+                await self._check_length(product, checksum, sink)
+
+        async def length() -> int:
+            return part.state.length
+
+        await attempts.make(once, length)
+        return attempts.made
 
     async def _ask(
         self,

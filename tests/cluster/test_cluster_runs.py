@@ -255,3 +255,21 @@ async def test_what_arrived_wrong_is_fetched_again_within_the_quota(
         assert mirror.stats.downloads_peak == 2
         assert mirror.stats.quota_refusals == 0
         assert sum(map(len, mirror.stats.downloads.values())) == 24
+
+
+@pytest.mark.parametrize("kind", [FaultKind.NOT_FOUND, FaultKind.FORBIDDEN])
+async def test_what_fails_is_asked_for_as_often_as_by_one_machine(
+    tmp_path: Path, crowd: Crowd, recorder: Recorder, kind: FaultKind
+) -> None:
+    faults = FaultPlan((Fault(kind, index=1, times=None),))
+    asked = []
+    for dask in (None, "tcp://nowhere:1"):
+        async with Emulator(
+            EmulatorSettings(products=3, mean_bytes=30_000, faults=faults)
+        ) as mirror:
+            settings = settings_for(mirror, dask=dask)
+            async with NoaClient(settings, WHO, observer=recorder) as noa:
+                found = noa.download_all(noa.search(ALL), tmp_path / str(dask))
+                [failed] = [one async for one in found if not one.ok]
+            asked.append((mirror.stats.requests, failed.attempts, type(failed.error)))
+    assert asked[0] == asked[1]
