@@ -57,6 +57,9 @@ class Node:
 
     address: str
     ready: bool = False
+    complaint: str | None = None
+    """Why it cannot be used."""
+    tending: asyncio.Task[None] | None = None
     jobs: dict[str, _Job] = field(default_factory=dict)
     unsent: list[Order | Sending] = field(default_factory=list)
     sending: asyncio.Task[None] | None = None
@@ -97,8 +100,6 @@ class Crew:
         self._lender = lender
         self._terms = terms
         self._nodes: dict[str, Node] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._complaints: dict[str, str] = {}
         self._broken: NoaError | None = None
         self._changed = asyncio.Event()
 
@@ -114,19 +115,20 @@ class Crew:
                 self._nodes = {one: Node(one) for one in await self._link.workers()}
         await asyncio.gather(*map(self._greet, self._nodes.values()))
         for node in self._nodes.values():
-            self._tasks[node.address] = asyncio.create_task(self._tend(node))
+            node.tending = asyncio.create_task(self._tend(node))
         self._look_out = asyncio.create_task(self._look())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        sending = [node.sending for node in self._nodes.values() if node.sending is not None]
-        tasks = [self._look_out, *self._tasks.values(), *sending]
+        nodes = self._nodes.values()
+        running = [task for node in nodes for task in (node.tending, node.sending) if task]
+        tasks = [self._look_out, *running]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for node in self._nodes.values():
+        for node in nodes:
             self._lose(node)  # a thread may wait for what it has
-        await asyncio.gather(*(self._part(node) for node in self._nodes.values()))
+        await asyncio.gather(*map(self._part, nodes))
         await self._lender.close()
 
     async def work(
@@ -189,7 +191,7 @@ class Crew:
                 while True:
                     if self._broken is not None:
                         raise self._broken
-                    if self._complaints and self._complaints.keys() == self._nodes.keys():
+                    if self._nodes and len(self._complaining()) == len(self._nodes):
                         raise self._nobody()
                     if (node := least_busy(self._nodes.values())) is not None:
                         return node
@@ -198,11 +200,14 @@ class Crew:
         except TimeoutError:
             raise self._nobody() from None
 
+    def _complaining(self) -> list[Node]:
+        return [node for node in self._nodes.values() if node.complaint is not None]
+
     def _nobody(self) -> NoaError:
-        if self._complaints:
-            address, reason = next(iter(self._complaints.items()))
+        if complaining := self._complaining():
+            first = complaining[0]
             return DestinationError(
-                f"The worker {address} cannot be used: {reason}.",
+                f"The worker {first.address} cannot be used: {first.complaint}.",
                 hint="All machines need the same output folder, noa-async and its version.",
             )
         return ServiceAway(
@@ -217,12 +222,13 @@ class Crew:
                 async with asyncio.timeout(self._terms.silence):
                     there = set(await self._link.workers())
                 for address in there - self._nodes.keys():
-                    self._nodes[address] = Node(address)
-                    self._tasks[address] = asyncio.create_task(self._tend(self._nodes[address]))
+                    node = self._nodes[address] = Node(address)
+                    node.tending = asyncio.create_task(self._tend(node))
                 for address in self._nodes.keys() - there:
-                    self._tasks.pop(address).cancel()
-                    self._complaints.pop(address, None)
-                    self._lose(self._nodes.pop(address))
+                    node = self._nodes.pop(address)
+                    if node.tending is not None:
+                        node.tending.cancel()
+                    self._lose(node)
             await asyncio.sleep(self._terms.look)
 
     async def _tend(self, node: Node) -> None:
@@ -241,11 +247,8 @@ class Crew:
             complaint = await self._reach(node, "hello", self._setup)
         except WorkerLost as lost:
             complaint = lost.__cause__
-        if complaint is None:
-            self._complaints.pop(node.address, None)
-            node.ready = True
-        else:
-            self._complaints[node.address] = str(complaint)
+        node.ready = complaint is None
+        node.complaint = None if complaint is None else str(complaint)
         self._changed.set()
 
     async def _hear(self, node: Node) -> None:

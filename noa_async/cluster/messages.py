@@ -153,7 +153,6 @@ class Sealed:
     verified: bool
     attempts: int
     is_zip: bool
-    size: int
 
 
 @dataclass(frozen=True, slots=True)

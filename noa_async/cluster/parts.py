@@ -124,10 +124,9 @@ def adopt(folder: Path) -> set[str]:
     return set(found)
 
 
-def seal(part: Path) -> int:
-    """Give a whole, closed part the name that says so, note and all; its size in bytes."""
+def seal(part: Path) -> None:
+    """Give a whole, closed part the name that says so, note and all."""
     hand_on(part, sealed(part))
-    return size_of(sealed(part))
 
 
 def unseal(part: Path) -> None:

@@ -83,7 +83,7 @@ class SharedStock:
         part = path.with_name(order.part)
         if isinstance(done.result, Sealed):
             part = sealed(part)
-            await self._pool.run(check_sealed, part, done.result.size)
+            await self._pool.run(check_sealed, part, done.length)
         await self._pool.run(hand_on, part, path)
 
     async def rescue(self, order: Order, path: Path) -> None:

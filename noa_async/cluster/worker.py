@@ -61,10 +61,9 @@ class Session:
         self._orders: dict[str, Order | Sending] = {}
         """Of the tasks."""
         self._events: list[tuple[str, Event | Received]] = []
-        self._urgent = False
-        """Whether some of these are waited for."""
         self._done: list[Done] = []
         self._news = asyncio.Event()
+        """Something of this is waited for."""
         self._heard = 0.0
         self._rejected: list[str] = []
         self.over = False
@@ -110,11 +109,10 @@ class Session:
         self._bandwidth.allow(renewal.rate)
         with suppress(TimeoutError):
             async with asyncio.timeout(longest):
-                while not self._done and not self._rejected and not self._urgent:
-                    self._news.clear()
-                    await self._news.wait()
+                await self._news.wait()
+        self._news.clear()
         report = Report(tuple(self._events), tuple(self._done), tuple(self._rejected))
-        self._events, self._done, self._rejected, self._urgent = [], [], [], False
+        self._events, self._done, self._rejected = [], [], []
         return report
 
     def _reject(self, access: str) -> None:
@@ -167,16 +165,14 @@ class Session:
 
         async def admit(fetched: Fetched) -> Sealed:
             self._tell(order.key, Received())
-            self._urgent = True
             self._news.set()
-            size = await fetched.hand_over(seal, part)
+            await fetched.hand_over(seal, part)
             return Sealed(
                 fetched.product,
                 fetched.checksum,
                 fetched.verified,
                 fetched.attempts,
                 fetched.is_zip,
-                size,
             )
 
         traffic, catalogue = self._ways(order)

@@ -20,6 +20,7 @@ from noa_async.emulator import Emulator, EmulatorSettings
 
 from ..integration.conftest import assert_right
 from ..real import stores
+from .crowd import until
 
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.timeout(100)
@@ -48,12 +49,6 @@ async def start(folder: Path, *command: str, **environ: str) -> Process:
         )
 
 
-async def until(condition: object) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.02)
-
-
 @pytest.fixture
 async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Cluster]:
     workers = getattr(request, "param", 4)
@@ -61,14 +56,14 @@ async def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     where = ("--scheduler-file", str(file), "--no-dashboard")
     processes = [await start(tmp_path, "dask", "scheduler", "--port", "0", *where)]
     try:
-        await until(lambda: file.exists() and file.read_text().rstrip().endswith("}"))
+        await until(lambda: file.exists() and file.read_text().rstrip().endswith("}"), 60)
         running = Cluster(json.loads(file.read_text())["address"])
         alone = ("--nthreads", "1", "--no-nanny")
         for _ in range(workers):
             running.workers.append(await start(tmp_path, "dask", "worker", *where, *alone))
         processes += running.workers
         log = tmp_path / "worker.log"
-        await until(lambda: log.read_text().count("Registered to:") == workers)
+        await until(lambda: log.read_text().count("Registered to:") == workers, 60)
         yield running
     finally:
         for process in processes:
@@ -111,7 +106,7 @@ async def test_two_of_four_workers_are_killed_and_all_products_come_once(
     async with Emulator(settings) as mirror:
         ways = ("--dask", cluster.address, "--output", "data", "--report", "report.json")
         process = await run(mirror, tmp_path, "download", *ways)
-        await until(lambda: len(mirror.stats.downloads) > 100 or process.returncode is not None)
+        await until(lambda: len(mirror.stats.downloads) > 100 or process.returncode is not None, 60)
         for worker in cluster.workers[:2]:
             worker.send_signal(signal.SIGKILL)
         assert await process.wait() == 0, told(tmp_path)
@@ -135,7 +130,9 @@ async def test_a_coordinator_is_killed_and_its_mirror_started_anew(
         ways = ("--dask", cluster.address, "--output", "data")
         process = await run(mirror, tmp_path, "mirror", *ways)
         needed = sum(mirror.content(product.id).size for product in mirror.catalogue.products)
-        await until(lambda: mirror.stats.bytes_sent > needed / 2 or process.returncode is not None)
+        await until(
+            lambda: mirror.stats.bytes_sent > needed / 2 or process.returncode is not None, 60
+        )
         assert process.returncode is None, told(tmp_path)
         process.kill()
         await process.wait()
@@ -178,7 +175,7 @@ async def test_workers_that_are_killed_leave_an_object_store_right(
     async with Emulator(settings) as mirror:
         ways = ("--dask", cluster.address, "--output", f"s3://{stores.BUCKET}/a", "--scratch", "s")
         process = await run(mirror, tmp_path, "download", *ways)
-        await until(lambda: len(mirror.stats.downloads) > 10 or process.returncode is not None)
+        await until(lambda: len(mirror.stats.downloads) > 10 or process.returncode is not None, 60)
         for worker in cluster.workers[:2]:
             worker.send_signal(signal.SIGKILL)
         assert await process.wait() == 0, told(tmp_path)

@@ -21,7 +21,7 @@ from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, Fau
 from noa_async.events import ProductFinished, TransferAdvanced, TransferStarted
 
 from ..integration.conftest import WHO, Recorder, assert_right, settings_for
-from .crowd import Crowd
+from .crowd import Crowd, until
 
 ALL = Query(everything=True)
 
@@ -107,12 +107,6 @@ async def test_a_cap_on_bytes_is_for_all_workers_together(
     assert needed / took < 1.3 * 2_000_000
 
 
-async def until(condition: object) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.01)
-
-
 @asynccontextmanager
 async def under_way(
     mirror: Emulator, recorder: Recorder, folder: Path
@@ -160,7 +154,7 @@ async def test_a_worker_that_comes_back_works_again(
     async with Emulator(SLOW) as mirror:
         async with under_way(mirror, recorder, tmp_path):
             crowd.deaf |= set("abcd")
-            await asyncio.sleep(0.7)
+            await until(lambda: not crowd.at_work)
             crowd.deaf.clear()
         assert_right(mirror, tmp_path, 8)
         assert mirror.stats.downloads_peak <= 4
@@ -228,12 +222,12 @@ async def test_a_place_is_free_while_what_it_brought_is_sealed(
     seal, first, another = worker.seal, threading.Lock(), threading.Event()
     waited: list[bool] = []
 
-    def seal_late(part: Path) -> int:
+    def seal_late(part: Path) -> None:
         if first.acquire(blocking=False):
             waited.append(another.wait(10))
         else:
             another.set()
-        return seal(part)
+        seal(part)
 
     monkeypatch.setattr(worker, "seal", seal_late)
     async with Emulator(EmulatorSettings(products=2, mean_bytes=30_000, quota=1)) as mirror:

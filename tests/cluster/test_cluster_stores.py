@@ -25,7 +25,7 @@ from noa_async.errors import DestinationError
 from ..integration.conftest import WHO, Recorder, settings_for
 from ..real import stores
 from ..real.stores import StoreServer
-from .crowd import Crowd
+from .crowd import Crowd, until
 
 obstore = pytest.importorskip("obstore")
 ALL = Query(everything=True)
@@ -95,9 +95,7 @@ async def under_way(
 ) -> AsyncGenerator[asyncio.Task[list[Outcome]]]:
     """A run that has begun; it is waited for at the end."""
     task = asyncio.create_task(bring(mirror, recorder, tmp_path, url))
-    async with asyncio.timeout(20):
-        while mirror.stats.bytes_sent < 1_000_000 and not task.done():
-            await asyncio.sleep(0.01)
+    await until(lambda: mirror.stats.bytes_sent > 1_000_000 or task.done())
     yield task
     await task
 
@@ -168,9 +166,7 @@ async def test_what_a_store_refuses_a_worker_ends_the_run_whatever_others_still_
                     await bring(mirror, recorder, tmp_path, "s3://products/refused")
         finally:
             over.set()
-        async with asyncio.timeout(10):
-            while list((tmp_path / "workers").iterdir()):  # they end by themselves
-                await asyncio.sleep(0.01)
+        await until(lambda: not list((tmp_path / "workers").iterdir()), 10)  # by themselves
     assert store.contents("refused") == {}
 
 
