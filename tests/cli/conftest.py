@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,15 @@ async def open_mirror(tmp_path: Path) -> AsyncIterator[Open]:
 def program(tmp_path: Path) -> Program:
     """The program with no mirror."""
     return Program(tmp_path)
+
+
+def gathered(parts: Path) -> int:
+    """Bytes of all parts in a folder where a run is at work; one may go while it is looked at."""
+    sizes = 0
+    for part in parts.glob("*.part"):
+        with suppress(FileNotFoundError):
+            sizes += part.stat().st_size
+    return sizes
 
 
 async def until(condition: Callable[[], bool]) -> None:

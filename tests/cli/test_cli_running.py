@@ -15,7 +15,7 @@ import pytest
 
 from noa_async.emulator import Fault, FaultKind, FaultPlan
 
-from .conftest import Open, Program, until
+from .conftest import Open, Program, gathered, until
 from .terminal import Terminal
 
 ALL = ("download", "--everything", "--output", "data")
@@ -33,7 +33,7 @@ async def test_a_signal_ends_a_download_in_order(
     process = await noa.start(*ALL, "--report", "report.json")
     await until(lambda: mirror.stats.downloads_in_flight == 4)
     parts = noa.folder / "data/.noa-async/parts"
-    await until(lambda: sum(part.stat().st_size for part in parts.glob("*.part")) > 1_000_000)
+    await until(lambda: gathered(parts) > 1_000_000)
     process.send_signal(number)
     async with asyncio.timeout(5):
         out, err = await process.communicate()
@@ -43,7 +43,7 @@ async def test_a_signal_ends_a_download_in_order(
     assert "the same command goes on" in lines[-1]
     report = json.loads((noa.folder / "report.json").read_text())
     assert sum(report["counts"].values()) == len(report["products"])
-    kept = sum(part.stat().st_size for part in parts.glob("*.part"))
+    kept = gathered(parts)
     assert kept > 1_000_000
 
 

@@ -24,7 +24,7 @@ from noa_async.events import (
 )
 from noa_async.progress import Progress, Transfer
 
-from .conftest import Open, until
+from .conftest import Open, gathered, until
 from .terminal import Terminal
 
 ALL = ("download", "--everything", "--output", "data")
@@ -165,7 +165,7 @@ async def test_what_was_there_before_is_no_speed(open_mirror: Open) -> None:
     mirror, noa = await open_mirror(products=8, mean_bytes=4_000_000, rate=4_000_000.0)
     process = await noa.start(*ALL, "--workers", "8")
     parts = noa.folder / "data/.noa-async/parts"
-    await until(lambda: sum(part.stat().st_size for part in parts.glob("*.part")) > 12_000_000)
+    await until(lambda: gathered(parts) > 12_000_000)
     process.send_signal(signal.SIGINT)
     assert await process.wait() == 130
     mirror.stats.bytes_sent = 0
