@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from benchmarks.stores import StoreServer
 
 GOALS = {"rclone copy": 0.8}
+CHECKED = "rclone, checked"
 _PREFIX = "mirror"
-_PRODUCTS, _SIZE, _ROUNDS, _CONNECTIONS = 8, 128 << 20, 5, 4
+_REMOTE = f":s3:{stores.BUCKET}/{_PREFIX}"
+_PRODUCTS, _SIZE, _ROUNDS, _CONNECTIONS = 24, 128 << 20, 3, 4
 _PACKAGE = {"PYTHONPATH": str(Path(__file__).parent.parent)}
 
 
@@ -39,7 +42,7 @@ class Kind:
     suite: str
     """What its results are called."""
     program: str
-    start: Callable[[Path, str], AbstractContextManager[StoreServer]]
+    start: Callable[..., AbstractContextManager[StoreServer]]
 
 
 KINDS = {
@@ -54,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--products", type=int, default=_PRODUCTS, help=f"({_PRODUCTS})")
     parser.add_argument("--size", type=int, default=_SIZE, help=f"bytes each ({_SIZE})")
     parser.add_argument("--store", action="append", choices=KINDS, help="this one (repeatable)")
+    parser.add_argument("--tls", action="store_true", help="stores that speak it")
     parser.add_argument("--folder", type=Path, help="where all lies; in memory by default")
     parser.add_argument("--no-write", action="store_true", help="change no file")
 
@@ -70,9 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
         folder = Path(held)
         with FileServer(folder / "server", sizes) as source:
             for kind in kinds:
-                found = _race(kind, source, folder, arguments.rounds)
+                found = _race(kind, source, folder, arguments)
                 found["in_memory"] = arguments.folder is None
-                title = _title(kind, sizes)
+                title = _title(kind, sizes, tls=arguments.tls)
                 print(f"\n{title}; {sentence(found['machine'])}\n{table(found)}\n")
                 if not arguments.no_write:
                     byteraces.keep(found, title)
@@ -80,9 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if fast else 1
 
 
-def _title(kind: Kind, sizes: list[int]) -> str:
+def _title(kind: Kind, sizes: list[int], *, tls: bool) -> str:
     each = f"{len(sizes)} products of {sizes[0] >> 20} MiB"
-    return f"{each}, {_CONNECTIONS} at once, into {kind.title}"
+    return f"{each}, {_CONNECTIONS} at once, into {kind.title}{' over TLS' if tls else ''}"
 
 
 def _missing(kinds: list[Kind]) -> list[str]:
@@ -92,25 +96,28 @@ def _missing(kinds: list[Kind]) -> list[str]:
     return missing + [name for name in sorted(wanted) if stores.find_program(name) is None]
 
 
-def _race(kind: Kind, source: FileServer, folder: Path, rounds: int) -> dict[str, Any]:
-    with Bucket(kind, folder / "store") as bucket:
+def _race(
+    kind: Kind, source: FileServer, folder: Path, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    with Bucket(kind, folder / "store", tls=arguments.tls) as bucket:
         there = (
             Contestant(
                 OURS,
                 (sys.executable, "-m", "noa_async", "--version"),
                 partial(_noa_async, source, bucket),
             ),
-            Contestant(
-                "rclone copy", (_program("rclone"), "version"), partial(_rclone, source, bucket)
+            *(
+                Contestant(name, (_program("rclone"), "version"), partial(way, source, bucket))
+                for name, way in (("rclone copy", _rclone), (CHECKED, _rclone_checked))
             ),
         )
         race = Race(
-            kind.suite,
+            f"{kind.suite}-tls" if arguments.tls else kind.suite,
             there,
             source.bytes,
             len(source.sums),
             lambda _: bucket.holds(source.sums),
-            rounds=rounds,
+            rounds=arguments.rounds,
         )
         found = results(race, run_race(race, folder / "work"), GOALS)
     return found | {"store": kind.title, "connections": _CONNECTIONS}
@@ -122,9 +129,10 @@ class Bucket:
     Resources: a context manager; the server of the last lap ends with it.
     """
 
-    def __init__(self, kind: Kind, folder: Path) -> None:
+    def __init__(self, kind: Kind, folder: Path, *, tls: bool = False) -> None:
         self._kind = kind
         self._folder = folder
+        self._tls = tls
         self._running = ExitStack()
 
     def __enter__(self) -> Self:
@@ -138,15 +146,15 @@ class Bucket:
         self._running.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
-        started = self._kind.start(self._folder, _program(self._kind.program))
-        self._server = self._running.enter_context(started)
-        return self._server
+        started = self._kind.start(self._folder, _program(self._kind.program), tls=self._tls)
+        self.server = self._running.enter_context(started)
+        return self.server
 
     def holds(self, sums: dict[str, str]) -> bool:
         """Whether it has every object of ``sums`` (key to MD5), byte for byte, and no other."""
         keys = {f"{_PREFIX}/{name}": md5 for name, md5 in sums.items()}
-        there = set(self._server.keys())
-        return there == keys.keys() and all(self._server.md5(key) == keys[key] for key in keys)
+        there = set(self.server.keys())
+        return there == keys.keys() and all(self.server.md5(key) == keys[key] for key in keys)
 
 
 def _noa_async(source: FileServer, bucket: Bucket, output: Path) -> Command:
@@ -158,13 +166,29 @@ def _noa_async(source: FileServer, bucket: Bucket, output: Path) -> Command:
 
 def _rclone(source: FileServer, bucket: Bucket, output: Path) -> Command:
     """As users run it; that the bucket is there, it is told, which saves a request."""
-    words = (_program("rclone"), "copy", "--config", str(output / "none"), "-q")
-    there = (":http:", f":s3:{stores.BUCKET}/{_PREFIX}", "--http-url", source.files)
-    told = ("--http-headers", f"Authorization,Bearer {TOKEN}", "--s3-provider", "Other")
-    best = ("--s3-env-auth", "--s3-no-check-bucket", "--transfers", str(_CONNECTIONS))
     server = bucket.anew()
+    there = ("copy", ":http:", _REMOTE, "--http-url", source.files)
+    token = ("--http-headers", f"Authorization,Bearer {TOKEN}")
+    return _as_rclone(server, output, *there, *token, "--transfers", str(_CONNECTIONS))
+
+
+def _rclone_checked(source: FileServer, bucket: Bucket, output: Path) -> Command:
+    """The same, and then every object is read back and compared with what the catalogue says."""
+    copied = _rclone(source, bucket, output)
+    sums = output / "sums"
+    sums.write_text("".join(f"{md5}  {name}\n" for name, md5 in source.sums.items()))
+    check = ("checksum", "md5", str(sums), _REMOTE, "--download", "--checkers")
+    checked = _as_rclone(bucket.server, output, *check, str(_CONNECTIONS))
+    both = " && ".join(shlex.join(one.words) for one in (copied, checked))
+    return Command(("sh", "-c", both), copied.environment)
+
+
+def _as_rclone(server: StoreServer, output: Path, *words: str) -> Command:
+    trust = () if server.authority is None else ("--ca-cert", str(server.authority))
     where = ("--s3-endpoint", server.endpoint, "--s3-region", "us-east-1")
-    return Command((*words, *there, *told, *best, *where), server.environ | {"no_proxy": "*"})
+    how = ("--s3-provider", "Other", "--s3-env-auth", "--s3-no-check-bucket", "-q")
+    command = (_program("rclone"), *words, *where, *how, *trust)
+    return Command((*command, "--config", str(output / "none")), server.environ | {"no_proxy": "*"})
 
 
 def _program(name: str) -> str:

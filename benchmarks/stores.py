@@ -20,6 +20,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import trustme
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -27,6 +29,7 @@ KEY, SECRET, BUCKET = "a-key", "a-secret", "products"
 READER, GUEST = "reads-only", "comes-and-goes"
 """Keys that SeaweedFS knows, too."""
 _START_SECONDS = 20
+_FILES = ("authority", "certificate", "key")
 _VOLUME_MB, _VOLUMES = 1024, 20
 _ACTIONS = {
     KEY: ("Admin", "Read", "Write", "List"),
@@ -44,6 +47,8 @@ class StoreServer:
     config: Path | None = None
     """Who may do what there; None where it knows one key alone."""
     pid: int = 0
+    authority: Path | None = None
+    """What vouches for it; None where it speaks without TLS."""
 
     def admit(self, *keys: str) -> None:
         """Let these in from now on, and nobody else. It takes a moment."""
@@ -60,7 +65,8 @@ class StoreServer:
     @property
     def environ(self) -> dict[str, str]:
         """The variables that its users need."""
-        return {
+        trusted = {} if self.authority is None else {"SSL_CERT_FILE": str(self.authority)}
+        return trusted | {
             "AWS_ENDPOINT_URL": self.endpoint,
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -76,7 +82,7 @@ class StoreServer:
             access_key_id=KEY,
             secret_access_key=SECRET,
             region="us-east-1",
-            client_options={"allow_http": True},
+            client_options={"allow_http": True, "allow_invalid_certificates": True},
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=5)},
         )
 
@@ -103,7 +109,7 @@ def find_program(name: str) -> str | None:
 
 
 @contextmanager
-def seaweed(folder: Path, program: str) -> Generator[StoreServer]:
+def seaweed(folder: Path, program: str, *, tls: bool = False) -> Generator[StoreServer]:
     """SeaweedFS, all its servers in one process, with its files in ``folder``."""
     ports = [_free() for _ in range(8)]
     names = ("master.port", "volume.port", "filer.port", "s3.port")
@@ -114,21 +120,39 @@ def seaweed(folder: Path, program: str) -> Generator[StoreServer]:
     for name, port, grpc in zip(names, ports[:4], ports[4:], strict=True):
         command += [f"-{name}={port}", f"-{name}.grpc={grpc}"]
     server = StoreServer(f"http://127.0.0.1:{ports[3]}", folder / "s3.json")
+    if tls:
+        server, (certificate, key) = _certified(server, folder)
+        command += [f"-s3.cert.file={certificate}", f"-s3.key.file={key}"]
     server.admit(*_ACTIONS)
     with _running(command, folder, server, lambda: _make_bucket(ports[2])) as pid:
         yield replace(server, pid=pid)
 
 
 @contextmanager
-def rclone(folder: Path, program: str) -> Generator[StoreServer]:
+def rclone(folder: Path, program: str, *, tls: bool = False) -> Generator[StoreServer]:
     """``rclone serve s3`` of ``folder``."""
     (folder / BUCKET).mkdir()
     port = _free()
     command = [program, "serve", "s3", f"--addr=127.0.0.1:{port}", f"--auth-key={KEY},{SECRET}",
                "--config=", str(folder)]  # fmt: skip
     server = StoreServer(f"http://127.0.0.1:{port}")
+    if tls:
+        server, (certificate, key) = _certified(server, folder)
+        command += [f"--cert={certificate}", f"--key={key}"]
     with _running(command, folder, server, lambda: None):
         yield server
+
+
+def _certified(server: StoreServer, folder: Path) -> tuple[StoreServer, tuple[Path, Path]]:
+    """The server as it is over TLS, and the files of its certificate and key, beside ``folder``."""
+    authority = trustme.CA()
+    trusted, certificate, key = (folder.with_name(f"{folder.name}-{what}.pem") for what in _FILES)
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(trusted)
+    issued.private_key_pem.write_to_path(key)
+    certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    endpoint = server.endpoint.replace("http:", "https:")
+    return replace(server, endpoint=endpoint, authority=trusted), (certificate, key)
 
 
 @contextmanager

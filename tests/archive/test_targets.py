@@ -75,3 +75,18 @@ def test_a_profile_of_the_aws_files(tmp_path):
     (aws / "credentials").unlink()
     with pytest.raises(SettingsError, match="holds no keys"):
         s3_options(home)
+
+
+@pytest.mark.parametrize(
+    ("environ", "unsigned"),
+    [
+        ({}, True),
+        ({"AWS_ENDPOINT_URL": "https://store.example"}, True),
+        ({"AWS_ENDPOINT_URL": "http://store.example"}, False),
+        ({"AWS_ENDPOINT": "http://store.example"}, False),
+        ({"AWS_UNSIGNED_PAYLOAD": "false"}, False),
+    ],
+)
+def test_bytes_are_signed_where_no_tls_keeps_them(tmp_path, environ, unsigned):
+    options = s3_options({"HOME": str(tmp_path)} | environ)
+    assert ("unsigned_payload" in options) == unsigned

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import inspect
 import os
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -76,7 +77,9 @@ def refusal(status: int, code: str) -> web.Response:
 
 
 @asynccontextmanager
-async def between(store: StoreServer, look: Look) -> AsyncIterator[str]:
+async def between(
+    store: StoreServer, look: Look, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
     """An address that leads to the store, but for what ``look`` answers itself."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -97,8 +100,8 @@ async def between(store: StoreServer, look: Look) -> AsyncIterator[str]:
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
         try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+            yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()

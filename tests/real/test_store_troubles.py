@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import trustme
 from aiohttp import web
 
 from noa_async.archive.sigv4 import Bucket
@@ -40,6 +42,29 @@ async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, mon
         outcomes = await bring(mirror, tmp_path, f"s3://{BUCKET}/slow")
     assert (outcomes, refused) == ([Status.DOWNLOADED] * 4, 5)
     assert right(mirror, store.contents("slow"))
+
+
+@pytest.mark.parametrize("over_tls", [True, False])
+async def test_the_bytes_are_signed_where_no_tls_keeps_them(store, tmp_path, monkeypatch, over_tls):
+    told = []
+
+    def look(request: web.BaseRequest) -> None:
+        if request.method == "PUT":
+            told.append(request.headers["x-amz-content-sha256"])
+
+    tls = None
+    if over_tls:
+        tls, authority = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), trustme.CA()
+        authority.issue_cert("127.0.0.1").configure_cert(tls)
+        authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    where = f"signed-{not over_tls}"
+    async with between(store, look, tls) as endpoint, Emulator(few(2)) as mirror:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        assert await bring(mirror, tmp_path, f"s3://{BUCKET}/{where}") == [Status.DOWNLOADED] * 2
+        assert right(mirror, store.contents(where))
+    assert len(told) == 2
+    assert all((sum_ == "UNSIGNED-PAYLOAD") == over_tls for sum_ in told)
 
 
 async def test_pieces_that_a_killed_run_left_are_ended_by_the_next(store, tmp_path, monkeypatch):
