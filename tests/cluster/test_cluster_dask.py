@@ -121,6 +121,30 @@ async def test_two_of_four_workers_are_killed_and_all_products_come_once(
     assert not list(tmp_path.glob("data/.noa-async/parts/*"))
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("cluster", [3], indirect=True)
+async def test_a_worker_that_stands_still_is_done_without_and_harms_nothing_when_it_goes_on(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    """Its connection stays open: the service may refuse, for it counts that one too."""
+    settings = EmulatorSettings(products=40, mean_bytes=4_000_000, rate=2_000_000, quota=3)
+    async with Emulator(settings) as mirror:
+        ways = ("--dask", cluster.address, "--output", "data", "--report", "report.json")
+        process = await run(mirror, tmp_path, "download", *ways)
+        await until(lambda: len(mirror.stats.downloads) > 6 or process.returncode is not None, 60)
+        still = cluster.workers[0]
+        still.send_signal(signal.SIGSTOP)
+        await until(lambda: len(mirror.stats.downloads) > 30 or process.returncode is not None, 60)
+        still.send_signal(signal.SIGCONT)
+        assert await process.wait() == 0, told(tmp_path)
+        assert_right(mirror, tmp_path / "data", 40)
+        assert mirror.stats.downloads_peak <= 3
+        assert whole(mirror) >= 36
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["counts"]["downloaded"] == 40
+    assert not list(tmp_path.glob("data/.noa-async/parts/*"))
+
+
 @pytest.mark.parametrize("cluster", [2], indirect=True)
 async def test_a_coordinator_is_killed_and_its_mirror_started_anew(
     tmp_path: Path, cluster: Cluster
