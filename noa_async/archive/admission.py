@@ -148,15 +148,16 @@ class Admission:
 
         ``before`` is the product as the ledger had it when the fetch began (``Archive.known``).
         """
-        product = fetched.product
+        whole = fetched.whole
+        product = whole.product
         record = self._ledger.get(product.id)
         owned = record is not None and record.path is not None
         if record is not None and record.path is not None:
             path = record.path
         else:
-            path = self._places.choose(product, self._archive.layout, is_zip=fetched.is_zip)
+            path = self._places.choose(product, self._archive.layout, is_zip=whole.is_zip)
         newcomer = None if owned and self._folder.facts(path) is not None else product.id
-        label = Label(product, str(fetched.checksum))
+        label = Label(product, str(whole.checksum))
         with self._places.claimed(path, product.id):
             try:
                 facts, aside = await fetched.hand_over(
@@ -167,12 +168,12 @@ class Admission:
                 raise
             if aside is not None:
                 self._archive.observer(FilePutAside(path, aside))
-            begun, attempts = self._archive.begun(product), fetched.attempts
-            state = State.VERIFIED if fetched.verified else State.UNVERIFIED
+            begun, attempts = self._archive.begun(product), whole.attempts
+            state = State.VERIFIED if whole.verified else State.UNVERIFIED
             now = self._archive.clock()
             right = begun.found_right(state, path, facts, label.checksum, now, attempts=attempts)
             self._write(right, before)
-        status = Status.DOWNLOADED if fetched.verified else Status.UNVERIFIED
+        status = Status.DOWNLOADED if whole.verified else Status.UNVERIFIED
         return self._archive.outcome(product, right, status, attempts=attempts)
 
     def _keep(

@@ -136,7 +136,7 @@ class Keeper:
         before, arrived = wait.attempts if wait else 0, self._arrived
 
         async def admit(fetched: Fetched) -> Outcome:
-            fetched.attempts += before
+            fetched.add_attempts(before)
             return await self._admission.admit(fetched, known, part)
 
         try:

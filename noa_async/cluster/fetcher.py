@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.cluster.crew import WorkerLost
-from noa_async.cluster.messages import Failure, Order, Received, Sealed
+from noa_async.cluster.messages import Failure, Order, Received
 from noa_async.errors import QuotaExceeded, TransferInterrupted
 from noa_async.events import (
     Observer,
@@ -19,7 +19,7 @@ from noa_async.events import (
     ignore,
 )
 from noa_async.transfer.attempts import Attempts
-from noa_async.transfer.fetching import Fetched, Fetching
+from noa_async.transfer.fetching import Fetched, Fetching, Whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,26 +69,17 @@ class ClusterFetcher(Fetching):
             whole = await self._until_whole(product, path, fresh=fresh)
             give_away = partial(self._stock.give_away, path)
             try:
-                return await admit(
-                    Fetched(
-                        whole.product,
-                        whole.checksum,
-                        whole.verified,
-                        whole.attempts,
-                        whole.is_zip,
-                        give_away,
-                    )
-                )
+                return await admit(Fetched(whole, give_away))
             except WorkerLost:  # with the product that it had
                 told = TransferRetried(product.id, product.name, whole.attempts, 0.0, _LOST)
                 self._observer(told)
         raise TransferInterrupted(f"{_MOST_LOST} workers were lost with it, one after the other.")
 
-    async def _until_whole(self, product: Product, path: Path, *, fresh: bool) -> Sealed:
+    async def _until_whole(self, product: Product, path: Path, *, fresh: bool) -> Whole:
         """Attempt after attempt, each on a worker, until the product's part is whole."""
         attempts = Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
 
-        async def once(attempt: int) -> Sealed:
+        async def once(attempt: int) -> Whole:
             return await self._attempt(product, path, attempt, fresh=fresh and attempt == 1)
 
         async def length() -> int:
@@ -97,7 +88,7 @@ class ClusterFetcher(Fetching):
         whole = await attempts.make(once, length)
         return replace(whole, attempts=attempts.made - 1 + whole.attempts)
 
-    async def _attempt(self, product: Product, path: Path, attempt: int, *, fresh: bool) -> Sealed:
+    async def _attempt(self, product: Product, path: Path, attempt: int, *, fresh: bool) -> Whole:
         async with self._traffic.dealer.lease() as (session, lease):
             await session.tokens.token()  # a worker cannot know that there is none
             part, there = await self._stock.begin(product.id, path, fresh=fresh)
@@ -105,7 +96,7 @@ class ClusterFetcher(Fetching):
             order = Order(uuid.uuid4().hex, product, part, account, not there, others)
             return await self._ask(order, path, lease, attempt)
 
-    async def _ask(self, order: Order, path: Path, lease: Lease, attempt: int) -> Sealed:
+    async def _ask(self, order: Order, path: Path, lease: Lease, attempt: int) -> Whole:
         """Have a worker try; what it brought is there again when that has ended, however it did."""
         told, at = self._listener(lease, attempt), self._stock.whereabouts(order.product.id)
         try:
@@ -118,7 +109,7 @@ class ClusterFetcher(Fetching):
             await self._stock.rescue(order, path)
             raise
         await self._stock.end(order, path, done)
-        if isinstance(done.result, Sealed):
+        if isinstance(done.result, Whole):
             return done.result
         if not isinstance(done.result, Failure):
             raise RuntimeError(f"A worker failed: {done.result}")  # noqa: TRY004 (no type)

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from noa_async.archive.destination import FileFacts
-    from noa_async.catalogue.product import Checksum, Product
+    from noa_async.catalogue.product import Product
     from noa_async.cluster.logins import Loan
     from noa_async.errors import NoaError
     from noa_async.events import Event
     from noa_async.settings import Settings
+    from noa_async.transfer.fetching import Whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,24 +145,13 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
-    """A part that is whole, right, on stable storage and closed."""
-
-    product: Product
-    """As the catalogue had it last."""
-    checksum: Checksum
-    verified: bool
-    attempts: int
-    is_zip: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Done:
     """How an attempt ended; nobody writes into its part any more."""
 
     key: str
-    result: Sealed | FileFacts | Failure | str
-    """Facts are those of an object that was sent. A text is a defect: a traceback's last line."""
+    result: Whole | FileFacts | Failure | str
+    """What is whole is on stable storage, and closed. Facts are those of an object that was sent. A
+    text is a defect: a traceback's last line."""
     length: int
     """Bytes of the part."""
     by: str = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from noa_async.archive.destination import FileFacts
 from noa_async.cluster.crew import WorkerLost
-from noa_async.cluster.messages import Failure, Sealed, Sending
+from noa_async.cluster.messages import Failure, Sending
 from noa_async.cluster.parts import (
     adopt,
     attempt_name,
@@ -19,6 +19,7 @@ from noa_async.cluster.parts import (
     size_of,
     take_over,
 )
+from noa_async.transfer.fetching import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -81,7 +82,7 @@ class SharedStock:
     async def end(self, order: Order, path: Path, done: Done) -> None:
         """The part moves back. Raises DestinationError where it is not what the worker wrote."""
         part = path.with_name(order.part)
-        if isinstance(done.result, Sealed):
+        if isinstance(done.result, Whole):
             part = sealed(part)
             await self._pool.run(check_sealed, part, done.length)
         await self._pool.run(hand_on, part, path)

@@ -18,7 +18,7 @@ from noa_async.archive.targets import StoreUrl
 from noa_async.auth.session import AuthSession
 from noa_async.catalogue.pages import Catalogue
 from noa_async.cluster.logins import LentTokens
-from noa_async.cluster.messages import Done, Failure, Order, Received, Report, Sealed, own_version
+from noa_async.cluster.messages import Done, Failure, Order, Received, Report, own_version
 from noa_async.cluster.parts import (
     drop_own_folder,
     give_away,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from noa_async.archive.destination import FileFacts
     from noa_async.cluster.messages import Renewal, Sending, Setup
     from noa_async.events import Event
-    from noa_async.transfer.fetching import Fetched
+    from noa_async.transfer.fetching import Fetched, Whole
 
 _THREADS = 8
 
@@ -57,7 +57,7 @@ class Session:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self._stack = AsyncExitStack()
-        self._tasks: dict[str, asyncio.Task[Sealed | FileFacts]] = {}
+        self._tasks: dict[str, asyncio.Task[Whole | FileFacts]] = {}
         self._orders: dict[str, Order | Sending] = {}
         """Of the tasks."""
         self._events: list[tuple[str, Event | Received]] = []
@@ -119,12 +119,12 @@ class Session:
         self._rejected.append(access)
         self._news.set()
 
-    def _ended(self, order: Order | Sending, task: asyncio.Task[Sealed | FileFacts]) -> None:
+    def _ended(self, order: Order | Sending, task: asyncio.Task[Whole | FileFacts]) -> None:
         del self._tasks[order.key], self._orders[order.key]
         if task.cancelled():
             return
         error = task.exception()
-        result: Sealed | FileFacts | Failure | str
+        result: Whole | FileFacts | Failure | str
         if error is None:
             result = task.result()
         elif isinstance(error, NoaError):
@@ -135,7 +135,7 @@ class Session:
         self._done.append(Done(order.key, result, max(size_of(part), size_of(sealed(part)))))
         self._news.set()
 
-    async def _carry_out(self, order: Order | Sending) -> Sealed | FileFacts:
+    async def _carry_out(self, order: Order | Sending) -> Whole | FileFacts:
         """Do it; whatever still has the same part, though nobody waits for it, ends first."""
         await self._end(
             [
@@ -154,7 +154,7 @@ class Session:
         store = ObjectFolder(StoreUrl(order.url, self._folder))
         return give_away(part, store.send, (part, order.path, order.attributes))
 
-    async def _fetch(self, order: Order) -> Sealed:
+    async def _fetch(self, order: Order) -> Whole:
         """One attempt, over one connection: how many there are is the coordinator's to say."""
         part = self._folder / order.part
         if self.setup.folder is None:  # it may have been whole, and not sent
@@ -163,17 +163,11 @@ class Session:
         def tell(event: Event, /) -> None:
             self._tell(order.key, event)
 
-        async def admit(fetched: Fetched) -> Sealed:
+        async def admit(fetched: Fetched) -> Whole:
             self._tell(order.key, Received())
             self._news.set()
             await fetched.hand_over(seal, part)
-            return Sealed(
-                fetched.product,
-                fetched.checksum,
-                fetched.verified,
-                fetched.attempts,
-                fetched.is_zip,
-            )
+            return fetched.whole
 
         traffic, catalogue = self._ways(order)
         fetcher = Fetcher(catalogue, None, self._pool, traffic, observer=tell)

@@ -18,7 +18,7 @@ from noa_async.errors import (
 from noa_async.events import Observer, TransferStarted, ignore
 from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
-from noa_async.transfer.fetching import Fetched, Fetching
+from noa_async.transfer.fetching import Fetched, Fetching, Whole
 from noa_async.transfer.heads import read_head
 from noa_async.transfer.resume import (
     Append,
@@ -90,7 +90,8 @@ class Fetcher(Fetching):
 
             def fetched(checksum: Checksum, *, verified: bool) -> Fetched:
                 hand_over = partial(sink.run, part.hand_over, checksum.value)
-                return Fetched(product, checksum, verified, attempts, part.is_zip, hand_over)
+                whole = Whole(product, checksum, verified, attempts, part.is_zip)
+                return Fetched(whole, hand_over)
 
             if checksum is not None:
                 with suppress(WrongDigest):

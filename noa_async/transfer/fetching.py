@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from noa_async.errors import NoaError, ProductCorrupt
@@ -25,9 +25,9 @@ class HandOver(Protocol):
     def __call__(self, publish: Callable[..., _T], *arguments: Any) -> Awaitable[_T]: ...
 
 
-@dataclass(slots=True)
-class Fetched:
-    """A part file that holds the whole product."""
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A product of which all bytes are there, and right as far as can be told."""
 
     product: Product
     """As the catalogue had it last."""
@@ -38,8 +38,19 @@ class Fetched:
     attempts: int
     is_zip: bool
     """Whether the bytes begin as a zip does."""
+
+
+@dataclass(slots=True)
+class Fetched:
+    """A part file that holds a whole product."""
+
+    whole: Whole
     hand_over: HandOver
     """Raises WrongDigest, nothing having happened, where the bytes are not right after all."""
+
+    def add_attempts(self, before: int) -> None:
+        """Count those of an earlier try as well."""
+        self.whole = replace(self.whole, attempts=self.whole.attempts + before)
 
 
 class Fetching(ABC):
@@ -82,7 +93,7 @@ class Fetching(ABC):
         product = await self._catalogue.entry(product.id) or product
 
         async def admit_second(fetched: Fetched) -> _T:
-            fetched.attempts += first.attempts
+            fetched.add_attempts(first.attempts)
             return await admit(fetched)
 
         try:

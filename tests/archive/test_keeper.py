@@ -24,7 +24,7 @@ from noa_async.errors import (
 )
 from noa_async.pipeline import Later
 from noa_async.threads import Threads
-from noa_async.transfer.fetching import Fetched
+from noa_async.transfer.fetching import Fetched, Whole
 from noa_async.transfer.outcome import Outcome
 
 from .products import product, record
@@ -56,7 +56,7 @@ class Fetching:
         if self._error is not None:
             raise self._error
         [checksum] = product.checksums
-        return await admit(Fetched(product, checksum, True, 1, True, hand_over))
+        return await admit(Fetched(Whole(product, checksum, True, 1, True), hand_over))
 
 
 async def hand_over(publish: Callable[..., Any], *arguments: object) -> Any:
