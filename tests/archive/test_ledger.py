@@ -40,7 +40,7 @@ def listed(number: int, **changes: object) -> Record:
 
 
 def sums(path: Path) -> dict[str, tuple[int, int]]:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         rows = connection.execute("SELECT state, sum(products), sum(bytes) FROM sums GROUP BY 1")
         return {state: (products, size) for state, products, size in rows if products}
 
@@ -101,7 +101,7 @@ async def test_the_sums_follow_every_change(tmp_path):
                 ledger.put(replace(found, state=state, size=rng.randrange(9)))
             if number % 7 == 0:
                 await ledger.flush()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         counted = connection.execute(
             "SELECT state, count(*), sum(coalesce(size, catalogue_size)) FROM products GROUP BY 1"
         )
@@ -150,7 +150,7 @@ async def test_the_journal_keeps_queries_and_runs(tmp_path):
 
 async def test_a_ledger_of_version_1_is_brought_up_to_date(tmp_path):
     path = tmp_path / FILE
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
         connection.execute(
             "INSERT INTO products VALUES ('k', 'n', 'verified', 'n.zip', 'n.zip', 12, 34, "
@@ -170,7 +170,7 @@ async def test_a_ledger_of_version_1_is_brought_up_to_date(tmp_path):
 
 async def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path):
     path = tmp_path / FILE
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(DestinationError, match="newer version"):
         await Ledger(path).open()
@@ -278,7 +278,7 @@ async def test_what_was_set_aside_is_told(tmp_path):
 
 
 def first_version(path: Path, count: int) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(f"{MIGRATIONS[0]} PRAGMA user_version = 1;")
         connection.executemany(
             "INSERT INTO products VALUES (?, 'n', 'verified', ?, ?, 12, 34, 'md5:ab', 2, NULL, 5)",
@@ -428,7 +428,7 @@ async def test_garbage_within_a_row_is_damage_and_the_next_opening_sets_it_aside
     async with Ledger(path) as ledger:
         for number in range(700):
             ledger.put(listed(number + 1))
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE products SET {garbled} WHERE id = 'id-00600'")
     ledger = await Ledger(path).open()
     try:
