@@ -26,7 +26,7 @@ _CONFIG = """
 daemon off; master_process off; pid {root}/nginx.pid; error_log {root}/error.log;
 events {{ worker_connections 4096; }}
 http {{
-  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
+  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; limit_rate {rate};
   ssl_protocols TLSv1.3; ssl_session_cache shared:all:8m;
   client_body_temp_path {root}/t1; proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3;
   uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;
@@ -80,9 +80,13 @@ class FileServer:
     Resources: a context manager; nginx ends with it, the files are its caller's to delete.
     """
 
-    def __init__(self, root: Path, sizes: Iterable[int], *, tls: bool = False) -> None:
+    def __init__(
+        self, root: Path, sizes: Iterable[int], *, tls: bool = False, rate: int = 0
+    ) -> None:
+        """``rate``: the most bytes a second for each connection; 0 is as many as can be."""
         self.root = root
         self.tls = tls
+        self.rate = rate
         self.port = _free_port()
         self.authority = root / "ca.pem"
         (root / "bytes").mkdir(parents=True)
@@ -100,7 +104,7 @@ class FileServer:
             certificate.private_key_and_cert_chain_pem.write_to_path(self.root / "server.pem")
         tls = _TLS.format(root=self.root) if self.tls else ""
         (self.root / "nginx.conf").write_text(
-            _CONFIG.format(root=self.root, port=self.port, tls=tls)
+            _CONFIG.format(root=self.root, port=self.port, tls=tls, rate=self.rate)
         )
         (self.root / "pages").mkdir()
         for start in range(0, max(1, len(self._products)), _PAGE):

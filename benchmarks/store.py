@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=_SIZE, help=f"bytes each ({_SIZE})")
     parser.add_argument("--store", action="append", choices=KINDS, help="this one (repeatable)")
     parser.add_argument("--tls", action="store_true", help="stores that speak it")
+    parser.add_argument(
+        "--rate",
+        type=int,
+        default=0,
+        help="bytes a second that nginx gives a connection (no limit)",
+    )
     parser.add_argument("--folder", type=Path, help="where all lies; in memory by default")
     parser.add_argument("--no-write", action="store_true", help="change no file")
 
@@ -72,11 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
     sizes, fast = [arguments.size] * arguments.products, True
     with tempfile.TemporaryDirectory(prefix="noa-race-", dir=arguments.folder or memory) as held:
         folder = Path(held)
-        with FileServer(folder / "server", sizes) as source:
+        with FileServer(folder / "server", sizes, rate=arguments.rate) as source:
             for kind in kinds:
                 found = _race(kind, source, folder, arguments)
                 found["in_memory"] = arguments.folder is None
-                title = _title(kind, sizes, tls=arguments.tls)
+                title = _title(kind, sizes, arguments)
                 print(f"\n{title}; {sentence(found['machine'])}\n{table(found)}\n")
                 if not arguments.no_write:
                     byteraces.keep(found, title)
@@ -84,9 +90,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if fast else 1
 
 
-def _title(kind: Kind, sizes: list[int], *, tls: bool) -> str:
+def _title(kind: Kind, sizes: list[int], arguments: argparse.Namespace) -> str:
     each = f"{len(sizes)} products of {sizes[0] >> 20} MiB"
-    return f"{each}, {_CONNECTIONS} at once, into {kind.title}{' over TLS' if tls else ''}"
+    rate = f" of {arguments.rate / 1e6:g} MB/s each" if arguments.rate else ""
+    into = f"into {kind.title}{' over TLS' if arguments.tls else ''}"
+    return f"{each}, {_CONNECTIONS} connections{rate}, {into}"
+
+
+def _suite(kind: Kind, arguments: argparse.Namespace) -> str:
+    """What its results are called."""
+    return "-".join([kind.suite, *["tls"] * arguments.tls, *["rate"] * bool(arguments.rate)])
 
 
 def _missing(kinds: list[Kind]) -> list[str]:
@@ -112,7 +125,7 @@ def _race(
             ),
         )
         race = Race(
-            f"{kind.suite}-tls" if arguments.tls else kind.suite,
+            _suite(kind, arguments),
             there,
             source.bytes,
             len(source.sums),
@@ -120,7 +133,8 @@ def _race(
             rounds=arguments.rounds,
         )
         found = results(race, run_race(race, folder / "work"), GOALS)
-    return found | {"store": kind.title, "connections": _CONNECTIONS}
+    told = {"store": kind.title, "connections": _CONNECTIONS, "rate": arguments.rate or None}
+    return found | told
 
 
 class Bucket:
