@@ -65,13 +65,18 @@ SCHEMA = pa.schema(
 )
 
 
+class _File(pq.ParquetWriter):  # type: ignore[misc] # of a module that mypy does not follow
+    def __del__(self) -> None:
+        """One that breaks off is not made whole, nor is its stream open any more."""
+
+
 class GeoParquet:
     """Lists products on a stream of bytes, as ``formats.Writer`` does on one of text."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.products = 0
         self._rows: list[dict[str, Any]] = []
-        self._file = pq.ParquetWriter(stream, SCHEMA, compression="zstd")
+        self._file = _File(stream, SCHEMA, compression="zstd")
 
     def write(self, held: Held) -> None:
         self._rows.append(_row(held))

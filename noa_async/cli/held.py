@@ -78,9 +78,11 @@ class Held:
 
         None where that is nothing that can be drawn.
         """
-        import shapely  # noqa: PLC0415 (slow to import)
+        import numpy as np  # noqa: PLC0415 (slow to import)
+        import shapely  # noqa: PLC0415
 
-        shape = shapely.from_wkt(self.record.product.footprint, on_invalid="ignore")
+        with np.errstate(all="ignore"):  # a number may be too large for any
+            shape = shapely.from_wkt(self.record.product.footprint, on_invalid="ignore")
         if shape is None or shape.geom_type not in _SHAPES or shape.is_empty:
             return None
         west, south, east, north = bounds = shape.bounds
