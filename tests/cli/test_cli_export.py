@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import resource
 import sqlite3
 import sys
@@ -31,6 +32,7 @@ from noa_async.cli.program import run
 
 from .conftest import Open, Program
 
+HOWTO = (Path(__file__).parents[2] / "docs" / "howto" / "export.md").read_text()
 FORMS = ("jsonl", "csv", "geojson", "stac", "geoparquet")
 
 
@@ -90,6 +92,11 @@ async def test_each_field_is_the_files_or_the_catalogues(open_mirror: Open) -> N
         assert feature["properties"] == wanted
         assert feature["geometry"]["type"].upper() == line["footprint"].partition("(")[0]
     assert len(features) == len(held)
+
+
+def test_the_fields_and_the_forms_are_documented() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", HOWTO, re.MULTILINE)
+    assert rows == [*FORMS, *COLUMNS]
 
 
 async def test_stac_items_are_valid_and_lead_to_the_files(open_mirror: Open) -> None:
