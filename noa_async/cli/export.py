@@ -88,7 +88,8 @@ _PARQUET = "geoparquet"
     type=click.Choice([*_TEXTS, _PARQUET]),
     default="jsonl",
     show_default=True,
-    help=f"stac: Items, in a FeatureCollection. {_PARQUET}: the same; it needs a FILE.",
+    help=f"stac: Items, in a FeatureCollection. {_PARQUET}: the same, as columns; it needs a FILE "
+    "and noa-async[export].",
 )
 @click.option(
     "--output",
