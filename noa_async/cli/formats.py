@@ -6,8 +6,9 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TextIO, TypeVar
 
 from noa_async.catalogue.footprint import geojson_to_wkt
 from noa_async.catalogue.times import format_instant
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
 _COLUMNS = ("id", "name", "size", "sensing_start", "sensing_end", "published", "online",
             "checksum", "footprint")  # fmt: skip
 _LEAST_NAME = 24
+_COMPUTED = ("=", "+", "-", "@")
+"""What a formula begins with. No column holds a number below 0."""
 
 
-class Writer:
-    """Lists products on a stream; this one as the entries themselves, one a line (jsonl).
+class Sized(Protocol):
+    """What is listed: a product, or what an archive holds of one."""
+
+    @property
+    def size(self) -> int | None: ...
+
+
+_T = TypeVar("_T", bound=Sized)
+
+
+class Writer(ABC, Generic[_T]):
+    """Lists products on a stream.
 
     ``write`` for each product, then ``end``: where a listing breaks off, ``end`` is not called,
     and what was written is not whole JSON.
@@ -38,7 +51,7 @@ class Writer:
     def begin(self) -> None:
         self.stream.write(self.head)
 
-    def write(self, product: Product) -> None:
+    def write(self, product: _T) -> None:
         if self.products:
             self.stream.write(self.between)
         else:
@@ -57,11 +70,47 @@ class Writer:
         """How much that was."""
         return f"{number_of(self.products, 'product')}, {bytes_text(self.bytes)}"
 
+    @abstractmethod
+    def row(self, product: _T) -> str:
+        """What is written of one."""
+
+
+class Features(Writer[_T]):
+    """A FeatureCollection."""
+
+    head = '{"type": "FeatureCollection", "features": [\n'
+    between, tail = ",\n", "\n]}\n"
+
+
+class Csv(Writer[_T]):
+    """A header and a row for each product."""
+
+    def __init__(self, stream: TextIO, columns: Sequence[str]) -> None:
+        super().__init__(stream)
+        self._rows = csv.writer(stream, lineterminator="\n")
+        self._columns = columns
+
+    def begin(self) -> None:
+        self._rows.writerow(self._columns)
+
+    @abstractmethod
+    def cells(self, product: _T) -> Mapping[str, object]:
+        """By the columns' names."""
+
+    def row(self, product: _T) -> str:
+        held = self.cells(product)
+        self._rows.writerow([_cell(held[name]) for name in self._columns])
+        return ""
+
+
+class JsonLines(Writer["Product"]):
+    """The entries themselves, one a line."""
+
     def row(self, product: Product) -> str:
         return as_json(product.entry) + "\n"
 
 
-class Json(Writer):
+class Json(Writer["Product"]):
     """One list of the entries."""
 
     head, between, tail = "[\n", ",\n", "\n]\n"
@@ -70,37 +119,25 @@ class Json(Writer):
         return as_json(product.entry)
 
 
-class GeoJson(Writer):
-    """A FeatureCollection; attributes stand among the properties."""
-
-    head = '{"type": "FeatureCollection", "features": [\n'
-    between, tail = ",\n", "\n]}\n"
+class GeoJson(Features["Product"]):
+    """Attributes stand among the properties."""
 
     def row(self, product: Product) -> str:
         return as_json(feature(product))
 
 
-class Csv(Writer):
-    """A header and a row for each product; attributes, where asked for, as one JSON column."""
+class Rows(Csv["Product"]):
+    """Attributes, where asked for, as one JSON column."""
 
     def __init__(self, stream: TextIO, *, attributes: bool) -> None:
-        super().__init__(stream)
-        self._rows = csv.writer(stream, lineterminator="\n")
-        self._attributes = attributes
+        super().__init__(stream, [*_COLUMNS, "attributes"] if attributes else _COLUMNS)
 
-    def begin(self) -> None:
-        self._rows.writerow([*_COLUMNS, "attributes"] if self._attributes else _COLUMNS)
-
-    def row(self, product: Product) -> str:
-        held = facts(product) | {"footprint": product.footprint}
-        cells = ["" if held[name] is None else shown(str(held[name])) for name in _COLUMNS]
-        if self._attributes:
-            cells.append(as_json(product.attributes))
-        self._rows.writerow(cells)
-        return ""
+    def cells(self, product: Product) -> dict[str, object]:
+        attributes = as_json(product.attributes)
+        return facts(product) | {"footprint": product.footprint, "attributes": attributes}
 
 
-class Table(Writer):
+class Table(Writer["Product"]):
     """Columns; names are shortened to ``width``, or written whole where it is None."""
 
     def __init__(self, stream: TextIO, width: int | None) -> None:
@@ -126,14 +163,16 @@ class Table(Writer):
         return f"{sensed:19}  {size:>8}  {middle}{name}"
 
 
-def make_writer(form: str, stream: TextIO, *, attributes: bool) -> Writer:
+def make_writer(form: str, stream: TextIO, *, attributes: bool) -> Writer[Product]:
     """The writer for a ``--format``; a table fits the terminal, and is whole in a pipe."""
     if form == "table":
         width = shutil.get_terminal_size().columns if stream.isatty() else None
         return Table(stream, width)
     if form == "csv":
-        return Csv(stream, attributes=attributes)
-    return {"json": Json, "jsonl": Writer, "geojson": GeoJson}[form](stream)
+        return Rows(stream, attributes=attributes)
+    writers: dict[str, Callable[[TextIO], Writer[Product]]]
+    writers = {"json": Json, "jsonl": JsonLines, "geojson": GeoJson}
+    return writers[form](stream)
 
 
 def facts(product: Product) -> dict[str, Any]:
@@ -178,6 +217,12 @@ def _from_wkt(footprint: str) -> dict[str, Any] | None:
     except shapely.errors.ShapelyError:
         return None
     return geometry
+
+
+def _cell(value: object) -> str:
+    """One cell; text that a spreadsheet would compute, for a server may send such, stays text."""
+    text = "" if value is None else shown(str(value))
+    return f"'{text}" if text.startswith(_COMPUTED) else text
 
 
 def as_json(value: object) -> str:

@@ -39,6 +39,7 @@ VERBS = {
     "mirror": Verb("noa_async.cli.mirror", "Keep a folder equal to what a query matches."),
     "verify": Verb("noa_async.cli.verify", "Read a folder's products again and compare them."),
     "status": Verb("noa_async.cli.status", "Say what a folder holds, and what failed and why."),
+    "export": Verb("noa_async.cli.export", "Write down what a folder holds, for other programs."),
     "login": Verb("noa_async.cli.login", "Try the credentials."),
     "completion": Verb("noa_async.cli.completion", "Print a script that completes words."),
     "emulator": Verb("noa_async.cli.emulator", "Serve a mirror on this machine, to try things."),

@@ -17,6 +17,7 @@ from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service
 
 if TYPE_CHECKING:
+    from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cli.formats import Writer
     from noa_async.client import NoaClient
@@ -60,7 +61,7 @@ def command(
 
 
 async def _search(
-    client: NoaClient, query: Query, writer: Writer, *, attributes: bool
+    client: NoaClient, query: Query, writer: Writer[Product], *, attributes: bool
 ) -> list[str]:
     """Write what is found; where that is nothing, what is likely wrong with the query."""
     async with client as noa, aclosing(noa.search(query, attributes=attributes)) as found:

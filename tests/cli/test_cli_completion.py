@@ -113,6 +113,7 @@ CASES = [
         "noa-async search --rule platform=SENTINEL-2,orbit=",
     ),
     ("noa-async search --format geo", "noa-async search --format geojson "),
+    ("noa-async export --format geop", "noa-async export --format geoparquet "),
     ("noa-async download --layout fl", "noa-async download --layout flat "),
     ("noa-async mirror --on-removed del", "noa-async mirror --on-removed delete "),
     ("noa-async init --area Pelo", "noa-async init --area Peloponnese "),

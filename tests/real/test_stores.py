@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import os
 import threading
 
 import pytest
 
 from noa_async import NoaClient
+from noa_async.cli.program import run
 from noa_async.emulator import Emulator
 from noa_async.errors import DestinationError
 from noa_async.events import Status, TransferStarted
@@ -75,6 +79,28 @@ async def test_another_layout_moves_what_is_there(store, tmp_path):
         held = store.contents("moved")
         assert right(mirror, held)
         assert all(key.count("/") == 3 for key in held)
+
+
+async def test_export_tells_where_each_object_is_and_asks_nobody(
+    store, tmp_path, monkeypatch, capsys
+):
+    async with Emulator(few(3)) as mirror:
+        await bring(mirror, tmp_path, f"s3://{BUCKET}/told", layout="date")
+    held = store.contents("told")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    words = ["export", f"s3://{BUCKET}/told", "--scratch", str(tmp_path / "scratch")]
+    assert run([*words, "--format", "stac"]) == 0
+    assets = [item["assets"]["data"] for item in json.loads(capsys.readouterr().out)["features"]]
+    assert {asset["href"]: asset["file:checksum"] for asset in assets} == {
+        f"s3://{BUCKET}/told/{key}": f"d50110{hashlib.md5(content).hexdigest()}"
+        for key, content in held.items()
+    }
+    assert len(assets) == 3
+    assert run([*words, "--output", str(tmp_path / "scratch" / "x")]) == 0  # beside the ledger's
+    [state] = [one for one in (tmp_path / "scratch").iterdir() if one.is_dir()]
+    assert run([*words, "--output", str(state / "x")]) == 5
+    assert "archive's own" in capsys.readouterr().err
 
 
 async def test_what_lost_its_ledger_is_known_by_its_label(store, tmp_path):

@@ -1,0 +1,60 @@
+"""The products that an archive holds, read from its ledger one after the other."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from noa_async.archive.database import read_database
+from noa_async.archive.destination import ledger_there
+from noa_async.archive.ledger import numbered
+from noa_async.archive.states import HELD
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from noa_async.archive.database import Database
+    from noa_async.archive.record import Record
+    from noa_async.archive.targets import StoreUrl
+
+_HERE = f"state IN ({', '.join(repr(str(state)) for state in sorted(HELD))})"
+
+_YEAR_10000 = 253_402_300_800
+
+
+@contextmanager
+def read_holdings(root: Path | StoreUrl) -> Generator[Iterator[Record]]:
+    """The records of what is here and right, each once. Blocks, and takes no lock.
+
+    A run may go on meanwhile. Nothing is held open between two pages, however slowly they are
+    read: a record is as it was when its page was.
+
+    Raises DestinationError where there is no archive, or it cannot be read.
+    """
+    database = read_database(ledger_there(root))
+    try:
+        yield _records(database)
+    finally:
+        database.close()
+
+
+def _records(database: Database) -> Iterator[Record]:
+    last = 0
+    while page := numbered(database, _HERE, last):
+        for number, record in page:
+            last = number
+            if not _sound(record):
+                raise database.broken("it holds a product with no file")
+            yield record
+
+
+def _sound(record: Record) -> bool:
+    """Whether a record of what is here has the kinds of values that it was written with."""
+    times = (record.updated, record.updated if record.verified is None else record.verified)
+    return (
+        isinstance(record.path, str)
+        and isinstance(record.size, int)
+        and isinstance(record.checksum, str | None)
+        and all(isinstance(time, float) and 0 <= time < _YEAR_10000 for time in times)
+    )
