@@ -44,6 +44,17 @@ def needed_keycloak() -> Path:
     return folder
 
 
+def needed_azurite() -> str:
+    """The program that scripts/azurite brought; where it is missing, as above."""
+    needed("node", "Debian's nodejs")
+    asked = [ROOT / "scripts/azurite", "--folder"]
+    folder = Path(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout[:-1])
+    program = folder / "node_modules/.bin/azurite-blob"
+    if not program.exists():
+        _missing(f"Azurite is not in {folder} (scripts/azurite brings it)")
+    return str(program)
+
+
 def _missing(reason: str) -> NoReturn:
     if os.environ.get("NOA_REQUIRE_PARTS"):
         raise RuntimeError(reason)
