@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -126,7 +127,11 @@ class _Front:
         }
         address = URL(f"{self._behind}{request.raw_path}", encoded=True)
         async with self._session.request(
-            request.method, address, headers=headers, data=body, allow_redirects=False
+            request.method,
+            address,
+            headers=headers,
+            data=io.BytesIO(body) if body else None,
+            allow_redirects=False,
         ) as got:
             kept = {
                 translated(name, "x-amz-", "x-goog-"): value
