@@ -114,13 +114,18 @@ class ObjectFolder(Destination):
                     hint="pip install 'noa-async[s3]'",
                 ) from None
             options = self._provider.options(os.environ)
-            with self._blamed("opened"):
+            try:
                 self._store = obstore.store.from_url(
                     self.name,
                     config=options or None,
                     client_options={"allow_http": True} if plain(options) else None,
                     retry_config=_RETRIES,
                 )
+            except obstore.exceptions.BaseError:
+                raise SettingsError(
+                    f"{self.name} cannot be opened as the variables of its kind say.",
+                    hint=f"Check what gives its keys ({self._provider.keys}) and its address.",
+                ) from None  # its text may hold them
             self._obstore = obstore
         return self._obstore
 

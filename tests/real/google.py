@@ -54,7 +54,7 @@ class Google(StoreServer):
         return obstore.store.GCSStore(
             BUCKET,
             prefix=prefix or None,
-            service_account=str(self.config),
+            application_credentials=str(self.config),
             base_url=self.endpoint,
             client_options={"allow_http": True},
             retry_config=_NO_RETRIES,  # type: ignore[arg-type]

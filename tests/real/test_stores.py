@@ -19,21 +19,24 @@ from .parts import needed_module
 from .storing import ALL, WHO, bring, few, right, said, started
 
 obstore = needed_module("obstore", "noa-async[s3]")
-pytestmark = pytest.mark.parametrize(
+everywhere = pytest.mark.parametrize(
     "server", ["seaweed", "rclone", "azurite", "google"], indirect=True, scope="module"
 )
+"""What stores of different kinds could do in different ways."""
 
 
-async def test_200_products_go_in_and_are_there_for_the_next_run(store, tmp_path):
-    url = store.url("many")
-    async with Emulator(few(200)) as mirror:
-        assert await bring(mirror, tmp_path, url) == [Status.DOWNLOADED] * 200
+@everywhere
+async def test_products_go_in_and_are_there_for_the_next_run(store, tmp_path):
+    url, count = store.url("many"), 200 if store.scheme == "s3" else 30
+    async with Emulator(few(count)) as mirror:
+        assert await bring(mirror, tmp_path, url) == [Status.DOWNLOADED] * count
         assert right(mirror, store.contents("many"))
         served = mirror.stats.bytes_sent
-        assert await bring(mirror, tmp_path, url) == [Status.PRESENT] * 200
+        assert await bring(mirror, tmp_path, url) == [Status.PRESENT] * count
         assert mirror.stats.bytes_sent == served
 
 
+@everywhere
 async def test_a_large_product_goes_up_in_pieces_with_its_label(store, tmp_path):
     async with Emulator(few(1, 12_000_000)) as mirror:
         assert await bring(mirror, tmp_path, store.url("large")) == [Status.DOWNLOADED]
@@ -69,6 +72,7 @@ async def test_while_one_product_goes_up_the_next_one_comes(store, tmp_path, mon
         assert right(mirror, store.contents("meanwhile"))
 
 
+@everywhere
 async def test_another_layout_moves_what_is_there(store, tmp_path):
     url = store.url("moved")
     async with Emulator(few(3)) as mirror:
@@ -79,8 +83,11 @@ async def test_another_layout_moves_what_is_there(store, tmp_path):
         held = store.contents("moved")
         assert right(mirror, held)
         assert all(key.count("/") == 3 for key in held)
+        assert await bring(mirror, tmp_path / "other", url, layout="date") == [Status.PRESENT] * 3
+        assert mirror.stats.bytes_sent == served  # their labels went with them
 
 
+@everywhere
 async def test_what_lost_its_ledger_is_known_by_its_label(store, tmp_path):
     url = store.url("anew")
     async with Emulator(few(3)) as mirror:
@@ -113,6 +120,7 @@ async def test_what_could_not_go_up_goes_up_later_and_is_not_fetched_again(
         assert right(mirror, store.contents("later"))
 
 
+@everywhere
 async def test_wrong_keys_and_a_bucket_that_is_not_there_are_told(store, tmp_path, monkeypatch):
     async with Emulator(few(1)) as mirror:
         with pytest.raises(DestinationError, match="cannot be"):
@@ -124,6 +132,7 @@ async def test_wrong_keys_and_a_bucket_that_is_not_there_are_told(store, tmp_pat
         assert mirror.stats.bytes_sent == 0
 
 
+@everywhere
 async def test_what_changed_in_the_bucket_is_found(store, tmp_path):
     """A changed object is read and fetched again; a foreign one in the way is put aside."""
     url = store.url("changed")
@@ -142,6 +151,7 @@ async def test_what_changed_in_the_bucket_is_found(store, tmp_path):
         assert right(mirror, held)
 
 
+@everywhere
 async def test_a_run_that_was_killed_is_gone_on_with(store, tmp_path):
     """Nothing is fetched twice but what was under way."""
     url, workers, size = store.url("killed"), 4, 20_000
@@ -162,6 +172,7 @@ async def test_a_run_that_was_killed_is_gone_on_with(store, tmp_path):
         assert right(mirror, store.contents("killed"))
 
 
+@everywhere
 @pytest.mark.parametrize(
     ("on_removed", "most", "gone", "deleted"),
     [("keep", 1.0, 1, 0), ("delete", 1.0, 1, 1), ("delete", 0.3, 2, 0)],
@@ -188,6 +199,7 @@ async def test_what_the_service_removed(store, tmp_path, on_removed, most, gone,
         assert store.contents(prefix) == kept
 
 
+@everywhere
 async def test_verify_finds_what_is_wrong_and_repairs_it(store, tmp_path):
     url, there = store.url("verified"), store.store("verified")
     async with Emulator(few(5)) as mirror:
