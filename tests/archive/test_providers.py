@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from noa_async.archive.providers import azure_options, google_options, plain, pr
 from noa_async.archive.targets import SCHEMES
 from noa_async.errors import SettingsError
 
+PAGE = Path(__file__).parents[2] / "docs/howto/object-store.md"
 KEY = "YS1rZXk="
 NAMED = {"AZURE_STORAGE_ACCOUNT_NAME": "a"}
 
@@ -101,3 +103,11 @@ def test_what_an_error_means(scheme, text, code, kind, word, does):
     assert does in hint
     others = {name for kind, name in NAMES.items() if kind != scheme}
     assert not any(name in hint for name in others)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_page_names_what_a_hint_names(scheme):
+    [line] = [one for one in PAGE.read_text().splitlines() if one.startswith(f"| `{scheme}://`")]
+    provider = provider_of(scheme)
+    for name in [*provider.keys.split(", "), provider.address]:
+        assert f"`{name}`" in line
