@@ -33,8 +33,10 @@ _DENIED = {
     "InsufficientAccountPermissions",
 }
 _MISSING = {"404", "ContainerNotFound", "NoSuchBucket", "NotFound"}
-_MACHINE = ("//169.254.169.254/", "//metadata.google.internal/", "performing token request")
+_MACHINE = ("//169.254.169.254/", "//metadata.google.internal/")
 """Who is asked for keys at last, where nothing gave any."""
+_LOG_IN = "performing token request"
+"""What is said where keys are exchanged for a token, and are refused."""
 _ACCOUNT_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_ACCESS_KEY",
@@ -80,7 +82,7 @@ class Provider:
         """
         if any(one in text for one in _MACHINE):
             return "no keys were found", f"Give them by {self.keys}: this machine has none."
-        if code in _WRONG or kind == "UnauthenticatedError":
+        if code in _WRONG or kind == "UnauthenticatedError" or _LOG_IN in text:
             return code, f"The keys are wrong or have expired: renew them ({self.keys})."
         if code in _DENIED or kind == "PermissionDeniedError":
             return code, (

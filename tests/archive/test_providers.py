@@ -90,6 +90,7 @@ NAMES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
         ("", "ExpiredToken", "GenericError", "ExpiredToken", "renew them"),
         ("", "AuthenticationFailed", "GenericError", "AuthenticationFailed", "renew them"),
         ("", "Generic", "UnauthenticatedError", "Generic", "renew them"),
+        ("Error performing token request: 400", "Generic", "", "Generic", "renew them"),
         ("", "AccessDenied", "PermissionDeniedError", "AccessDenied", "need to list"),
         ("", "ContainerNotFound", "GenericError", "ContainerNotFound", "first, and check"),
         ("HTTP error: error sending request", "Generic", "", "does not answer", "Check"),
