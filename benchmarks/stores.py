@@ -18,12 +18,12 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import trustme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Mapping
 
 KEY, SECRET, BUCKET = "a-key", "a-secret", "products"
 READER, GUEST = "reads-only", "comes-and-goes"
@@ -49,6 +49,13 @@ class StoreServer:
     pid: int = 0
     authority: Path | None = None
     """What vouches for it; None where it speaks without TLS."""
+    scheme: ClassVar[str] = "s3"
+    wrong: ClassVar[Mapping[str, str]] = {"AWS_SECRET_ACCESS_KEY": "wrong"}
+    """Variables with keys that it refuses."""
+
+    def url(self, prefix: str, bucket: str = BUCKET) -> str:
+        """As an output is named."""
+        return f"{self.scheme}://{bucket}/{prefix}"
 
     def admit(self, *keys: str) -> None:
         """Let these in from now on, and nobody else. It takes a moment."""
@@ -111,7 +118,7 @@ def find_program(name: str) -> str | None:
 @contextmanager
 def seaweed(folder: Path, program: str, *, tls: bool = False) -> Generator[StoreServer]:
     """SeaweedFS, all its servers in one process, with its files in ``folder``."""
-    ports = [_free() for _ in range(8)]
+    ports = [free_port() for _ in range(8)]
     names = ("master.port", "volume.port", "filer.port", "s3.port")
     command = [program, "server", f"-dir={folder}", "-s3", f"-s3.config={folder / 's3.json'}",
                "-ip=127.0.0.1", f"-volume.max={_VOLUMES}",
@@ -124,22 +131,24 @@ def seaweed(folder: Path, program: str, *, tls: bool = False) -> Generator[Store
         server, (certificate, key) = _certified(server, folder)
         command += [f"-s3.cert.file={certificate}", f"-s3.key.file={key}"]
     server.admit(*_ACTIONS)
-    with _running(command, folder, server, lambda: _make_bucket(ports[2])) as pid:
+    with running(command, folder, server, lambda: _make_bucket(ports[2])) as pid:
         yield replace(server, pid=pid)
 
 
 @contextmanager
-def rclone(folder: Path, program: str, *, tls: bool = False) -> Generator[StoreServer]:
-    """``rclone serve s3`` of ``folder``."""
+def rclone(
+    folder: Path, program: str, *, keys: bool = True, tls: bool = False
+) -> Generator[StoreServer]:
+    """``rclone serve s3`` of ``folder``; without ``keys``, it lets anybody in."""
     (folder / BUCKET).mkdir()
-    port = _free()
-    command = [program, "serve", "s3", f"--addr=127.0.0.1:{port}", f"--auth-key={KEY},{SECRET}",
-               "--config=", str(folder)]  # fmt: skip
+    port = free_port()
+    command = [program, "serve", "s3", f"--addr=127.0.0.1:{port}", "--config=", str(folder)]
+    command += [f"--auth-key={KEY},{SECRET}"] * keys
     server = StoreServer(f"http://127.0.0.1:{port}")
     if tls:
         server, (certificate, key) = _certified(server, folder)
         command += [f"--cert={certificate}", f"--key={key}"]
-    with _running(command, folder, server, lambda: None):
+    with running(command, folder, server, lambda: None):
         yield server
 
 
@@ -156,13 +165,19 @@ def _certified(server: StoreServer, folder: Path) -> tuple[StoreServer, tuple[Pa
 
 
 @contextmanager
-def _running(
-    command: list[str], folder: Path, server: StoreServer, prepare: Callable[[], object]
+def running(
+    command: list[str],
+    folder: Path,
+    server: StoreServer,
+    prepare: Callable[[], object],
+    **environ: str,
 ) -> Generator[int]:
-    """Its process id, once it is ready."""
+    """Its process id, once it is ready: when it takes an object, after ``prepare``."""
     log = folder.with_name(f"{folder.name}.log")
     with log.open("wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder, env=_quiet())
+        process = subprocess.Popen(
+            command, stdout=file, stderr=file, cwd=folder, env=_quiet() | environ
+        )
     try:
         _await_ready(server, process, log, prepare)
         yield process.pid
@@ -210,7 +225,7 @@ def _make_bucket(filer: int) -> None:
             raise
 
 
-def _free() -> int:
+def free_port() -> int:
     """A port that no connection going out takes before the server has it."""
     while True:
         port = random.randrange(15_000, 32_000)

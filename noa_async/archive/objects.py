@@ -6,13 +6,14 @@ import errno
 import hashlib
 import os
 import re
+import time
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
-from noa_async.archive.awsfiles import s3_options
 from noa_async.archive.destination import Destination, FileFacts, Label
+from noa_async.archive.providers import metadata_name, plain, provider_of
 from noa_async.archive.sigv4 import Bucket
 from noa_async.archive.targets import STATE_FOLDER
 from noa_async.archive.uploads import Uploads
@@ -36,6 +37,8 @@ _CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,60})</Code>")
 _STATUS = re.compile(r"\b([45][0-9][0-9])\b [A-Z]")
 _COPIED_AT_ONCE = 5_000_000_000
 """Bytes: S3 copies no more in one request; what is larger is read and sent again."""
+_COPY_SECONDS = 600
+"""An Azure store may say that it has copied before it has; it is waited for that long."""
 _ENOUGH = 1 << 62
 _PIECES_AT_ONCE = 2
 """Of one product. As many products go up at once as there are workers; with obstore's 12 of each, a
@@ -57,6 +60,7 @@ class ObjectFolder(Destination):
     def __init__(self, target: StoreUrl) -> None:
         super().__init__(target.state, target.url)
         self._target = target
+        self._provider = provider_of(target.scheme)
         self._known: dict[str, FileFacts] = {}
         self._uploads = Uploads(self.state / "uploads")
         self._obstore: ModuleType | None = None
@@ -90,9 +94,9 @@ class ObjectFolder(Destination):
 
     def _bucket(self) -> Bucket | None:
         """None where it is not S3, or keys are none of ours to sign with."""
-        if not self.name.startswith("s3:"):
+        if self._target.scheme != "s3":
             return None
-        return Bucket.of(self._target.bucket, s3_options(os.environ), os.environ)
+        return Bucket.of(self._target.bucket, self._provider.options(os.environ), os.environ)
 
     def _noted(self, key: str, size: int | None) -> AbstractContextManager[None]:
         """Note what goes up, where the store would keep the pieces of what is cut off."""
@@ -109,15 +113,19 @@ class ObjectFolder(Destination):
                     f"{self.name} needs obstore, which is not installed.",
                     hint="pip install 'noa-async[s3]'",
                 ) from None
-            options = s3_options(os.environ) if self.name.startswith("s3:") else {}
-            plain = options.get("endpoint", "").startswith("http://")
-            with self._blamed("opened"):
+            options = self._provider.options(os.environ)
+            try:
                 self._store = obstore.store.from_url(
                     self.name,
                     config=options or None,
-                    client_options={"allow_http": True} if plain else None,
+                    client_options={"allow_http": True} if plain(options) else None,
                     retry_config=_RETRIES,
                 )
+            except obstore.exceptions.BaseError:
+                raise SettingsError(
+                    f"{self.name} cannot be opened as the variables of its kind say.",
+                    hint=f"Check what gives its keys ({self._provider.keys}) and its address.",
+                ) from None  # its text may hold them
             self._obstore = obstore
         return self._obstore
 
@@ -148,7 +156,7 @@ class ObjectFolder(Destination):
         except FileNotFoundError:
             size = None  # it is not here, but with whoever sends it
         with self._noted(key, size):
-            facts = self.sender(part, key, _attributes(label))
+            facts = self.sender(part, key, self._provider.named(_attributes(label)))
         self._known[key] = facts
         self._begun.discard(part.stem)
         return facts, aside
@@ -209,9 +217,22 @@ class ObjectFolder(Destination):
             else:
                 del found
                 obstore.copy(self._store, source, target)
-            facts = _facts(obstore.head(self._store, target))
+            facts = self._copied(target, size)
         self.remove(source)
         self._known[target] = facts
+        return facts
+
+    def _copied(self, key: str, size: int) -> FileFacts:
+        """The copy, once all of it is there."""
+        obstore, wait, waited = self._connect(), 0.1, 0.0
+        while (facts := _facts(obstore.head(self._store, key))).size != size:
+            if waited > _COPY_SECONDS:
+                raise DestinationError(
+                    f"{self.url_of(key)} is a copy of {facts.size} bytes, not {size}.",
+                    hint="What was copied is still there: start again when the store is well.",
+                )
+            time.sleep(wait)
+            waited, wait = waited + wait, min(2 * wait, 5.0)
         return facts
 
     def remove(self, path: PurePosixPath | str) -> None:
@@ -263,7 +284,7 @@ class ObjectFolder(Destination):
             found = self._connect().get(self._store, key, options={"head": True})
         except FileNotFoundError:
             return None
-        return {str(name).lower(): str(value) for name, value in found.attributes.items()}
+        return {metadata_name(name): str(value) for name, value in found.attributes.items()}
 
     def _listed(self) -> Generator[tuple[str, FileFacts]]:
         obstore = self._connect()
@@ -289,21 +310,8 @@ class ObjectFolder(Destination):
         text = str(error)
         found = _CODE.search(text) or _STATUS.search(text)
         code = found[1] if found else type(error).__name__.removesuffix("Error")
-        return DestinationError(
-            f"{self.name} cannot be {what}: {code}.", hint=_hint(code, type(error).__name__)
-        )
-
-
-def _hint(code: str, kind: str) -> str:
-    if code in {"ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "401"} or (
-        kind == "UnauthenticatedError"
-    ):
-        return "The keys are wrong or have expired: renew them (AWS_ACCESS_KEY_ID, AWS_PROFILE)."
-    if code in {"AccessDenied", "403"} or kind == "PermissionDeniedError":
-        return "These keys may not do that: they need to list, read, write and delete there."
-    if code in {"NoSuchBucket", "404", "NotFound"}:
-        return "Make the bucket first, and check its name and AWS_ENDPOINT_URL."
-    return "What has arrived is kept in the scratch folder: start again when the store is well."
+        said, hint = self._provider.refusal(text, code, type(error).__name__)
+        return DestinationError(f"{self.name} cannot be {what}: {said}.", hint=hint)
 
 
 def _facts(meta: Any) -> FileFacts:

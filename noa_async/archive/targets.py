@@ -29,6 +29,11 @@ class StoreUrl:
         return self.url
 
     @property
+    def scheme(self) -> str:
+        """One of SCHEMES."""
+        return urlsplit(self.url).scheme
+
+    @property
     def bucket(self) -> str:
         """The bucket, or container."""
         return urlsplit(self.url).netloc
@@ -95,7 +100,8 @@ def target_of(
     if "@" in parts.netloc:
         raise SettingsError(
             "Credentials do not belong in an output's address.",
-            hint="Give them by the store's own variables, such as AWS_ACCESS_KEY_ID.",
+            hint="Give them by the store's own variables, such as AWS_ACCESS_KEY_ID, "
+            "GOOGLE_APPLICATION_CREDENTIALS or AZURE_STORAGE_ACCOUNT_KEY.",
         )
     if not parts.netloc or parts.query or parts.fragment:
         raise SettingsError(

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from noa_async import NoaClient, Outcome, Query
+from noa_async.archive.providers import metadata_name
 from noa_async.cluster import parts, worker
 from noa_async.cluster.messages import Setup
 from noa_async.cluster.worker import Desk
@@ -33,8 +34,11 @@ SLOW = EmulatorSettings(products=8, mean_bytes=3_000_000, rate=3_000_000, quota=
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    with stores.seaweed(tmp_path_factory.mktemp("store")) as one:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StoreServer]:
+    start = getattr(stores, getattr(request, "param", "seaweed"))
+    with start(tmp_path_factory.mktemp("store")) as one:
         yield one
 
 
@@ -71,20 +75,22 @@ def assert_stored(mirror: Emulator, server: StoreServer, prefix: str, count: int
     assert {hashlib.md5(one).hexdigest() for one in held.values()} <= sums
 
 
+@pytest.mark.parametrize("server", ["seaweed", "azurite"], indirect=True, scope="module")
 async def test_workers_send_what_they_fetched_and_nothing_goes_by_the_coordinator(
     tmp_path: Path, store: StoreServer, crowd: Crowd, recorder: Recorder
 ) -> None:
     async with Emulator(EmulatorSettings(products=30, mean_bytes=30_000, quota=4)) as mirror:
-        outcomes = await bring(mirror, recorder, tmp_path, "s3://products/all")
+        outcomes = await bring(mirror, recorder, tmp_path, store.url("all"))
         assert all(one.ok for one in outcomes), [one.error for one in outcomes]
         assert_stored(mirror, store, "all", 30)
         assert mirror.stats.downloads_peak <= 4
         assert mirror.stats.token_logins == 1
-        again = await bring(mirror, recorder, tmp_path, "s3://products/all")
+        again = await bring(mirror, recorder, tmp_path, store.url("all"))
         assert [one.status.value for one in again] == ["present"] * 30
         assert sum(map(len, mirror.stats.downloads.values())) == 30
     first = outcomes[0]
     label = obstore.get(store.store("all"), str(first.key), options={"head": True}).attributes
+    label = {metadata_name(name): value for name, value in label.items()}
     assert label["noa-id"] == first.product.id
     assert label["noa-checksum"] == first.checksum
 

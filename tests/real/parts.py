@@ -44,6 +44,22 @@ def needed_keycloak() -> Path:
     return folder
 
 
+def needed_azurite() -> str:
+    """The program that scripts/azurite brought; where it is missing, as above.
+
+    With ``NOA_WITHOUT=azurite`` that is no failure either way.
+    """
+    asked = [ROOT / "scripts/azurite", "--folder"]
+    folder = Path(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout[:-1])
+    program = folder / "node_modules/.bin/azurite-blob"
+    if not program.exists() or shutil.which("node") is None:
+        reason = f"Azurite is not in {folder} (scripts/azurite brings it), or node is missing"
+        if os.environ.get("NOA_WITHOUT") == "azurite":
+            pytest.skip(reason, allow_module_level=True)
+        _missing(reason)
+    return str(program)
+
+
 def _missing(reason: str) -> NoReturn:
     if os.environ.get("NOA_REQUIRE_PARTS"):
         raise RuntimeError(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import io
 import os
 import ssl
 import sys
@@ -91,7 +92,8 @@ async def between(
         headers = {k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"}
         async with session.request(
             request.method, URL(f"{store.endpoint}{request.raw_path}", encoded=True),
-            headers=headers, data=body, allow_redirects=False,
+            headers=headers, data=io.BytesIO(body) if body else None, allow_redirects=False,
+            skip_auto_headers=["Content-Type"],  # Azure has it signed
         ) as got:  # fmt: skip
             dropped = {"transfer-encoding", "content-encoding"}
             kept = {k: v for k, v in got.headers.items() if k.lower() not in dropped}

@@ -1,0 +1,209 @@
+"""What the stores of S3, Google and Azure differ in: who gives keys, names, what errors mean."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from noa_async.archive.awsfiles import s3_options
+from noa_async.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_WRONG = {
+    "401",
+    "AuthenticationFailed",
+    "AuthenticationRequired",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidAuthenticationInfo",
+    "NoAuthenticationInformation",
+    "SignatureDoesNotMatch",
+}
+_DENIED = {
+    "403",
+    "AccessDenied",
+    "AuthorizationFailure",
+    "AuthorizationPermissionMismatch",
+    "InsufficientAccountPermissions",
+}
+_MISSING = {"404", "ContainerNotFound", "NoSuchBucket", "NotFound"}
+_MACHINE = ("//169.254.169.254/", "//metadata.google.internal/")
+"""Who is asked for keys at last, where nothing gave any."""
+_LOG_IN = "performing token request"
+"""What is said where keys are exchanged for a token, and are refused."""
+_ACCOUNT_KEYS = (
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_MASTER_KEY",
+)
+_KEY_FILES = (
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+)
+_CONNECTION = {
+    "accountname": "account_name",
+    "accountkey": "account_key",
+    "sharedaccesssignature": "sas_key",
+    "blobendpoint": "endpoint",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One kind of store."""
+
+    holder: str
+    """What objects lie in."""
+    keys: str
+    """The variables that give keys."""
+    address: str
+    """The variable that leads to another store of that kind."""
+    options: Callable[[Mapping[str, str]], dict[str, str]]
+    """For obstore, beside the variables that it reads itself. Raises SettingsError for what is
+    missing, or cannot be."""
+    joint: str = "-"
+    """Between the words of a name in an object's metadata."""
+
+    def named(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        """Metadata by the names that this kind takes."""
+        return {name.replace("-", self.joint): value for name, value in attributes.items()}
+
+    def refusal(self, text: str, code: str, kind: str) -> tuple[str, str]:
+        """What an error is, in a word or a few, and what to do about it.
+
+        ``text``: all that obstore says; ``code``: the store's own; ``kind``: the class of it.
+        """
+        if any(one in text for one in _MACHINE):
+            return "no keys were found", f"Give them by {self.keys}: this machine has none."
+        if code in _WRONG or kind == "UnauthenticatedError" or _LOG_IN in text:
+            return code, f"The keys are wrong or have expired: renew them ({self.keys})."
+        if code in _DENIED or kind == "PermissionDeniedError":
+            return code, (
+                "These keys may not do that, or are wrong: they need to list, read, write and "
+                "delete there."
+            )
+        if code in _MISSING:
+            return code, f"Make the {self.holder} first, and check its name and {self.address}."
+        kept = "What has arrived is kept in the scratch folder: start again when the store is well."
+        if "error sending request" in text:
+            return "it does not answer", f"Check {self.address}. {kept}"
+        return code, kept
+
+
+def provider_of(scheme: str) -> Provider:
+    """The kind that an address's scheme means."""
+    return _PROVIDERS[scheme]
+
+
+def plain(options: Mapping[str, str]) -> bool:
+    """Whether a store is asked over HTTP without TLS, as one on this machine is."""
+    return any(options.get(name, "").startswith("http://") for name in ("endpoint", "base_url"))
+
+
+def metadata_name(name: str) -> str:
+    """As S3 has it, whatever kind of store it comes from.
+
+    >>> metadata_name("noa_sensing_start"), metadata_name("Noa-Id")
+    ('noa-sensing-start', 'noa-id')
+    """
+    return name.lower().replace("_", "-")
+
+
+def azure_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """Options for ``az://``, also from what Azure's own tools read.
+
+    The account's own variables go first, then ``AZURE_STORAGE_CONNECTION_STRING``.
+    """
+    if environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true", "on", "yes", "y"}:
+        return {}
+    text = environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    name = environ.get("AZURE_STORAGE_ACCOUNT_NAME") or environ.get("AZURE_STORAGE_ACCOUNT")
+    if text and not name:
+        options = _connection(text)
+    elif name:
+        key = _first(environ, *_ACCOUNT_KEYS, "AZURE_STORAGE_KEY")
+        endpoint = _first(environ, "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+        given = {"account_name": name, "account_key": key, "endpoint": endpoint}
+        options = {option: value for option, value in given.items() if value}
+    else:
+        raise SettingsError(
+            "az:// needs the storage account that the container is in.",
+            hint="Set AZURE_STORAGE_ACCOUNT_NAME, or AZURE_STORAGE_CONNECTION_STRING.",
+        )
+    try:
+        base64.b64decode(options.get("account_key", ""), validate=True)
+    except ValueError:
+        raise SettingsError(
+            "The key of the storage account is no base64.", hint="Copy it whole, with its end."
+        ) from None
+    return options
+
+
+def _connection(text: str) -> dict[str, str]:
+    """What a connection string says: ``Name=Value;Name=Value``."""
+    said = {}
+    for part in filter(None, text.split(";")):
+        name, _, value = part.partition("=")
+        said[name.strip().lower()] = value.strip()
+    if said.get("usedevelopmentstorage", "").lower() == "true":
+        return {"use_emulator": "true"}
+    options = {option: said[name] for name, option in _CONNECTION.items() if said.get(name)}
+    host = urlsplit(options.get("endpoint", "")).hostname or ""
+    options.setdefault("account_name", host.partition(".")[0])
+    if not options["account_name"]:
+        raise SettingsError(
+            "AZURE_STORAGE_CONNECTION_STRING names no account.",
+            hint="Copy it whole: it begins with DefaultEndpointsProtocol or BlobEndpoint.",
+        )
+    suffix = said.get("endpointsuffix")
+    if suffix and "endpoint" not in options:
+        scheme = said.get("defaultendpointsprotocol", "https")
+        options["endpoint"] = f"{scheme}://{options['account_name']}.blob.{suffix}"
+    return options
+
+
+def google_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """Options for ``gs://``. What holds keys is looked at, for obstore does not name it."""
+    found: dict[str, object] = {}
+    for name in _KEY_FILES:
+        if environ.get(name):
+            found |= _key_file(name, environ[name])
+    base = environ.get("GOOGLE_BASE_URL") or found.get("gcs_base_url")
+    return {"base_url": str(base)} if base else {}
+
+
+def _key_file(variable: str, path: str) -> dict[str, object]:
+    try:
+        said = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        said = None
+    if not isinstance(said, dict):
+        raise SettingsError(
+            f"{variable} names {path}, which cannot be read as a file of keys.",
+            hint="It is JSON: of a service account, or of gcloud auth application-default login.",
+        )
+    return said
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str:
+    return next((environ[name] for name in names if environ.get(name)), "")
+
+
+_PROVIDERS = {
+    "s3": Provider("bucket", "AWS_ACCESS_KEY_ID, AWS_PROFILE", "AWS_ENDPOINT_URL", s3_options),
+    "gs": Provider("bucket", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_BASE_URL", google_options),
+    "az": Provider(
+        "container",
+        "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN",
+        "AZURE_STORAGE_ACCOUNT_NAME",
+        azure_options,
+        joint="_",  # Azure takes what C# takes as a name
+    ),
+}
