@@ -32,7 +32,7 @@ _START_SECONDS = 60
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The suite's options."""
-    parser.add_argument("--products", type=int, default=40, help="how many (40)")
+    parser.add_argument("--products", type=int, default=80, help="how many (80)")
     parser.add_argument("--size", type=int, default=12_000_000, help="bytes of each (12000000)")
     parser.add_argument("--no-write", action="store_true", help="change no file")
 

@@ -30,7 +30,7 @@ GOALS = {"rclone copy": 0.8}
 CHECKED = "rclone, checked"
 _PREFIX = "mirror"
 _REMOTE = f":s3:{stores.BUCKET}/{_PREFIX}"
-_PRODUCTS, _SIZE, _ROUNDS, _CONNECTIONS = 24, 128 << 20, 3, 4
+_PRODUCTS, _SIZE, _ROUNDS, _CONNECTIONS = 16, 128 << 20, 3, 4
 _PACKAGE = {"PYTHONPATH": str(Path(__file__).parent.parent)}
 
 

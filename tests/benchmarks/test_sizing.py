@@ -76,8 +76,8 @@ async def test_a_real_run_is_close_to_the_model(tmp_path):
     assert stats.token_logins == token_requests(listed + brought, emulated.token_life) == 1
     assert {outcome.status for outcome in outcomes} == {Status.DOWNLOADED}
     assert stats.bytes_sent == total
-    assert 0.65 * modelled.seconds < listed < 2 * modelled.seconds
-    assert 0.65 * seconds < brought < 2 * seconds  # other work on the machine takes its part
+    assert 0.65 * modelled.seconds < listed < 3 * modelled.seconds
+    assert 0.65 * seconds < brought < 3 * seconds  # other work on the machine takes its part
 
 
 @pytest.mark.parametrize(
