@@ -13,6 +13,7 @@ from aiohttp import web
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # machines are busy; no time is promised
+settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("unhurried")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -298,8 +298,8 @@ async def in_a_year(tmp_path: Path, seeds: range, damages: tuple[Damage, ...] = 
             await cut_and_mend(year, tmp_path / f"cut{seed}", seed, damages)
 
 
-async def test_thirty_power_cuts(tmp_path: Path) -> None:
-    await in_a_year(tmp_path, range(30))
+async def test_twenty_power_cuts(tmp_path: Path) -> None:
+    await in_a_year(tmp_path, range(20))
 
 
 def _of_version_1(state: Path) -> None:
