@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from noa_async.archive.database import read_database
 from noa_async.archive.destination import ledger_there
-from noa_async.archive.ledger import numbered
+from noa_async.archive.ledger import records_of
 from noa_async.archive.states import HELD
 
 if TYPE_CHECKING:
@@ -40,13 +40,10 @@ def read_holdings(root: Path | StoreUrl) -> Generator[Iterator[Record]]:
 
 
 def _records(database: Database) -> Iterator[Record]:
-    last = 0
-    while page := numbered(database, _HERE, last):
-        for number, record in page:
-            last = number
-            if not _sound(record):
-                raise database.broken("it holds a product with no file")
-            yield record
+    for record in records_of(database, _HERE):
+        if not _sound(record):
+            raise database.broken("it holds a product with no file")
+        yield record
 
 
 def _sound(record: Record) -> bool:

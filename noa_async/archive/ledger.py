@@ -306,8 +306,18 @@ def numbered(database: Database, where: str, after: int) -> list[tuple[int, Reco
     return database.made(lambda row: (row[0], record_of(row[1:])), question, (after,))
 
 
+def records_of(database: Database, where: str) -> Iterator[Record]:
+    """All records for which ``where`` (SQL of ours) holds, read by pages.
+
+    Nothing is held open between two pages, however slowly they are read.
+    """
+    last = 0
+    while page := numbered(database, where, last):
+        for last, record in page:  # noqa: B007 (the next page begins behind it)
+            yield record
+
+
 def read_through(database: Database) -> None:
     """Read every record. Raises LedgerDamaged: garbage within a text breaks no page."""
-    last = 0
-    while page := numbered(database, "1", last):
-        last = page[-1][0]
+    for _ in records_of(database, "1"):
+        pass

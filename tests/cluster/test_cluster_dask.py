@@ -87,6 +87,13 @@ async def run(mirror: Emulator, folder: Path, *arguments: str, **environ: str) -
     )
 
 
+async def begun(mirror: Emulator, process: Process, products: int) -> None:
+    """Wait until more than so many products were asked for, or there is nothing to wait for."""
+    await until(
+        lambda: len(mirror.stats.downloads) > products or process.returncode is not None, 60
+    )
+
+
 def told(folder: Path) -> str:
     return "\n".join(file.read_text()[-3000:] for file in folder.glob("*.log"))
 
@@ -106,7 +113,7 @@ async def test_two_of_four_workers_are_killed_and_all_products_come_once(
     async with Emulator(settings) as mirror:
         ways = ("--dask", cluster.address, "--output", "data", "--report", "report.json")
         process = await run(mirror, tmp_path, "download", *ways)
-        await until(lambda: len(mirror.stats.downloads) > 100 or process.returncode is not None, 60)
+        await begun(mirror, process, 100)
         for worker in cluster.workers[:2]:
             worker.send_signal(signal.SIGKILL)
         assert await process.wait() == 0, told(tmp_path)
@@ -131,10 +138,10 @@ async def test_a_worker_that_stands_still_is_done_without_and_harms_nothing_when
     async with Emulator(settings) as mirror:
         ways = ("--dask", cluster.address, "--output", "data", "--report", "report.json")
         process = await run(mirror, tmp_path, "download", *ways)
-        await until(lambda: len(mirror.stats.downloads) > 6 or process.returncode is not None, 60)
+        await begun(mirror, process, 6)
         still = cluster.workers[0]
         still.send_signal(signal.SIGSTOP)
-        await until(lambda: len(mirror.stats.downloads) > 30 or process.returncode is not None, 60)
+        await begun(mirror, process, 30)
         still.send_signal(signal.SIGCONT)
         assert await process.wait() == 0, told(tmp_path)
         assert_right(mirror, tmp_path / "data", 40)
@@ -199,7 +206,7 @@ async def test_workers_that_are_killed_leave_an_object_store_right(
     async with Emulator(settings) as mirror:
         ways = ("--dask", cluster.address, "--output", f"s3://{stores.BUCKET}/a", "--scratch", "s")
         process = await run(mirror, tmp_path, "download", *ways)
-        await until(lambda: len(mirror.stats.downloads) > 10 or process.returncode is not None, 60)
+        await begun(mirror, process, 10)
         for worker in cluster.workers[:2]:
             worker.send_signal(signal.SIGKILL)
         assert await process.wait() == 0, told(tmp_path)

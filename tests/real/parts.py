@@ -37,8 +37,7 @@ def needed_module(name: str, package: str) -> ModuleType:
 def needed_keycloak() -> Path:
     """The folder into which scripts/keycloak brought Keycloak; where it is missing, as above."""
     needed("java", "Debian's default-jre-headless")
-    asked = [ROOT / "scripts/keycloak", "--folder"]
-    folder = Path(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout[:-1])
+    folder = _folder_of("scripts/keycloak")
     if not (folder / "bin/kc.sh").exists():
         _missing(f"Keycloak is not in {folder} (scripts/keycloak brings it)")
     return folder
@@ -49,8 +48,7 @@ def needed_azurite() -> str:
 
     With ``NOA_WITHOUT=azurite`` that is no failure either way.
     """
-    asked = [ROOT / "scripts/azurite", "--folder"]
-    folder = Path(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout[:-1])
+    folder = _folder_of("scripts/azurite")
     program = folder / "node_modules/.bin/azurite-blob"
     if not program.exists() or shutil.which("node") is None:
         reason = f"Azurite is not in {folder} (scripts/azurite brings it), or node is missing"
@@ -58,6 +56,12 @@ def needed_azurite() -> str:
             pytest.skip(reason, allow_module_level=True)
         _missing(reason)
     return str(program)
+
+
+def _folder_of(script: str) -> Path:
+    """Where a script of ours puts the part that it brings."""
+    asked = [ROOT / script, "--folder"]
+    return Path(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout[:-1])
 
 
 def _missing(reason: str) -> NoReturn:
