@@ -6,12 +6,30 @@ come through aiohttp then, slower and no less safe; a test in tests/takeover fai
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from noa_async.takeover import BLOCK, Line
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
 WORTH_IT = 64 << 10
 """Bytes still to come: fewer are there before a connection has changed hands."""
+
+
+class Headed(Protocol):
+    """A ``ClientResponse``, or what has as much of one: its head was read."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def content(self) -> Any: ...
+    @property
+    def close(self) -> Callable[[], None]: ...
 
 
 class _Between:
@@ -76,3 +94,40 @@ def unread(content: Any) -> list[bytes]:
     if buffer:
         buffer[0] = buffer[0][getattr(content, "_buffer_offset", 0) :]
     return buffer
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The answer on a connection that was given to aiohttp."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: Any
+    close: Callable[[], None]
+
+
+async def given(kind: Any, transport: asyncio.Transport, begun: bytes) -> Headed | None:
+    """What aiohttp makes of an answer that ``begun`` on a connection which is its from now on.
+
+    ``kind`` is its ``ResponseHandler``. None, the connection closed, where that is not as it was.
+    Raises ConnectionError where it is no answer.
+    """
+    handler = kind(asyncio.get_running_loop())
+    try:
+        handler.connection_made(transport)
+        handler.set_response_params(read_until_eof=True, auto_decompress=False)
+        read, abort = handler.read, transport.abort
+    except (AttributeError, TypeError):
+        transport.abort()
+        return None
+    transport.pause_reading()  # uvloop chooses how to read when reading starts
+    transport.set_protocol(handler)
+    handler.data_received(begun)
+    transport.resume_reading()
+    try:
+        message, content = await read()
+        while message.code < 200:
+            message, content = await read()
+    except Exception as error:
+        raise ConnectionError("what came is no answer") from error
+    return _Given(message.code, message.headers, content, abort)

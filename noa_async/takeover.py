@@ -227,6 +227,9 @@ class Body(asyncio.BufferedProtocol):
                 self.buffer_updated(amount)
                 begun = begun[amount:]
         self._line.begun.clear()
+        if self._line.transport.is_closing():
+            self._usable = False  # it has told its owner so, and would never tell us
+            return
         self._line.transport.set_protocol(self)
         self._ours = True
         self._resume()

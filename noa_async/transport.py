@@ -15,97 +15,50 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from noa_async.errors import ServiceFault, ServiceRefused, ServiceUnreachable, SettingsError
+from noa_async.errors import ServiceRefused, ServiceUnreachable, SettingsError
 from noa_async.holding import Held
-from noa_async.lending import lent, unread
+from noa_async.lending import given, lent, unread
 from noa_async.origins import host_of, origin_of, redirect_target, token_may_go
+from noa_async.response import LONGEST_HELD, Response
 from noa_async.takeover import BLOCK, Body, BodyCutError, suspects
+from noa_async.wires import Unplain, Wires
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from noa_async.lending import Headed
     from noa_async.settings import Settings
     from noa_async.takeover import Line
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
+_AGENT = "noa-async"
 _READ_BUFFER = 256 << 10
-_LONGEST_HELD = 0.2
+_LONGEST_HELD = LONGEST_HELD
 
 
-class Response:
-    """The head of an answer, and its body to be read once.
+class _Streamed(Response):
+    """An answer of which aiohttp has read the head."""
 
-    Resources: valid until ``drop``, which costs the connection where some of the body is unread.
-    """
+    __slots__ = ("_may_take_over", "_raw", "_stall")
 
-    __slots__ = ("_may_take_over", "_raw", "_stall", "drop")
-
-    def __init__(
-        self, raw: aiohttp.ClientResponse, stall: float, *, may_take_over: bool = True
-    ) -> None:
+    def __init__(self, url: str, raw: Headed, stall: float, *, may_take_over: bool) -> None:
+        super().__init__(url, raw.status, raw.headers)
         self._raw = raw
         self._stall = stall
         self._may_take_over = may_take_over
-        self.drop = raw.close
 
-    @property
-    def url(self) -> str:
-        return str(self._raw.url)
-
-    @property
-    def status(self) -> int:
-        return self._raw.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Header fields; letter case of the names does not matter."""
-        return self._raw.headers
-
-    @property
-    def had_token(self) -> bool:
-        """Whether the token went to where this answer is from."""
-        return "Authorization" in self._raw.request_info.headers
-
-    async def read(self, limit: int) -> bytes:
-        """The whole body.
-
-        Raises ServiceFault past ``limit`` bytes, ServiceUnreachable where it is cut or stalls.
-        """
-        body = bytearray()
-        async for piece in self._pieces(_READ_BUFFER):
-            body += piece
-            if len(body) > limit:
-                raise ServiceFault(
-                    f"The answer of {host_of(self.url)} is larger than {limit} bytes.",
-                    hint="No page or token is that large; the service may be in trouble.",
-                )
-        return bytes(body)
-
-    async def peek(self, limit: int) -> bytes:
-        """The body's first ``limit`` bytes, or as many as can be had; never raises for a cut."""
-        body = bytearray()
-        with contextlib.suppress(ServiceUnreachable):
-            async for piece in self._pieces(limit):
-                body += piece
-                if len(body) >= limit:
-                    break
-        return bytes(body[:limit])
+    def drop(self) -> None:
+        self._raw.close()
 
     async def batches(self, size: int) -> AsyncGenerator[Sequence[bytes | memoryview]]:
-        """The body as lists of pieces, each of about ``size`` bytes or a fifth of a second.
-
-        A piece is good until the list after the next one is asked for.
-        Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
-        byte comes for the stall time-out. What arrived before that is given first, but for its
-        very end: servers are known to write an error text into a body before they cut it.
-        """
         fast = self._may_take_over and size >= BLOCK
         begun, line = lent(self._raw) if fast else ([], None)
-        source = self._streamed(size, begun) if line is None else self._taken_over(line)
+        source = self._gathered(size, begun) if line is None else self._taken_over(line)
         async with contextlib.aclosing(source) as lists:
             async for pieces in lists:
                 yield pieces
@@ -118,15 +71,15 @@ class Response:
                 async for pieces in lists:
                     yield pieces
         except BodyCutError as cut:
-            raise self._broke_off(stalled=cut.stalled) from None
+            raise self.broke_off(self._stall if cut.stalled else None) from None
 
-    async def _streamed(self, size: int, pieces: list[bytes]) -> AsyncGenerator[Sequence[bytes]]:
+    async def _gathered(self, size: int, pieces: list[bytes]) -> AsyncGenerator[Sequence[bytes]]:
         """Through aiohttp: for chunks, unknown lengths, slow rates and small bodies."""
         held = sum(map(len, pieces))
         clock = asyncio.get_running_loop().time
         due = clock() + _LONGEST_HELD
         try:
-            async for piece in self._pieces(size):
+            async for piece in self.pieces(size):
                 # The last piece stays here until another has come.
                 if held >= size or (pieces and clock() > due):
                     yield pieces
@@ -140,19 +93,15 @@ class Response:
         if pieces:
             yield pieces
 
-    async def _pieces(self, most: int) -> AsyncIterator[bytes]:
-        """The body as it comes, at most so many bytes at a time.
-
-        Raises ServiceUnreachable after all that came before the break.
-        """
+    async def pieces(self, most: int) -> AsyncGenerator[bytes]:
         content = self._raw.content
         try:
             while piece := await self._piece(content, most):
                 yield piece
         except TimeoutError:
-            failure = self._broke_off(stalled=True)
+            failure = self.broke_off(self._stall)
         except (aiohttp.ClientError, OSError):
-            failure = self._broke_off(stalled=False)
+            failure = self.broke_off(None)
         else:
             return
         for piece in unread(content):
@@ -174,14 +123,6 @@ class Response:
                     raise
                 # So late a timer says that this process stood still, not the service.
 
-    def _broke_off(self, *, stalled: bool) -> ServiceUnreachable:
-        host = host_of(self.url)
-        if stalled:
-            failure = f"no byte came from {host} for {self._stall:g} s"
-        else:
-            failure = f"{host} closed the connection early"
-        return ServiceUnreachable(f"The answer broke off: {failure}.")
-
 
 class Transport:
     """Connections to the service, kept and used again.
@@ -193,6 +134,7 @@ class Transport:
         self._settings = settings
         self._home = origin_of(settings.service.catalogue_url)
         self._session: aiohttp.ClientSession | None = None
+        self._wires: Wires | None = None
         self._proxies = urllib.request.getproxies()
         self._may_take_over = os.environ.get("NOA_FASTPATH") != "0"
 
@@ -203,6 +145,9 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
+        if self._wires is not None:
+            self._wires.close()
+            self._wires = None
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -232,8 +177,7 @@ class Transport:
         Raises ServiceUnreachable, ServiceRefused (TLS, redirects) and, later, what ``Response``
         raises. A status of 400 and above is an answer like any other.
         """
-        raw = await self._send(method, url, token, headers or {}, form if body is None else body)
-        return Response(raw, self._settings.timeouts.stall, may_take_over=self._may_take_over)
+        return await self._send(method, url, token, headers or {}, form if body is None else body)
 
     async def _send(
         self,
@@ -242,16 +186,17 @@ class Transport:
         token: str | None,
         headers: Mapping[str, str],
         body: Mapping[str, str] | bytes | None,
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         for _ in range(_MOST_REDIRECTS + 1):
             sent = CIMultiDict(headers)
             if token is not None and self.may_carry_token(url):
                 sent["Authorization"] = f"Bearer {token}"
-            raw = await self._exchange(method, url, sent, body)
-            target = raw.headers.get("Location")
-            if method == "POST" or raw.status not in _REDIRECTS or not target:
-                return raw
-            raw.close()
+            response = await self._exchange(method, url, sent, body)
+            target = response.headers.get("Location")
+            if method == "POST" or response.status not in _REDIRECTS or not target:
+                response.had_token = "Authorization" in sent
+                return response
+            response.drop()
             url = redirect_target(url, target)
         raise ServiceRefused(f"{host_of(url)} redirects more than {_MOST_REDIRECTS} times.")
 
@@ -261,12 +206,17 @@ class Transport:
         url: str,
         headers: CIMultiDict[str],
         body: Mapping[str, str] | bytes | None,
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         timeouts = self._settings.timeouts
         host = host_of(url)
+        session, wires = self._open()
         try:
+            if self._by_wire(method, headers):
+                response = await self._wired(wires, url, headers)
+                if response is not None:
+                    return response
             async with asyncio.timeout(timeouts.answer):
-                return await self._open().request(
+                raw = await session.request(
                     method,
                     URL(url, encoded=True),
                     headers=headers,
@@ -275,6 +225,8 @@ class Transport:
                     proxy=self._proxy(url) if self._proxies.keys() - {"no"} else None,
                     auto_decompress="Accept-Encoding" not in headers,
                 )
+            wires.answered(url)
+            return self._streamed(url, raw)
         except aiohttp.ClientConnectorCertificateError as error:
             raise ServiceRefused(
                 f"The certificate of {host} is not trusted: {_certificate_reason(error)}.",
@@ -307,24 +259,52 @@ class Transport:
                 hint="The service may be away, or a firewall or proxy is between.",
             ) from error
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeouts = self._settings.timeouts
+    def _by_wire(self, method: str, headers: Mapping[str, str]) -> bool:
+        """Whether a request is for bytes as they are, and meets no proxy."""
+        as_is = method == "GET" and headers.get("Accept-Encoding") == "identity"
+        return as_is and self._may_take_over and not self._proxies.keys() - {"no"}
+
+    async def _wired(self, wires: Wires, url: str, headers: Mapping[str, str]) -> Response | None:
+        """The answer to a request past aiohttp; None where aiohttp is to ask."""
+        answer = await wires.ask(url, {"User-Agent": _AGENT, **headers})
+        if not isinstance(answer, Unplain):
+            return answer
+        raw = await self._read_on(answer)
+        return None if raw is None else self._streamed(url, raw)
+
+    async def _read_on(self, answer: Unplain) -> Headed | None:
+        """What aiohttp makes of an answer that another has begun to read; None where it cannot."""
+        try:
+            async with asyncio.timeout(self._settings.timeouts.answer):
+                return await given(ResponseHandler, answer.transport, answer.begun)
+        except BaseException:
+            answer.transport.abort()
+            raise
+
+    def _streamed(self, url: str, raw: Headed) -> _Streamed:
+        stall = self._settings.timeouts.stall
+        return _Streamed(url, raw, stall, may_take_over=self._may_take_over)
+
+    def _open(self) -> tuple[aiohttp.ClientSession, Wires]:
+        if self._session is None or self._wires is None:
+            timeouts, tls = self._settings.timeouts, self._tls()
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._tls()),
+                connector=aiohttp.TCPConnector(limit=0, ssl=tls or True),
                 timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=_READ_BUFFER,
-                headers={"User-Agent": "noa-async"},
+                headers={"User-Agent": _AGENT},
             )
-        return self._session
+            self._wires = Wires(tls, timeouts)
+        return self._session, self._wires
 
-    def _tls(self) -> ssl.SSLContext | bool:
+    def _tls(self) -> ssl.SSLContext | None:
+        """How to ask over TLS; None where nobody is asked so, unless a redirect leads there."""
         service = self._settings.service
         if self._settings.ca_file is None:
             addresses = (service.catalogue_url, service.token_url)
             if all(address.startswith("http:") for address in addresses):
-                return True
+                return None
         context = ssl.create_default_context()
         if self._settings.ca_file is not None:
             try:

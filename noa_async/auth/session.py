@@ -9,7 +9,8 @@ from noa_async.holding import Held
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from noa_async.transport import Response, Transport
+    from noa_async.response import Response
+    from noa_async.transport import Transport
 
 _JSON = {"Content-Type": "application/json"}
 

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from noa_async.catalogue.pages import Catalogue
+    from noa_async.response import Response
     from noa_async.settings import RetryPolicy
     from noa_async.threads import Threads
     from noa_async.transfer.traffic import Traffic
-    from noa_async.transport import Response
 
 _T = TypeVar("_T")
 

@@ -9,8 +9,8 @@ from noa_async.origins import host_of
 from noa_async.transfer.resume import Head, Inspect, Refuse, decide, refusal
 
 if TYPE_CHECKING:
+    from noa_async.response import Response
     from noa_async.transfer.resume import Decision, PartState
-    from noa_async.transport import Response
 
 _REFUSAL_BYTES = 4096
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from noa_async.catalogue.product import Product
+    from noa_async.response import Response
     from noa_async.threads import Threads
     from noa_async.transfer.dealing import Place
     from noa_async.transfer.resume import PartState
     from noa_async.transfer.sink import PartFile
     from noa_async.transfer.traffic import Traffic
-    from noa_async.transport import Response
 
 BATCH = 1 << 20
 _MOVED_AT_ONCE = 8 << 20

@@ -1,0 +1,92 @@
+"""The head of an answer, and its body to be read once, whoever reads it from the network."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from noa_async.errors import ServiceFault, ServiceUnreachable
+from noa_async.origins import host_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+LONGEST_HELD = 0.2
+"""Seconds for which bytes that are here are kept from whoever reads."""
+_READ_BUFFER = 256 << 10
+
+
+class Response(ABC):
+    """The head of an answer, and its body to be read once.
+
+    Resources: valid until ``drop``, which costs the connection where some of the body is unread.
+    """
+
+    __slots__ = ("had_token", "headers", "status", "url")
+
+    def __init__(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+        self.url = url
+        self.status = status
+        self.headers = headers
+        """Header fields; letter case of the names does not matter."""
+        self.had_token = False
+        """Whether the token went to where this answer is from."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Read no more of it."""
+
+    @abstractmethod
+    def batches(self, size: int) -> AsyncGenerator[Sequence[bytes | memoryview]]:
+        """The body as lists of pieces, each of about ``size`` bytes or a fifth of a second.
+
+        A piece is good until the list after the next one is asked for.
+        Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
+        byte comes for the stall time-out. What arrived before that is given first, but for its
+        very end: servers are known to write an error text into a body before they cut it.
+        """
+
+    @abstractmethod
+    def pieces(self, most: int) -> AsyncGenerator[bytes | memoryview]:
+        """The body as it comes, at most so many bytes at a time, with what came before a cut.
+
+        Raises ServiceUnreachable.
+        """
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body.
+
+        Raises ServiceFault past ``limit`` bytes, ServiceUnreachable where it is cut or stalls.
+        """
+        body = bytearray()
+        async with aclosing(self.pieces(_READ_BUFFER)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) > limit:
+                    raise ServiceFault(
+                        f"The answer of {host_of(self.url)} is larger than {limit} bytes.",
+                        hint="No page or token is that large; the service may be in trouble.",
+                    )
+        return bytes(body)
+
+    async def peek(self, limit: int) -> bytes:
+        """The body's first ``limit`` bytes, or as many as can be had; never raises for a cut."""
+        body = bytearray()
+        with contextlib.suppress(ServiceUnreachable):
+            async with aclosing(self.pieces(limit)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) >= limit:
+                        break
+        return bytes(body[:limit])
+
+    def broke_off(self, stall: float | None) -> ServiceUnreachable:
+        """The error of a body that ended early; ``stall``: the seconds without a byte, if that."""
+        host = host_of(self.url)
+        if stall is not None:
+            failure = f"no byte came from {host} for {stall:g} s"
+        else:
+            failure = f"{host} closed the connection early"
+        return ServiceUnreachable(f"The answer broke off: {failure}.")
