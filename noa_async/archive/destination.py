@@ -107,6 +107,9 @@ class Destination(Scratch, ABC):
     hands = 1
     """How many products may be under way for each that can be received."""
 
+    brief = False
+    """Whether ``publish`` is a matter of the disk alone, where the part lies."""
+
     @abstractmethod
     def open(self) -> Self:
         """Make it where it is missing, and lock it."""
@@ -180,6 +183,8 @@ class Destination(Scratch, ABC):
 
 class LocalFolder(Destination):
     """A folder that holds products, and beside them ``.noa-async/`` with all else."""
+
+    brief = True
 
     def __init__(self, root: Path) -> None:
         super().__init__(state_of(root), str(root))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.cluster.crew import WorkerLost
 from noa_async.cluster.messages import Failure, Order, Received
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from noa_async.transfer.limiter import Lease
 
 _T = TypeVar("_T")
+_S = TypeVar("_S")
 _LOST = "A worker was lost; another goes on."
 _MOST_LOST = 5
 """Workers that may be lost with one product, beside what its retries allow."""
@@ -67,7 +67,10 @@ class ClusterFetcher(Fetching):
         """As ``Fetching.fetch_once``: what is at ``path`` is gone on with, by whichever worker."""
         for _ in range(_MOST_LOST):
             whole = await self._until_whole(product, path, fresh=fresh)
-            give_away = partial(self._stock.give_away, path)
+
+            def give_away(publish: Callable[..., _S], *given: Any, brief: bool) -> Awaitable[_S]:  # noqa: ARG001 (a worker may be asked)
+                return self._stock.give_away(path, publish, *given)
+
             try:
                 return await admit(Fetched(whole, give_away))
             except WorkerLost:  # with the product that it had

@@ -166,7 +166,7 @@ class Session:
         async def admit(fetched: Fetched) -> Whole:
             self._tell(order.key, Received())
             self._news.set()
-            await fetched.hand_over(seal, part)
+            await fetched.hand_over(seal, part, brief=False)
             return fetched.whole
 
         traffic, catalogue = self._ways(order)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from noa_async.transfer.traffic import Traffic
 
 _T = TypeVar("_T")
+_S = TypeVar("_S")
 
 _SLACK = 1 << 20
 
@@ -89,7 +89,12 @@ class Fetcher(Fetching):
                     attempts = await self._until_whole(product, checksum, sink, shares)
 
             def fetched(checksum: Checksum, *, verified: bool) -> Fetched:
-                hand_over = partial(sink.run, part.hand_over, checksum.value)
+                def hand_over(
+                    publish: Callable[..., _S], *given: Any, brief: bool
+                ) -> Awaitable[_S]:
+                    brief = brief and part.is_small
+                    return sink.run(part.hand_over, checksum.value, publish, *given, brief=brief)
+
                 whole = Whole(product, checksum, verified, attempts, part.is_zip)
                 return Fetched(whole, hand_over)
 

@@ -20,9 +20,14 @@ _T = TypeVar("_T")
 
 
 class HandOver(Protocol):
-    """Gives a part away: in its thread the bytes are put on stable storage, then ``publish``ed."""
+    """Gives a part away: in its thread the bytes are put on stable storage, then ``publish``ed.
 
-    def __call__(self, publish: Callable[..., _T], *arguments: Any) -> Awaitable[_T]: ...
+    ``brief``: whether ``publish`` takes no time to speak of, where the disk is fast.
+    """
+
+    def __call__(
+        self, publish: Callable[..., _T], *arguments: Any, brief: bool
+    ) -> Awaitable[_T]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _Kept = TypeVar("_Kept", bound="Store")
 WORTH_RESUMING = 1 << 20
 """Bytes: below it, what a later run could save does not pay for a note beside the part."""
 
+_SMALL = 256 << 10
 _MOST_PIECES = 512
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
@@ -158,6 +159,11 @@ class PartFile:
             self._start = (self._start + start)[: len(ZIP_START)]
 
     @property
+    def is_small(self) -> bool:
+        """Whether the whole takes no longer to hash and to write than a thread takes to begin."""
+        return self.state.total is not None and self.state.total <= _SMALL
+
+    @property
     def is_zip(self) -> bool:
         """Whether the bytes begin as a zip does."""
         return self._start == ZIP_START
@@ -253,12 +259,15 @@ class Sink(Generic[_Kept]):
         if job is not None:
             await self._seen_through(job)
 
-    async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """Do ``work`` in the thread, after all writes before it."""
-        await self._wait()
-        return await self._seen_through(self._submit(work, *arguments))
+    async def run(self, work: Callable[..., _T], *arguments: Any, brief: bool = False) -> _T:
+        """Do ``work`` in the thread, after all writes before it.
 
-    def _submit(self, work: Callable[..., _T], *arguments: Any) -> Job[_T]:
+        ``brief``: or here, where that and what was put off take less time.
+        """
+        await self._wait()
+        return await self._seen_through(self._submit(work, *arguments, brief=brief))
+
+    def _submit(self, work: Callable[..., _T], *arguments: Any, brief: bool = False) -> Job[_T]:
         before, self._put_off = self._put_off, []
 
         def job() -> _T:
@@ -266,7 +275,7 @@ class Sink(Generic[_Kept]):
                 one()
             return work(*arguments)
 
-        return self._pool.submit(job)
+        return self._pool.submit_brief(job) if brief else self._pool.submit(job)
 
     async def _seen_through(self, job: Job[_T]) -> _T:
         """What the thread's job gives, waited for even when cancelled: it uses our file."""
