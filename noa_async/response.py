@@ -18,6 +18,11 @@ LONGEST_HELD = 0.2
 _READ_BUFFER = 256 << 10
 
 
+def no_answer(host: str, seconds: float) -> ServiceUnreachable:
+    """The error of a service that does not answer in time."""
+    return ServiceUnreachable(f"{host} gave no answer for {seconds:g} s.")
+
+
 class Response(ABC):
     """The head of an answer, and its body to be read once.
 

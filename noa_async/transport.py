@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import ssl
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -19,12 +18,13 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
-from noa_async.errors import ServiceRefused, ServiceUnreachable, SettingsError
+from noa_async.errors import ServiceRefused, ServiceUnreachable
 from noa_async.holding import Held
 from noa_async.lending import given, lent, unread
 from noa_async.origins import host_of, origin_of, redirect_target, token_may_go
-from noa_async.response import LONGEST_HELD, Response
+from noa_async.response import LONGEST_HELD, Response, no_answer
 from noa_async.takeover import BLOCK, Body, BodyCutError, suspects
+from noa_async.tls import tls_context
 from noa_async.wires import Unplain, Wires
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Transport:
         host = host_of(url)
         session, wires = self._open()
         try:
-            if self._by_wire(method, headers):
+            if self.wired and method == "GET" and headers.get("Accept-Encoding") == "identity":
                 response = await self._wired(wires, url, headers)
                 if response is not None:
                     return response
@@ -245,7 +245,7 @@ class Transport:
                 f"No connection to {host} within {timeouts.connect:g} s."
             ) from error
         except TimeoutError as error:
-            raise ServiceUnreachable(f"{host} gave no answer for {timeouts.answer:g} s.") from error
+            raise no_answer(host, timeouts.answer) from error
         except aiohttp.ClientResponseError as error:  # its text holds the proxy's password
             raise ServiceUnreachable(
                 f"No way to {host}: the proxy answered {error.status}.",
@@ -259,10 +259,10 @@ class Transport:
                 hint="The service may be away, or a firewall or proxy is between.",
             ) from error
 
-    def _by_wire(self, method: str, headers: Mapping[str, str]) -> bool:
-        """Whether a request is for bytes as they are, and meets no proxy."""
-        as_is = method == "GET" and headers.get("Accept-Encoding") == "identity"
-        return as_is and self._may_take_over and not self._proxies.keys() - {"no"}
+    @property
+    def wired(self) -> bool:
+        """Whether bytes as they are come past aiohttp: not where a proxy may be between."""
+        return self._may_take_over and not self._proxies.keys() - {"no"}
 
     async def _wired(self, wires: Wires, url: str, headers: Mapping[str, str]) -> Response | None:
         """The answer to a request past aiohttp; None where aiohttp is to ask."""
@@ -287,7 +287,7 @@ class Transport:
 
     def _open(self) -> tuple[aiohttp.ClientSession, Wires]:
         if self._session is None or self._wires is None:
-            timeouts, tls = self._settings.timeouts, self._tls()
+            timeouts, tls = self._settings.timeouts, tls_context(self._settings)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=tls or True),
                 timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
@@ -297,25 +297,6 @@ class Transport:
             )
             self._wires = Wires(tls, timeouts)
         return self._session, self._wires
-
-    def _tls(self) -> ssl.SSLContext | None:
-        """How to ask over TLS; None where nobody is asked so, unless a redirect leads there."""
-        service = self._settings.service
-        if self._settings.ca_file is None:
-            addresses = (service.catalogue_url, service.token_url)
-            if all(address.startswith("http:") for address in addresses):
-                return None
-        context = ssl.create_default_context()
-        if self._settings.ca_file is not None:
-            try:
-                context.load_verify_locations(self._settings.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                raise SettingsError(
-                    f"The certificate authorities in {self._settings.ca_file} cannot be read: "
-                    f"{error.strerror or error}.",
-                    hint="NOA_CA_FILE must name a PEM file.",
-                ) from error
-        return context
 
     def _proxy(self, url: str) -> str | None:
         parts = urlsplit(url)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from aiohappyeyeballs import start_connection
 
-from noa_async.origins import origin_of
+from noa_async.errors import ServiceUnreachable
+from noa_async.origins import host_of, origin_of
 from noa_async.plain import request_bytes
-from noa_async.response import LONGEST_HELD, Response
+from noa_async.response import LONGEST_HELD, Response, no_answer
 from noa_async.takeover import Body, BodyCutError, suspects
 from noa_async.wire import Wire
 
@@ -132,7 +133,7 @@ class Wires:
     async def ask(self, url: str, headers: Mapping[str, str]) -> Wired | Unplain | None:
         """GET ``url``; None where nothing was asked, or a kept connection had been closed.
 
-        Raises TimeoutError where no answer came, OSError where the connection was cut before.
+        Raises ServiceUnreachable where no answer came.
         """
         origin = origin_of(url)
         request = request_bytes(url, headers)
@@ -144,13 +145,16 @@ class Wires:
             return None
         try:
             await wire.ask(request, self._timeouts.answer)
+        except TimeoutError:
+            wire.transport.abort()
+            raise no_answer(host_of(url), self._timeouts.answer) from None
         except BaseException:
             wire.transport.abort()
             raise
         if wire.lost and wire.head is None:
             if wire.used and wire.silent:
                 return None
-            raise ConnectionError("the connection was closed")
+            raise ServiceUnreachable(f"No answer from {host_of(url)}: it closed the connection.")
         wire.used = True
         if wire.head is None:
             return Unplain(wire.transport, wire.unread())

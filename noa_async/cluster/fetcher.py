@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.cluster.crew import WorkerLost
-from noa_async.cluster.messages import Failure, Order, Received
+from noa_async.cluster.messages import Order, Received
 from noa_async.errors import QuotaExceeded, TransferInterrupted
 from noa_async.events import (
     Observer,
@@ -17,6 +17,7 @@ from noa_async.events import (
     TransferStarted,
     ignore,
 )
+from noa_async.failure import Failure
 from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.fetching import Fetched, Fetching, Whole
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from noa_async.archive.destination import FileFacts
     from noa_async.catalogue.product import Product
     from noa_async.cluster.logins import Loan
-    from noa_async.errors import NoaError
     from noa_async.events import Event
+    from noa_async.failure import Failure
     from noa_async.settings import Settings
     from noa_async.transfer.fetching import Whole
 
@@ -122,26 +122,6 @@ class Renewal:
     """A token for each account; None: what was lent before is to do."""
     rate: float | None
     """Bytes a second for this worker; None is no cap."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An error of ours as it can be sent; the classes' own arguments do not matter then."""
-
-    kind: type[NoaError]
-    message: str
-    facts: dict[str, Any]
-
-    @classmethod
-    def of(cls, error: NoaError) -> Self:
-        return cls(type(error), error.message, dict(vars(error)))
-
-    def error(self) -> NoaError:
-        """The same error, as if raised here."""
-        error = self.kind.__new__(self.kind, self.message)
-        error.args = (self.message,)
-        vars(error).update(self.facts)
-        return error
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from noa_async.archive.destination import FileFacts
 from noa_async.cluster.crew import WorkerLost
-from noa_async.cluster.messages import Failure, Sending
+from noa_async.cluster.messages import Sending
 from noa_async.cluster.parts import (
     adopt,
     attempt_name,
@@ -19,6 +19,7 @@ from noa_async.cluster.parts import (
     size_of,
     take_over,
 )
+from noa_async.failure import Failure
 from noa_async.transfer.fetching import Whole
 
 if TYPE_CHECKING:

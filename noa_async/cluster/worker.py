@@ -18,7 +18,7 @@ from noa_async.archive.targets import StoreUrl
 from noa_async.auth.session import AuthSession
 from noa_async.catalogue.pages import Catalogue
 from noa_async.cluster.logins import LentTokens
-from noa_async.cluster.messages import Done, Failure, Order, Received, Report, own_version
+from noa_async.cluster.messages import Done, Order, Received, Report, own_version
 from noa_async.cluster.parts import (
     drop_own_folder,
     give_away,
@@ -30,6 +30,7 @@ from noa_async.cluster.parts import (
 )
 from noa_async.errors import NoaError
 from noa_async.events import TransferAdvanced
+from noa_async.failure import Failure
 from noa_async.testing import Waits
 from noa_async.threads import Threads
 from noa_async.transfer.dealing import Account, Dealer

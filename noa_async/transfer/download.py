@@ -14,11 +14,12 @@ from noa_async.errors import (
     ServiceUnreachable,
     TransferInterrupted,
 )
-from noa_async.events import Observer, TransferStarted, ignore
+from noa_async.events import Observer, TransferAdvanced, TransferStarted, ignore
 from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
 from noa_async.transfer.fetching import Fetched, Fetching, Whole
 from noa_async.transfer.heads import read_head
+from noa_async.transfer.helper import Order
 from noa_async.transfer.resume import (
     Append,
     Complete,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from noa_async.response import Response
     from noa_async.settings import RetryPolicy
     from noa_async.threads import Threads
+    from noa_async.transfer.helpers import Helpers
     from noa_async.transfer.traffic import Traffic
 
 _T = TypeVar("_T")
@@ -58,6 +60,7 @@ class Fetcher(Fetching):
         pool: Threads,
         traffic: Traffic,
         *,
+        helpers: Helpers | None = None,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -66,6 +69,7 @@ class Fetcher(Fetching):
         self._retry = retry
         self._pool = pool
         self._traffic = traffic
+        self._helpers = helpers
         self._sleep = sleep
 
     async def fetch_once(
@@ -145,6 +149,8 @@ class Fetcher(Fetching):
         attempts = Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
 
         async def once(attempt: int) -> None:
+            if attempt == 1 and await self._by_helper(product, checksum, part):
+                return
             await self._ask(product, checksum, sink, shares, attempt)
             if not sink.has_last:
                 await shares.absorb(sink)
@@ -155,6 +161,37 @@ class Fetcher(Fetching):
 
         await attempts.make(once, length)
         return attempts.made
+
+    async def _by_helper(self, product: Product, checksum: Checksum | None, part: PartFile) -> bool:
+        """Whether a helper process brought the product; it is to be asked for otherwise if not."""
+        helpers = self._helpers
+        if (
+            helpers is None
+            or checksum is None
+            or not part.untouched
+            or self._traffic.bandwidth.capped
+        ):
+            return False
+        if not helpers.ready_for(product.size):
+            return False
+        url, text = self._catalogue.value_url(product.id), _is_text(product)
+        async with self._traffic.dealer.lease() as (session, lease):
+            token, others = await session.tokens.token(), lease.others_served or helpers.serving
+            wanted = (checksum.algorithm, checksum.value)
+            order = Order(0, url, token, str(part.path), *wanted, product.size, text, others)
+            try:
+                brought = await helpers.bring(order)
+            except QuotaExceeded as error:
+                lease.refused(error.retry_after)
+                raise
+            if brought is None:
+                return False
+            lease.granted()
+        part.brought(brought.total, checksum.value, is_zip=brought.is_zip)
+        self._traffic.health.succeeded()
+        self._observer(TransferStarted(product.id, product.name, 1, 0, brought.total))
+        self._observer(TransferAdvanced(product.id, brought.total))
+        return True
 
     async def _ask(
         self,

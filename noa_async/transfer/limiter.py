@@ -40,6 +40,11 @@ class Bandwidth:
         return largest if self._rate is None else max(1, min(largest, int(self._rate * _BURST)))
 
     @property
+    def capped(self) -> bool:
+        """Whether there is a cap."""
+        return self._rate is not None
+
+    @property
     def full(self) -> bool:
         """Whether all that the cap allows is used at the moment."""
         return self._rate is not None and self._free_at > self._clock() - _BURST / 2

@@ -26,7 +26,9 @@ _Kept = TypeVar("_Kept", bound="Store")
 WORTH_RESUMING = 1 << 20
 """Bytes: below it, what a later run could save does not pay for a note beside the part."""
 
-_SMALL = 256 << 10
+SMALL = 256 << 10
+"""Bytes that take no longer to hash and to write than a thread takes to begin."""
+
 _MOST_PIECES = 512
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
@@ -66,6 +68,19 @@ class PartFile:
         self._noted = False
         """Whether a note may lie beside it."""
         self._stopped = False
+        self._brought: str | None = None
+        """The hash of the whole, where a helper process wrote it."""
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was done about it yet."""
+        return self._descriptor < 0
+
+    def brought(self, total: int, digest: str, *, is_zip: bool) -> None:
+        """It lies there whole, on stable storage: another process saw to it."""
+        self.state = PartState(total, Validator(), total)
+        self._start = ZIP_START if is_zip else b""
+        self._brought = digest
 
     def stop(self) -> None:
         """From another thread: nobody waits for ``open`` any more; it need not read to the end."""
@@ -130,10 +145,12 @@ class PartFile:
 
     def digest(self) -> str:
         """The hash of all bytes so far, hexadecimal."""
-        return self._hash.hexdigest()
+        return self._brought or self._hash.hexdigest()
 
     def seal(self) -> None:
         """The bytes on stable storage, the file closed; some file systems tell a loss only then."""
+        if self._brought is not None:
+            return
         with blamed_on(self.path):
             os.fsync(self._descriptor)
             descriptor, self._descriptor = self._descriptor, -1
@@ -160,8 +177,8 @@ class PartFile:
 
     @property
     def is_small(self) -> bool:
-        """Whether the whole takes no longer to hash and to write than a thread takes to begin."""
-        return self.state.total is not None and self.state.total <= _SMALL
+        """Whether the whole is."""
+        return self.state.total is not None and self.state.total <= SMALL
 
     @property
     def is_zip(self) -> bool:

@@ -14,7 +14,7 @@ from noa_async import NoaClient, Settings, errors
 from noa_async.cluster import dask
 from noa_async.cluster.crew import Node, least_busy, rate_share
 from noa_async.cluster.logins import LentTokens
-from noa_async.cluster.messages import Failure, Renewal, Report
+from noa_async.cluster.messages import Renewal, Report
 from noa_async.cluster.parts import adopt, attempt_name, hand_on, owner, take_over
 from noa_async.errors import (
     ChecksumMismatch,
@@ -23,6 +23,7 @@ from noa_async.errors import (
     ServiceUnreachable,
     SettingsError,
 )
+from noa_async.failure import Failure
 from noa_async.transfer.sink import note_of
 
 

@@ -1,0 +1,197 @@
+"""What a helper process does: it brings small products whole, as it is told to, one order each.
+
+Whatever is out of the ordinary is left to whoever gave the order. A helper ends with the process
+that began it, at once: nothing of an order is worth keeping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from noa_async.errors import NoaError, TransferInterrupted
+from noa_async.failure import Failure
+from noa_async.looping import loop_factory
+from noa_async.threads import Threads
+from noa_async.tls import tls_context
+from noa_async.transfer.heads import read_head
+from noa_async.transfer.resume import PartState, Refuse, Restart, Validator, range_headers
+from noa_async.transfer.sink import SMALL, PartFile, Sink, WrongDigest
+from noa_async.wires import Wired, Wires
+
+if TYPE_CHECKING:
+    from noa_async.settings import Settings
+
+_LENGTH = 4
+_UNAUTHORISED = 401
+_THREADS = 8
+
+
+class Order(NamedTuple):
+    """A product that is to lie at ``path``, of which nothing is there."""
+
+    number: int
+    url: str
+    token: str
+    path: str
+    algorithm: str
+    digest: str
+    size: int | None
+    text_is_due: bool
+    others_served: bool
+
+
+class Brought(NamedTuple):
+    """What lies there: all bytes, right, on stable storage."""
+
+    total: int
+    is_zip: bool
+
+
+Answer = Brought | Failure | str | None
+"""None: it is to be asked for in the ordinary way. A text is a defect: a traceback's last line."""
+
+
+def framed(message: object) -> bytes:
+    """A message as it is sent."""
+    packed = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    return len(packed).to_bytes(_LENGTH, "big") + packed
+
+
+def messages(buffer: bytearray) -> list[Any]:
+    """The messages that have come; what is left of ``buffer`` is the beginning of the next.
+
+    >>> buffer = bytearray(framed("one") + framed(2)[:5])
+    >>> messages(buffer), len(buffer)
+    (['one'], 5)
+    """
+    found = []
+    while len(buffer) >= _LENGTH:
+        end = _LENGTH + int.from_bytes(buffer[:_LENGTH], "big")
+        if len(buffer) < end:
+            break
+        found.append(pickle.loads(buffer[_LENGTH:end]))  # noqa: S301 (from our own process)
+        del buffer[:end]
+    return found
+
+
+class Helper(asyncio.Protocol):
+    """The helper's side: hears settings, then orders by number, and numbers that are over."""
+
+    def __init__(self) -> None:
+        self._heard = bytearray()
+        self._wires: Wires | None = None
+        self._pool = Threads(_THREADS)
+        self._tasks: dict[int, asyncio.Task[Answer]] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: Any = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (however it ends)
+        os._exit(0)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += data
+        for message in messages(self._heard):
+            if self._wires is None:
+                self._open(message)
+            elif isinstance(message, Order):
+                self._begin(message)
+            elif message in self._tasks:
+                self._tasks[message].cancel()
+
+    def _open(self, settings: Settings) -> None:
+        self._wires = Wires(tls_context(settings), settings.timeouts)
+
+    def _begin(self, order: Order) -> None:
+        task = asyncio.create_task(self._carry_out(order))
+        self._tasks[order.number] = task
+        task.add_done_callback(lambda ended: self._ended(order.number, ended))
+
+    def _ended(self, number: int, task: asyncio.Task[Answer]) -> None:
+        del self._tasks[number]
+        # One at a time: the other process is at the first while this one is at the second.
+        answer = None if task.cancelled() else task.result()
+        self._transport.write(framed((number, answer)))
+
+    async def _carry_out(self, order: Order) -> Answer:
+        try:
+            return await self._bring(order)
+        except NoaError as error:
+            return Failure.of(error)
+        except Exception as error:  # noqa: BLE001 (raised where the order came from)
+            return f"{type(error).__name__}: {error}"
+
+    async def _bring(self, order: Order) -> Brought | None:
+        assert self._wires is not None
+        headers = range_headers(PartState()) | {"Authorization": f"Bearer {order.token}"}
+        answer = await self._wires.ask(order.url, headers)
+        if not isinstance(answer, Wired):
+            if answer is not None:
+                answer.transport.abort()
+            return None
+        try:
+            return await self._receive(order, answer)
+        finally:
+            answer.drop()
+
+    async def _receive(self, order: Order, answer: Wired) -> Brought | None:
+        head, decision = await read_head(
+            answer,
+            PartState(),
+            size=order.size,
+            text_is_due=order.text_is_due,
+            others_served=order.others_served,
+        )
+        if isinstance(decision, Refuse) and head.status != _UNAUTHORISED:
+            raise decision.error
+        total = decision.total if isinstance(decision, Restart) else None
+        if total is None or total > SMALL:
+            return None
+        try:
+            body = await answer.read(total)
+        except NoaError as error:
+            raise TransferInterrupted(error.message) from error
+        return await self._keep(order, head.validator, body)
+
+    async def _keep(self, order: Order, validator: Validator, body: bytes) -> Brought | None:
+        part = PartFile(Path(order.path), order.algorithm)
+        part.look_at([body])
+
+        def keep() -> None:
+            part.restart(validator, len(body), None)
+            part.append([body])
+            part.hand_over(order.digest, _nothing)
+
+        async with Sink(part, self._pool) as sink:
+            try:
+                await sink.run(keep, brief=True)
+            except WrongDigest:
+                return None
+        return Brought(len(body), part.is_zip)
+
+
+def _nothing() -> None:
+    pass
+
+
+def main() -> None:
+    """Serve the process at the other end of standard input, until that is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a signal to all is for the other to heed
+    factory = loop_factory(sys.argv[1])
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(socket.socket(fileno=0)))
+
+
+async def _serve(line: socket.socket) -> None:
+    line.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(Helper, sock=line)
+    await loop.create_future()

@@ -1,0 +1,184 @@
+"""Processes beside this one that bring small products: one interpreter is busy with few of them.
+
+What a small product costs is not its bytes but what is done about it, one thing after another, and
+one process uses one core for that. Helpers begin when many small products have come, and bring
+those that are new; all decisions stay here. Where one is lost, its products are brought as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from noa_async.failure import Failure
+from noa_async.transfer.helper import Brought, Order, framed, messages
+from noa_async.transfer.sink import SMALL
+
+if TYPE_CHECKING:
+    from noa_async.settings import Settings
+    from noa_async.transfer.helper import Answer
+
+_MANY = 64
+"""Small products after which helpers pay for their start."""
+_MOST = 3
+_PATIENCE = 5.0
+"""Seconds that a helper has to end."""
+_PROGRAM = "from noa_async.transfer.helper import main; main()"
+
+
+def as_many(wanted: int | None, cores: int) -> int:
+    """How many helpers there are to be.
+
+    >>> as_many(None, 1), as_many(None, 2), as_many(None, 64), as_many(7, 2)
+    (0, 1, 3, 7)
+    """
+    return max(0, min(cores - 1, _MOST)) if wanted is None else wanted
+
+
+class Helpers:
+    """The helpers of one client.
+
+    Resources: ``close`` ends them.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._most = as_many(settings.limits.helpers, len(os.sched_getaffinity(0)))
+        self._seen = 0
+        self._helpers: list[_Helper] = []
+        self._beginning: asyncio.Task[None] | None = None
+        self._numbers = count()
+        self.serving = False
+        """Whether the service gave them what was asked for last."""
+
+    async def close(self) -> None:
+        if self._beginning is not None:
+            self._beginning.cancel()
+            await asyncio.wait([self._beginning])
+        for helper in self._helpers:
+            helper.leave()
+        for helper in self._helpers:
+            await asyncio.to_thread(helper.end)
+        self._helpers.clear()
+
+    def ready_for(self, size: int | None) -> bool:
+        """Whether one of them can bring a product of ``size`` bytes; small ones are counted."""
+        if size is None or size > SMALL or not self._most:
+            return False
+        self._seen += 1
+        if self._seen == _MANY:
+            self._beginning = asyncio.create_task(self._begin())
+        return any(helper.there for helper in self._helpers)
+
+    async def bring(self, order: Order) -> Brought | None:
+        """Have an order carried out; None: nothing came of it. Raises what the service's no means.
+
+        Cancelled, it waits for the helper to leave the part alone.
+        """
+        helper = min((one for one in self._helpers if one.there), key=lambda one: one.busy)
+        answer = await helper.ask(order._replace(number=next(self._numbers)))
+        self.serving = isinstance(answer, Brought)
+        if isinstance(answer, Failure):
+            raise answer.error()
+        if isinstance(answer, str):
+            raise RuntimeError(f"A helper process failed: {answer}")  # noqa: TRY004 (no type)
+        return answer
+
+    async def _begin(self) -> None:
+        for _ in range(self._most):
+            helper = _Helper(self._settings)
+            self._helpers.append(helper)
+            with suppress(OSError):  # no more processes: all goes on without
+                await helper.begin()
+
+
+class _Helper(asyncio.Protocol):
+    """One of them, as seen from here."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._transport: Any = None
+        self._heard = bytearray()
+        self._open: dict[int, asyncio.Future[Answer]] = {}
+
+    @property
+    def there(self) -> bool:
+        return self._transport is not None
+
+    @property
+    def busy(self) -> int:
+        return len(self._open)
+
+    async def begin(self) -> None:
+        """Raises OSError."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                self._process = await asyncio.to_thread(_started, self._settings, theirs)
+            except BaseException:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._transport.write(framed(self._settings))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (lost is lost)
+        self._transport = None
+        for number in list(self._open):
+            self._close(number, None)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += data
+        for number, answer in messages(self._heard):
+            self._close(number, answer)
+
+    async def ask(self, order: Order) -> Answer:
+        """Its answer; None also where it is lost."""
+        ends = asyncio.get_running_loop().create_future()
+        self._open[order.number] = ends
+        self._send(order)
+        try:
+            return await asyncio.shield(ends)
+        except asyncio.CancelledError:
+            self._send(order.number)
+            while not ends.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([ends])
+            raise
+
+    def _close(self, number: int, answer: Answer) -> None:
+        self._open.pop(number).set_result(answer)
+
+    def _send(self, message: Order | int) -> None:
+        if self._transport is not None:
+            self._transport.write(framed(message))
+
+    def leave(self) -> None:
+        """It ends where nobody listens."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def end(self) -> None:
+        """Wait for its end. Blocks."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _started(settings: Settings, line: socket.socket) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-c", _PROGRAM, settings.service.catalogue_url]
+    return subprocess.Popen(words, stdin=line.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 (ours)
