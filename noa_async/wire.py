@@ -36,6 +36,8 @@ class Wire(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._room = memoryview(bytearray(_MOST_HEAD))
         self._filled = self._begun = 0
+        self._memory = memoryview(b"")
+        self._spare = memoryview(b"")
         self._body: memoryview | None = None
         """Where a small body goes, and one byte more: it shows what comes behind the end."""
         self._arrived = 0
@@ -87,6 +89,10 @@ class Wire(asyncio.BufferedProtocol):
             return self._room[self._begun : self._filled]
         return self._body[: self._arrived]
 
+    def forget(self) -> None:
+        """Nobody has anything of the last small body any more: the next may lie where it was."""
+        self._spare = self._memory
+
     def line(self, done: Callable[[], None]) -> Line:
         """The body under way, for somebody to take over who calls ``done`` behind its end."""
         assert self.head is not None
@@ -137,7 +143,7 @@ class Wire(asyncio.BufferedProtocol):
             self._wake()
             return
         begun = self._room[self._begun : self._filled]
-        self._body = memoryview(bytearray(self.head.length + 1))
+        self._body = self._room_for(self.head.length + 1)
         fits = min(len(begun), self.head.length)
         self._body[:fits] = begun[:fits]
         self._surplus = len(begun) > fits
@@ -145,6 +151,13 @@ class Wire(asyncio.BufferedProtocol):
         if self.whole is None and self._timer is not None:
             self._timer.cancel()
             self._timer = self._loop.call_later(_MOMENT, self._hand_out)
+
+    def _room_for(self, size: int) -> memoryview:
+        memory, self._spare = self._spare, memoryview(b"")
+        if len(memory) < size:
+            memory = memoryview(bytearray(size))
+        self._memory = memory
+        return memory[:size]
 
     def _arrive(self, nbytes: int) -> None:
         assert self.head is not None

@@ -59,6 +59,16 @@ class Wired(Response):
         else:
             self._wire.transport.abort()
 
+    @property
+    def whole(self) -> memoryview | None:
+        """All of a small body, where it came at once."""
+        return self._whole
+
+    def forget(self) -> None:
+        """Nobody has any of ``whole`` any more: what comes next by this wire may lie there."""
+        self._whole = None
+        self._wire.forget()
+
     async def batches(self, size: int) -> AsyncGenerator[Sequence[memoryview]]:
         if self._whole is not None:
             for piece in _slices(self._whole, size):

@@ -155,26 +155,28 @@ class Helper(asyncio.Protocol):
         if total is None or total > SMALL:
             return None
         try:
-            body = await answer.read(total)
+            body = answer.whole or memoryview(await answer.read(total))
         except NoaError as error:
             raise TransferInterrupted(error.message) from error
-        return await self._keep(order, head.validator, body)
+        brought = await self._keep(order, body)
+        answer.forget()
+        return brought
 
-    async def _keep(self, order: Order, validator: Validator, body: bytes) -> Brought | None:
+    async def _keep(self, order: Order, body: memoryview) -> Brought | None:
         part = PartFile(Path(order.path), order.algorithm)
         part.look_at([body])
-
-        def keep() -> None:
-            part.restart(validator, len(body), None)
-            part.append([body])
-            part.hand_over(order.digest, _nothing)
-
         async with Sink(part, self._pool) as sink:
             try:
-                await sink.run(keep, brief=True)
+                await sink.run(_kept, part, body, order.digest, brief=True)
             except WrongDigest:
                 return None
         return Brought(len(body), part.is_zip)
+
+
+def _kept(part: PartFile, body: memoryview, digest: str) -> None:
+    part.restart(Validator(), len(body), None)
+    part.append([body])
+    part.hand_over(digest, _nothing)
 
 
 def _nothing() -> None:
