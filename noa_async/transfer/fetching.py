@@ -55,7 +55,8 @@ class Fetched:
 
     def add_attempts(self, before: int) -> None:
         """Count those of an earlier try as well."""
-        self.whole = replace(self.whole, attempts=self.whole.attempts + before)
+        if before:
+            self.whole = replace(self.whole, attempts=self.whole.attempts + before)
 
 
 class Fetching(ABC):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noa_async.errors import NoaError, TransferInterrupted
 from noa_async.failure import Failure
-from noa_async.looping import loop_factory
+from noa_async.looping import loop_factory, seldom_collecting
 from noa_async.threads import Threads
 from noa_async.tls import tls_context
 from noa_async.transfer.heads import read_head
@@ -188,7 +188,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a signal to all is for the other to heed
     factory = loop_factory(sys.argv[1])
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with seldom_collecting(), asyncio.Runner(loop_factory=factory) as runner:
         runner.run(_serve(socket.socket(fileno=0)))
 
 
