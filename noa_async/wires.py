@@ -48,7 +48,7 @@ class Wired(Response):
         self._wire = wire
         self._stall = stall
         self._give_back = give_back
-        self._whole = wire.whole
+        self._whole = wire.whole()
         self._finished = self._whole is not None
         """Whether nothing of the body is on the way."""
 
@@ -74,7 +74,7 @@ class Wired(Response):
             for piece in _slices(self._whole, size):
                 yield [piece]
         elif self._wire.lost:
-            arrived = self._wire.arrived
+            arrived = memoryview(self._wire.arrived())
             yield [arrived[: len(arrived) - suspects(len(arrived))]]
             raise self.broke_off(None)
         else:
@@ -84,7 +84,7 @@ class Wired(Response):
 
     async def pieces(self, most: int) -> AsyncGenerator[memoryview]:
         if self._wire.lost and self._whole is None:
-            yield self._wire.arrived
+            yield memoryview(self._wire.arrived())
             raise self.broke_off(None)
         async with aclosing(self.batches(most)) as lists:
             async for (piece,) in lists:

@@ -178,7 +178,7 @@ class Fetcher(Fetching):
         async with self._traffic.dealer.lease() as (session, lease):
             token, others = await session.tokens.token(), lease.others_served or helpers.serving
             wanted = (checksum.algorithm, checksum.value)
-            order = Order(0, url, token, str(part.path), *wanted, product.size, text, others)
+            order = Order(url, token, str(part.path), *wanted, product.size, text, others)
             try:
                 brought = await helpers.bring(order)
             except QuotaExceeded as error:

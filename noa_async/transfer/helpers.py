@@ -82,7 +82,7 @@ class Helpers:
         Cancelled, it waits for the helper to leave the part alone.
         """
         helper = min((one for one in self._helpers if one.there), key=lambda one: one.busy)
-        answer = await helper.ask(order._replace(number=next(self._numbers)))
+        answer = await helper.ask(next(self._numbers), order)
         self.serving = isinstance(answer, Brought)
         if isinstance(answer, Failure):
             raise answer.error()
@@ -140,17 +140,17 @@ class _Helper(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard += data
         for number, answer in messages(self._heard):
-            self._close(number, answer)
+            self._close(number, Brought(*answer) if isinstance(answer, tuple) else answer)
 
-    async def ask(self, order: Order) -> Answer:
+    async def ask(self, number: int, order: Order) -> Answer:
         """Its answer; None also where it is lost."""
         ends = asyncio.get_running_loop().create_future()
-        self._open[order.number] = ends
-        self._send(order)
+        self._open[number] = ends
+        self._send((number, *order))
         try:
             return await asyncio.shield(ends)
         except asyncio.CancelledError:
-            self._send(order.number)
+            self._send(number)
             while not ends.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([ends])
@@ -159,7 +159,7 @@ class _Helper(asyncio.Protocol):
     def _close(self, number: int, answer: Answer) -> None:
         self._open.pop(number).set_result(answer)
 
-    def _send(self, message: Order | int) -> None:
+    def _send(self, message: tuple[object, ...] | int) -> None:
         if self._transport is not None:
             self._transport.write(framed(message))
 
