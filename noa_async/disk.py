@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from noa_async.errors import DestinationError, DestinationFull
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-@contextmanager
-def blamed_on(path: Path | str) -> Generator[None]:
-    """Turn an OSError inside into a DestinationError that names ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise destination_error(error, path) from error
+class blamed_on(AbstractContextManager[None]):  # noqa: N801 (called as a function is)
+    """Turn an OSError inside into a DestinationError that names ``path``.
+
+    A class, for each product enters some: a generator's context costs several times as much.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            raise destination_error(error, self._path) from error
 
 
 def destination_error(error: OSError, path: Path | str) -> DestinationError:

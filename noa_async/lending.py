@@ -123,7 +123,8 @@ async def given(kind: Any, transport: asyncio.Transport, begun: bytes) -> Headed
     transport.pause_reading()  # uvloop chooses how to read when reading starts
     transport.set_protocol(handler)
     handler.data_received(begun)
-    transport.resume_reading()
+    if not transport.is_closing():
+        transport.resume_reading()
     try:
         message, content = await read()
         while message.code < 200:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from noa_async.archive.names import fold, safe_name, with_ids, with_zip
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from noa_async.archive.layout import Layout
     from noa_async.archive.ledger import Ledger
@@ -31,15 +31,9 @@ class Places:
         """Whether no other product has a path."""
         return self.owner(path) in {None, product_id}
 
-    @contextmanager
-    def claimed(self, path: str, product_id: str) -> Generator[None]:
+    def claimed(self, path: str, product_id: str) -> AbstractContextManager[None]:
         """Keep a path for one product until the ledger knows of it."""
-        key = fold(path)
-        self._claims[key] = product_id
-        try:
-            yield
-        finally:
-            del self._claims[key]
+        return _Claim(self._claims, fold(path), product_id)
 
     def choose(self, product: Product, layout: Layout, *, is_zip: bool) -> str:
         """The first of a product's paths that no other product has."""
@@ -56,6 +50,23 @@ class Places:
             for is_zip in (False, True)
         }
         self._ledger.look_up_paths(map(fold, first))
+
+
+class _Claim(AbstractContextManager[None]):
+    """A class, for each product holds one: a generator's context is slow."""
+
+    __slots__ = ("_claims", "_key", "_product_id")
+
+    def __init__(self, claims: dict[str, str], key: str, product_id: str) -> None:
+        self._claims = claims
+        self._key = key
+        self._product_id = product_id
+
+    def __enter__(self) -> None:
+        self._claims[self._key] = self._product_id
+
+    def __exit__(self, *_: object) -> None:
+        del self._claims[self._key]
 
 
 def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> Iterator[str]:

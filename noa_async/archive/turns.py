@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 
 @dataclass(slots=True)
@@ -29,15 +25,32 @@ class Turns:
         """Whether somebody holds ``name``."""
         return name in self._queues
 
-    @asynccontextmanager
-    async def only_one(self, name: str) -> AsyncGenerator[None]:
+    def only_one(self, name: str) -> AbstractAsyncContextManager[None]:
         """Hold ``name``; who comes second waits."""
-        queue = self._queues.setdefault(name, _Queue())
-        queue.users += 1
+        return _Turn(self._queues, name)
+
+
+class _Turn(AbstractAsyncContextManager[None]):
+    """A class, for each product holds one: a generator's context is slow."""
+
+    def __init__(self, queues: dict[str, _Queue], name: str) -> None:
+        self._queues = queues
+        self._name = name
+
+    async def __aenter__(self) -> None:
+        self._queue = self._queues.setdefault(self._name, _Queue())
+        self._queue.users += 1
         try:
-            async with queue.lock:
-                yield
-        finally:
-            queue.users -= 1
-            if not queue.users:
-                del self._queues[name]
+            await self._queue.lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        self._queue.lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._queue.users -= 1
+        if not self._queue.users:
+            del self._queues[self._name]

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.cli.endings import INTERRUPTED, Interrupted
-from noa_async.looping import loop_factory, seldom_collecting
+from noa_async.looping import run_alone
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -24,8 +24,7 @@ def run(work: Coroutine[Any, Any, _T], *, service: str = "", how_to_go_on: str =
 
     Raises Interrupted, with ``how_to_go_on``, where a signal ended it; then all clean-up is done.
     """
-    with seldom_collecting(), asyncio.Runner(loop_factory=loop_factory(service)) as runner:
-        return runner.run(_heeding_signals(work, how_to_go_on))
+    return run_alone(_heeding_signals(work, how_to_go_on), service)
 
 
 async def _heeding_signals(work: Coroutine[Any, Any, _T], how_to_go_on: str) -> _T:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noa_async.errors import NoaError, TransferInterrupted
 from noa_async.failure import Failure
-from noa_async.looping import loop_factory, seldom_collecting
+from noa_async.looping import run_alone
 from noa_async.threads import Threads
 from noa_async.tls import tls_context
 from noa_async.transfer.heads import read_head
@@ -189,9 +189,7 @@ def main() -> None:
     """Serve the process at the other end of standard input, until that is gone."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a signal to all is for the other to heed
-    factory = loop_factory(sys.argv[1])
-    with seldom_collecting(), asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(socket.socket(fileno=0)))
+    run_alone(_serve(socket.socket(fileno=0)), sys.argv[1])
 
 
 async def _serve(line: socket.socket) -> None:

@@ -3,10 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 
+import pytest
+import trustme
 import uvloop
+
+from noa_async import transport, wires
+from noa_async.settings import Settings
+from noa_async.takeover import Body
+from noa_async.transport import Transport
+from tests.takeover.origin import AsIs, Asking, Origin
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"plain": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(params=["http", "https"])
+async def origin(request, authority) -> AsyncIterator[Origin]:
+    one, tls = Origin(), None
+    if request.param == "https":
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(tls)
+    tasks: set[asyncio.Task[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.create_task(one.serve(reader, writer)))
+
+    server = await asyncio.start_server(accept, "localhost", 0, ssl=tls)
+    one.url = f"{request.param}://localhost:{server.sockets[0].getsockname()[1]}"
+    yield one
+    server.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def settings(origin, authority, tmp_path) -> Settings:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    urls = {"catalogue_url": f"{origin.url}/Products", "token_url": f"{origin.url}/token"}
+    return Settings().with_values(urls | {"ca_file": str(tmp_path / "ca.pem")})
+
+
+@pytest.fixture
+async def client(settings) -> AsyncIterator[Transport]:
+    async with Transport(settings) as one:
+        yield one
+
+
+@pytest.fixture(params=["aiohttp", "wire"])
+def either(request, client) -> Asking:
+    """Both ways to ask."""
+    return client if request.param == "aiohttp" else AsIs(client)
+
+
+@pytest.fixture
+def bodies(monkeypatch) -> list[Body]:
+    """The bodies that are taken over."""
+    taken: list[Body] = []
+
+    class Noted(Body):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            taken.append(self)
+
+    monkeypatch.setattr(transport, "Body", Noted)
+    monkeypatch.setattr(wires, "Body", Noted)
+    return taken

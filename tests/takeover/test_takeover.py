@@ -9,150 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 
 import pytest
-import trustme
 from aiohttp.connector import Connection
 from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from noa_async import lending, takeover, transport
-from noa_async.errors import NoaError, ServiceUnreachable
-from noa_async.settings import Settings
+from noa_async.errors import ServiceUnreachable
 from noa_async.takeover import BLOCK, SUSPECT, Body, BodyCutError, Line
 from noa_async.transport import Transport
-
-Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
-CONTENT = random.Random(1).randbytes(5 * BLOCK + 12_345)
-LONG = 64 * BLOCK
-
-
-@dataclass
-class Origin:
-    """A server that answers by path with what bytes a test writes, and keeps its connections."""
-
-    url: str = ""
-    answers: dict[str, Answer] = field(default_factory=dict)
-    connections: int = 0
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """A connection has ended, by whomever."""
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                await self.answers[head.split()[1].decode()](writer)
-                await writer.drain()
-                if writer.is_closing():
-                    break
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            self.ended.set()
-            writer.close()
-
-    def give(self, path: str, content: bytes, *, length: int | None = None, more: str = "") -> None:
-        """Answer with ``content``; ``length`` is what the head says, where that is not true."""
-
-        async def answer(writer: asyncio.StreamWriter) -> None:
-            size = len(content) if length is None else length
-            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{more}\r\n".encode())
-            writer.write(content)
-            await writer.drain()
-
-        self.answers[path] = answer
-
-    def cut(self, path: str, content: bytes, *, reset: bool = False) -> None:
-        """Answer with less than is announced, and end the connection."""
-        self.give(path, content, length=len(content) + 100_000)
-        whole = self.answers[path]
-
-        async def answer(writer: asyncio.StreamWriter) -> None:
-            await whole(writer)
-            if reset:
-                writer.transport.abort()
-            writer.close()
-
-        self.answers[path] = answer
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(params=["http", "https"])
-async def origin(request, authority) -> AsyncIterator[Origin]:
-    one, tls = Origin(), None
-    if request.param == "https":
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("localhost").configure_cert(tls)
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(one.serve(reader, writer)))
-
-    server = await asyncio.start_server(accept, "localhost", 0, ssl=tls)
-    one.url = f"{request.param}://localhost:{server.sockets[0].getsockname()[1]}"
-    yield one
-    server.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@pytest.fixture
-def settings(origin, authority, tmp_path) -> Settings:
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    urls = {"catalogue_url": f"{origin.url}/Products", "token_url": f"{origin.url}/token"}
-    return Settings().with_values(urls | {"ca_file": str(tmp_path / "ca.pem")})
-
-
-@pytest.fixture
-async def client(settings) -> AsyncIterator[Transport]:
-    async with Transport(settings) as one:
-        yield one
-
-
-@pytest.fixture
-def bodies(monkeypatch) -> list[Body]:
-    """The bodies that are taken over."""
-    taken: list[Body] = []
-
-    class Noted(Body):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            taken.append(self)
-
-    monkeypatch.setattr(transport, "Body", Noted)
-    return taken
-
-
-async def gather(one: Transport, url: str, size: int = BLOCK) -> tuple[bytes, NoaError | None]:
-    """What arrives of a body, and what ended it."""
-    body = bytearray()
-    async with one.request("GET", url) as response:
-        try:
-            async for pieces in response.batches(size):
-                for piece in pieces:
-                    body += piece
-        except NoaError as error:
-            return bytes(body), error
-    return bytes(body), None
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
-
+from tests.takeover.origin import CONTENT, LONG, gather, until
 
 # The whole way.
 
@@ -175,21 +45,21 @@ async def test_a_body_passes_aiohttp_by_and_the_connection_is_used_again(origin,
     assert origin.connections == 1
 
 
-async def test_a_range_passes_by_too(origin, client, bodies):
+async def test_a_range_passes_by_too(origin, either, bodies):
     async def part(writer: asyncio.StreamWriter) -> None:
-        head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 100-200099/300000\r\n"
-        writer.write(f"{head}Content-Length: 200000\r\n\r\n".encode() + CONTENT[:200_000])
+        head = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 100-900099/2000000\r\n"
+        writer.write(f"{head}Content-Length: 900000\r\n\r\n".encode() + CONTENT[:900_000])
 
     origin.answers["/x"] = part
-    assert await gather(client, f"{origin.url}/x") == (CONTENT[:200_000], None)
+    assert await gather(either, f"{origin.url}/x") == (CONTENT[:900_000], None)
     assert len(bodies) == 1
 
 
 @pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 1, 70_000])
-async def test_bodies_of_all_sizes(origin, client, size):
+async def test_bodies_of_all_sizes(origin, either, size):
     origin.give("/x", CONTENT[:size])
     for _ in range(2):
-        assert await gather(client, f"{origin.url}/x") == (CONTENT[:size], None)
+        assert await gather(either, f"{origin.url}/x") == (CONTENT[:size], None)
     assert origin.connections == 1
 
 
@@ -212,9 +82,9 @@ async def test_a_body_that_is_there_already_is_right(origin, client):
     assert origin.connections == 1
 
 
-async def test_many_at_once(origin, client):
+async def test_many_at_once(origin, either):
     origin.give("/x", CONTENT)
-    found = await asyncio.gather(*(gather(client, f"{origin.url}/x") for _ in range(6)))
+    found = await asyncio.gather(*(gather(either, f"{origin.url}/x") for _ in range(6)))
     assert found == [(CONTENT, None)] * 6
 
 
@@ -226,21 +96,21 @@ def kept(arrived: int) -> int:
 
 
 @pytest.mark.parametrize("arrived", [0, 30_000, 1_000_000, BLOCK + 100, 3 * BLOCK + 5])
-async def test_a_cut_body_ends_in_what_is_beyond_suspicion(origin, client, arrived):
+async def test_a_cut_body_ends_in_what_is_beyond_suspicion(origin, either, arrived):
     origin.cut("/x", CONTENT[:arrived])
-    body, error = await gather(client, f"{origin.url}/x")
+    body, error = await gather(either, f"{origin.url}/x")
     assert isinstance(error, ServiceUnreachable)
     assert "closed the connection early" in str(error)
     assert body == CONTENT[: kept(arrived)]
 
 
-async def test_a_reset_is_a_cut(origin, client):
+async def test_a_reset_is_a_cut(origin, either):
     origin.cut("/x", CONTENT, reset=True)
-    body, error = await gather(client, f"{origin.url}/x")
+    body, error = await gather(either, f"{origin.url}/x")
     assert isinstance(error, ServiceUnreachable)
     assert CONTENT.startswith(body)
     origin.give("/x", CONTENT)
-    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert await gather(either, f"{origin.url}/x") == (CONTENT, None)
     assert origin.connections == 2
 
 
@@ -265,7 +135,7 @@ async def test_a_slow_reader_is_no_silence(origin, settings):
     assert body == CONTENT
 
 
-async def test_a_slow_line_is_given_in_parts(origin, client, monkeypatch):
+async def test_a_slow_line_is_given_in_parts(origin, either, monkeypatch):
     monkeypatch.setattr(transport, "_LONGEST_HELD", 0.01)
     more = asyncio.Event()
 
@@ -276,7 +146,7 @@ async def test_a_slow_line_is_given_in_parts(origin, client, monkeypatch):
 
     origin.answers["/x"] = halting
     body = bytearray()
-    async with client.request("GET", f"{origin.url}/x") as response:
+    async with either.request("GET", f"{origin.url}/x") as response:
         async for pieces in response.batches(BLOCK):
             for piece in pieces:
                 body += piece
@@ -288,15 +158,15 @@ async def test_a_slow_line_is_given_in_parts(origin, client, monkeypatch):
 # Behind the body's end.
 
 
-async def test_what_comes_with_the_last_byte_costs_the_connection(origin, client):
+async def test_what_comes_with_the_last_byte_costs_the_connection(origin, either):
     origin.give("/x", CONTENT + b"HTTP/1.1 200 OK\r\n", length=len(CONTENT))
     origin.give("/y", b"right")
-    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
-    assert await gather(client, f"{origin.url}/y") == (b"right", None)
+    assert await gather(either, f"{origin.url}/x") == (CONTENT, None)
+    assert await gather(either, f"{origin.url}/y") == (b"right", None)
     assert origin.connections == 2
 
 
-async def test_what_comes_later_costs_the_connection(origin, client):
+async def test_what_comes_later_costs_the_connection(origin, either):
     later = asyncio.Event()
 
     async def answer(writer: asyncio.StreamWriter) -> None:
@@ -307,27 +177,27 @@ async def test_what_comes_later_costs_the_connection(origin, client):
 
     origin.answers["/x"] = answer
     origin.give("/y", b"right")
-    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert await gather(either, f"{origin.url}/x") == (CONTENT, None)
     later.set()
     await asyncio.wait_for(origin.ended.wait(), 10)
-    assert await gather(client, f"{origin.url}/y") == (b"right", None)
+    assert await gather(either, f"{origin.url}/y") == (b"right", None)
     assert origin.connections == 2
 
 
-async def test_a_connection_that_is_to_be_closed_is_not_used_again(origin, client):
+async def test_a_connection_that_is_to_be_closed_is_not_used_again(origin, either):
     origin.give("/x", CONTENT, more="Connection: close\r\n")
     for _ in range(2):
-        assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+        assert await gather(either, f"{origin.url}/x") == (CONTENT, None)
     assert origin.connections == 2
 
 
 # Leaving, and holding.
 
 
-async def test_reading_stops_while_nobody_takes_the_bytes(origin, client, bodies):
+async def test_reading_stops_while_nobody_takes_the_bytes(origin, either, bodies):
     origin.give("/x", bytes(LONG))
     arrived = 0
-    async with client.request("GET", f"{origin.url}/x") as response:
+    async with either.request("GET", f"{origin.url}/x") as response:
         async for pieces in response.batches(BLOCK):
             if arrived < LONG - 8 * BLOCK:
                 await until(lambda: bodies[0]._paused)
@@ -336,22 +206,22 @@ async def test_reading_stops_while_nobody_takes_the_bytes(origin, client, bodies
     assert arrived == LONG
 
 
-async def test_a_cancelled_reader_ends_the_connection(origin, client, bodies):
+async def test_a_cancelled_reader_ends_the_connection(origin, either, bodies):
     origin.give("/x", bytes(LONG))
-    task = asyncio.create_task(gather(client, f"{origin.url}/x"))
+    task = asyncio.create_task(gather(either, f"{origin.url}/x"))
     await until(lambda: bodies and bodies[0]._ours)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(origin.ended.wait(), 10)
     origin.give("/x", CONTENT)
-    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert await gather(either, f"{origin.url}/x") == (CONTENT, None)
     assert origin.connections == 2
 
 
-async def test_a_reader_that_leaves_ends_the_connection(origin, client):
+async def test_a_reader_that_leaves_ends_the_connection(origin, either):
     origin.give("/x", bytes(LONG))
-    async with client.request("GET", f"{origin.url}/x") as response:
+    async with either.request("GET", f"{origin.url}/x") as response:
         async with contextlib.aclosing(response.batches(BLOCK)) as lists:
             await anext(lists)
     await asyncio.wait_for(origin.ended.wait(), 10)
@@ -372,9 +242,9 @@ async def until_the_end(writer: asyncio.StreamWriter) -> None:
 
 
 @pytest.mark.parametrize("answer", [chunked, until_the_end])
-async def test_a_body_of_unknown_length_is_a_stream(origin, client, bodies, answer):
+async def test_a_body_of_unknown_length_is_a_stream(origin, either, bodies, answer):
     origin.answers["/x"] = answer
-    assert await gather(client, f"{origin.url}/x") == (CONTENT, None)
+    assert await gather(either, f"{origin.url}/x") == (CONTENT, None)
     assert not bodies
 
 
@@ -393,9 +263,9 @@ async def test_the_environment_turns_it_off(origin, settings, bodies, monkeypatc
     assert not bodies
 
 
-async def test_small_batches_are_small(origin, client):
+async def test_small_batches_are_small(origin, either):
     origin.give("/x", CONTENT)
-    async with client.request("GET", f"{origin.url}/x") as response:
+    async with either.request("GET", f"{origin.url}/x") as response:
         sizes = [sum(map(len, pieces)) async for pieces in response.batches(25_000)]
     assert sum(sizes) == len(CONTENT)
     assert max(sizes) < 2 * 25_000

@@ -1,0 +1,104 @@
+"""A server that says what a test has it say, and how its answers are gathered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from noa_async.errors import NoaError
+from noa_async.response import Response
+from noa_async.takeover import BLOCK
+from noa_async.transport import Transport
+
+Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+CONTENT = random.Random(1).randbytes(5 * BLOCK + 12_345)
+LONG = 64 * BLOCK
+
+
+@dataclass
+class Origin:
+    """A server that answers by path with what bytes a test writes, and keeps its connections."""
+
+    url: str = ""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    connections: int = 0
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """A connection has ended, by whomever."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                await self.answers[head.split()[1].decode()](writer)
+                await writer.drain()
+                if writer.is_closing():
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.ended.set()
+            writer.close()
+
+    def give(self, path: str, content: bytes, *, length: int | None = None, more: str = "") -> None:
+        """Answer with ``content``; ``length`` is what the head says, where that is not true."""
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            size = len(content) if length is None else length
+            writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n{more}\r\n".encode())
+            writer.write(content)
+            await writer.drain()
+
+        self.answers[path] = answer
+
+    def cut(self, path: str, content: bytes, *, reset: bool = False) -> None:
+        """Answer with less than is announced, and end the connection."""
+        self.give(path, content, length=len(content) + 100_000)
+        whole = self.answers[path]
+
+        async def answer(writer: asyncio.StreamWriter) -> None:
+            await whole(writer)
+            if reset:
+                writer.transport.abort()
+            writer.close()
+
+        self.answers[path] = answer
+
+
+class Asking(Protocol):
+    """What sends requests, in one way or another."""
+
+    def request(self, method: str, url: str) -> AbstractAsyncContextManager[Response]: ...
+
+
+class AsIs:
+    """Asks for bytes as they are: past aiohttp."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def request(self, method: str, url: str) -> AbstractAsyncContextManager[Response]:
+        return self._transport.request(method, url, headers={"Accept-Encoding": "identity"})
+
+
+async def gather(one: Asking, url: str, size: int = BLOCK) -> tuple[bytes, NoaError | None]:
+    """What arrives of a body, and what ended it."""
+    body = bytearray()
+    async with one.request("GET", url) as response:
+        try:
+            async for pieces in response.batches(size):
+                for piece in pieces:
+                    body += piece
+        except NoaError as error:
+            return bytes(body), error
+    return bytes(body), None
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
