@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from noa_async.settings import Settings
 
 _LENGTH = 4
-_UNAUTHORISED = 401
+_ORDINARY = frozenset({301, 302, 303, 307, 308, 401})
+"""Answers that lead elsewhere, or want another token: whoever gave the order sees to them."""
 _THREADS = 8
 
 
@@ -144,14 +145,16 @@ class Helper(asyncio.Protocol):
             answer.drop()
 
     async def _receive(self, order: Order, answer: Wired) -> Brought | None:
-        head, decision = await read_head(
+        if answer.status in _ORDINARY:
+            return None
+        _, decision = await read_head(
             answer,
             PartState(),
             size=order.size,
             text_is_due=order.text_is_due,
             others_served=order.others_served,
         )
-        if isinstance(decision, Refuse) and head.status != _UNAUTHORISED:
+        if isinstance(decision, Refuse):
             raise decision.error
         total = decision.total if isinstance(decision, Restart) else None
         if total is None or total > SMALL:

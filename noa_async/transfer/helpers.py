@@ -73,8 +73,14 @@ class Helpers:
             return False
         self._seen += 1
         if self._seen == _MANY:
-            self._beginning = asyncio.create_task(self._begin())
+            self.begin()
         return any(helper.there for helper in self._helpers)
+
+    def begin(self) -> asyncio.Task[None]:
+        """Begin them, where they have not; the task ends when they are there."""
+        if self._beginning is None:
+            self._beginning = asyncio.create_task(self._begin())
+        return self._beginning
 
     async def bring(self, order: Order) -> Brought | None:
         """Have an order carried out; None: nothing came of it. Raises what the service's no means.

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings, lending
 from noa_async.emulator import Emulator
 from noa_async.events import Event
+from noa_async.transfer.download import Fetcher
 
 WHO = Credentials("demo", "demo", source="test")
 
@@ -38,7 +41,7 @@ def settings_for(mirror: Emulator, *, workers: int = 4, **changes: object) -> Se
         trusted_hosts=frozenset({mirror.trusted_url.partition("://")[2]}),
     )
     quick = RetryPolicy(base=0.01, cap=0.05, offline_wait=0.3)
-    settings = Settings(service=service, limits=Limits(workers=workers), retry=quick)
+    settings = Settings(service=service, limits=Limits(workers=workers, helpers=1), retry=quick)
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
@@ -69,12 +72,28 @@ def connect(recorder: Recorder) -> Connect:
 
 
 def bring_bytes_by(path: str, patch: pytest.MonkeyPatch) -> None:
-    """Bodies come by the "fast" path, be they ever so small, or as aiohttp's "stream"."""
+    """Bodies come by the "fast" path, be they ever so small, as aiohttp's "stream", or are a
+    "helper" process's where they are small and nothing is there.
+    """
     patch.setattr(lending, "WORTH_IT", 1)
-    patch.setenv("NOA_FASTPATH", "1" if path == "fast" else "0")
+    patch.setenv("NOA_FASTPATH", "0" if path == "stream" else "1")
+    if path == "helper":
+        wait_for_helpers(patch)
 
 
-@pytest.fixture(params=["fast", "stream"])
+def wait_for_helpers(patch: pytest.MonkeyPatch) -> None:
+    """From its first product on a run has its helpers."""
+    asked_first = Fetcher._by_helper
+
+    async def helped(self: Fetcher, *arguments: Any) -> bool:
+        if self._helpers is not None:
+            await asyncio.shield(self._helpers.begin())
+        return await asked_first(self, *arguments)
+
+    patch.setattr(Fetcher, "_by_helper", helped)
+
+
+@pytest.fixture(params=["fast", "stream", "helper"])
 def path_of_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once by each path."""
     bring_bytes_by(request.param, monkeypatch)
