@@ -16,6 +16,7 @@ from noa_async.threads import Threads
 from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
+from noa_async.transfer.helped import Helped
 from noa_async.transfer.helpers import Helpers
 from noa_async.transfer.limiter import Bandwidth, Slots
 from noa_async.transfer.tail import Tail
@@ -87,11 +88,12 @@ async def open_parts(
     bandwidth = Bandwidth(settings.limits.bandwidth)
     health = Health(catalogue.probe, suspicious=max(3, workers))
     traffic = Traffic(dealer, bandwidth, health, Tail(dealer, bandwidth))
-    helpers = None
+    helped = None
     if transport.wired and settings.dask is None:
         helpers = Helpers(settings)
         stack.push_async_callback(helpers.close)
+        helped = Helped(catalogue, traffic, helpers, observer)
     fetcher = Fetcher(
-        catalogue, retry, pool, traffic, helpers=helpers, observer=observer, sleep=waits.sleep
+        catalogue, retry, pool, traffic, helped=helped, observer=observer, sleep=waits.sleep
     )
     return Parts(tokens, catalogue, pool, fetcher, Orders(session, service), traffic, waits)

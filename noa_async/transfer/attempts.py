@@ -39,6 +39,9 @@ class Attempts:
         self._health = health
         self._observer = observer
         self._sleep = sleep
+        self._budget: Budget | None = None
+        self._others = 0
+        """Products that had come when the attempt began."""
 
     async def make(
         self, once: Callable[[int], Awaitable[_T]], length: Callable[[], Awaitable[int]]
@@ -48,43 +51,68 @@ class Attempts:
         ``length`` gives the bytes that are there, before the first attempt and after each.
         """
         there = await length()
-        budget = Budget(self._retry, there) if self._retry else None
         while True:
-            await self._health.ready()
-            before, others = there, self._health.successes
-            self.made += 1
+            before = there
             try:
-                result = await self._as_some_account(once)
+                result = await self._attempt(once, before)
             except NoaError as error:
                 there = await length()
-                delay = self._failed(error, budget, there, before, others)
-                self._tell(delay, error)
+                await self._pause(error, there, before)
             else:
                 self._health.succeeded()
                 return result
-            await self._sleep(delay)
 
-    async def _as_some_account(self, once: Callable[[int], Awaitable[_T]]) -> _T:
+    async def first(self, once: Callable[[], Awaitable[_T | None]]) -> _T | None:
+        """What ``once`` gives, ahead of ``make``, where no bytes are there, nor will be.
+
+        None: nothing came of it; where it did not fail, it was no attempt.
+        """
+
+        async def tried(_attempt: int) -> _T | None:
+            return await once()
+
+        try:
+            result = await self._attempt(tried, 0)
+        except NoaError as error:
+            await self._pause(error, 0, 0)
+            return None
+        if result is None:
+            self.made -= 1
+        else:
+            self._health.succeeded()
+        return result
+
+    async def _attempt(self, once: Callable[[int], Awaitable[_T]], there: int) -> _T:
+        if self._budget is None and self._retry is not None:
+            self._budget = Budget(self._retry, there)
+        await self._health.ready()
+        self._others = self._health.successes
+        self.made += 1
         while True:
             try:
                 return await once(self.made)
             except AccountRefused as error:  # asked as another one: no attempt was made yet
                 self._tell(0.0, error)
 
-    def _failed(
-        self, error: NoaError, budget: Budget | None, length: int, before: int, others: int
-    ) -> float:
+    async def _pause(self, error: NoaError, length: int, before: int) -> None:
+        """Wait until the next may begin. Raises ``error`` where it ended the last."""
+        delay = self._failed(error, length, before)
+        self._tell(delay, error)
+        await self._sleep(delay)
+
+    def _failed(self, error: NoaError, length: int, before: int) -> float:
         """Seconds to wait after an attempt; ``error`` is raised where it was the last.
 
         What is off line is nobody's to wait for here: that takes minutes.
         """
         error.attempts = self.made
+        budget = self._budget
         if isinstance(error, ProductOffline) or budget is None:
             raise error
         refused = isinstance(error, QuotaExceeded)
         if length <= before and error.retryable and not refused:
             self._health.failed()
-        if refused and self._health.successes > others:
+        if refused and self._health.successes > self._others:
             budget.renew()  # the quota was somebody's of ours
         delay = budget.after(error, length)
         if delay is None:

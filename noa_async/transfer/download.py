@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.catalogue.product import Checksum, Product
@@ -14,12 +15,11 @@ from noa_async.errors import (
     ServiceUnreachable,
     TransferInterrupted,
 )
-from noa_async.events import Observer, TransferAdvanced, TransferStarted, ignore
+from noa_async.events import Observer, TransferStarted, ignore
 from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
 from noa_async.transfer.fetching import Fetched, Fetching, Whole
-from noa_async.transfer.heads import read_head
-from noa_async.transfer.helper import Order
+from noa_async.transfer.heads import is_text, read_head
 from noa_async.transfer.resume import (
     Append,
     Complete,
@@ -30,7 +30,7 @@ from noa_async.transfer.resume import (
     range_headers,
 )
 from noa_async.transfer.shares import Shares
-from noa_async.transfer.sink import PartFile, Sink, WrongDigest
+from noa_async.transfer.sink import PartFile, Sink, WrongDigest, seen_through
 from noa_async.transfer.tail import UNKNOWN
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from noa_async.response import Response
     from noa_async.settings import RetryPolicy
     from noa_async.threads import Threads
-    from noa_async.transfer.helpers import Helpers
+    from noa_async.transfer.helped import Helped
     from noa_async.transfer.traffic import Traffic
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ class Fetcher(Fetching):
         pool: Threads,
         traffic: Traffic,
         *,
-        helpers: Helpers | None = None,
+        helped: Helped | None = None,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -69,7 +69,7 @@ class Fetcher(Fetching):
         self._retry = retry
         self._pool = pool
         self._traffic = traffic
-        self._helpers = helpers
+        self._helped = helped
         self._sleep = sleep
 
     async def fetch_once(
@@ -82,15 +82,18 @@ class Fetcher(Fetching):
     ) -> _T:
         """As ``Fetching.fetch_once``."""
         checksum = strongest(product.checksums)
+        attempts = self._attempts(product)
+        if fresh and checksum is not None and self._helped is not None:
+            helped = partial(self._helped.bring, product, path, checksum)
+            if (whole := await attempts.first(helped)) is not None:
+                return await admit(Fetched(whole, self._hand_on))
         part = PartFile(path, checksum.algorithm if checksum else OWN)
         async with Sink(part, self._pool) as sink:
             if not fresh:
                 await sink.run(part.open, checksum and str(checksum))
-            if _is_whole(part, checksum):
-                attempts = 0  # an earlier run could not publish it: nothing is asked for
-            else:
+            if not _is_whole(part, checksum):  # an earlier run may not have been able to publish it
                 async with self._shares(product, path) as shares:
-                    attempts = await self._until_whole(product, checksum, sink, shares)
+                    await self._until_whole(attempts, product, checksum, sink, shares)
 
             def fetched(checksum: Checksum, *, verified: bool) -> Fetched:
                 def hand_over(
@@ -99,7 +102,7 @@ class Fetcher(Fetching):
                     brief = brief and part.is_small
                     return sink.run(part.hand_over, checksum.value, publish, *given, brief=brief)
 
-                whole = Whole(product, checksum, verified, attempts, part.is_zip)
+                whole = Whole(product, checksum, verified, attempts.made, part.is_zip)
                 return Fetched(whole, hand_over)
 
             if checksum is not None:
@@ -110,7 +113,7 @@ class Fetcher(Fetching):
             try:
                 product = await self._check_whole(product, checksum, found, sink)
             except ProductCorrupt as error:
-                error.attempts = attempts
+                error.attempts = attempts.made
                 raise
             return await admit(fetched(found, verified=checksum is not None))
 
@@ -141,16 +144,26 @@ class Fetcher(Fetching):
             self._observer,
         )
 
+    def _attempts(self, product: Product) -> Attempts:
+        return Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
+
+    async def _hand_on(self, publish: Callable[..., _S], *given: Any, brief: bool) -> _S:
+        """Publish what a helper has sealed."""
+        submit = self._pool.submit_brief if brief else self._pool.submit
+        return await seen_through(submit(publish, *given))
+
     async def _until_whole(
-        self, product: Product, checksum: Checksum | None, sink: Sink[PartFile], shares: Shares
-    ) -> int:
-        """Attempt after attempt until all bytes are there; how many it took."""
+        self,
+        attempts: Attempts,
+        product: Product,
+        checksum: Checksum | None,
+        sink: Sink[PartFile],
+        shares: Shares,
+    ) -> None:
+        """Attempt after attempt until all bytes are there."""
         part = sink.part
-        attempts = Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
 
         async def once(attempt: int) -> None:
-            if attempt == 1 and await self._by_helper(product, checksum, part):
-                return
             await self._ask(product, checksum, sink, shares, attempt)
             if not sink.has_last:
                 await shares.absorb(sink)
@@ -160,38 +173,6 @@ class Fetcher(Fetching):
             return part.state.length
 
         await attempts.make(once, length)
-        return attempts.made
-
-    async def _by_helper(self, product: Product, checksum: Checksum | None, part: PartFile) -> bool:
-        """Whether a helper process brought the product; it is to be asked for otherwise if not."""
-        helpers = self._helpers
-        if (
-            helpers is None
-            or checksum is None
-            or not part.untouched
-            or self._traffic.bandwidth.capped
-        ):
-            return False
-        if not helpers.ready_for(product.size):
-            return False
-        url, text = self._catalogue.value_url(product.id), _is_text(product)
-        async with self._traffic.dealer.lease() as (session, lease):
-            token, others = await session.tokens.token(), lease.others_served or helpers.serving
-            wanted = (checksum.algorithm, checksum.value)
-            order = Order(url, token, str(part.path), *wanted, product.size, text, others)
-            try:
-                brought = await helpers.bring(order)
-            except QuotaExceeded as error:
-                lease.refused(error.retry_after)
-                raise
-            if brought is None:
-                return False
-            lease.granted()
-        part.brought(brought.total, checksum.value, is_zip=brought.is_zip)
-        self._traffic.health.succeeded()
-        self._observer(TransferStarted(product.id, product.name, 1, 0, brought.total))
-        self._observer(TransferAdvanced(product.id, brought.total))
-        return True
 
     async def _ask(
         self,
@@ -211,7 +192,7 @@ class Fetcher(Fetching):
                 response,
                 part.state,
                 size=product.size,
-                text_is_due=_is_text(product),
+                text_is_due=is_text(product),
                 others_served=lease.others_served,
             )
             match decision:
@@ -290,7 +271,3 @@ def _check_bounds(part: PartFile, product: Product) -> None:
     most = 2 * (product.size or 1 << 50) + _SLACK
     if part.state.total is None and part.state.length > most:
         raise TransferInterrupted(f"The body is longer than {most} bytes and has no end.")
-
-
-def _is_text(product: Product) -> bool:
-    return (product.content_type or "").startswith(("text/", "application/xml", "application/json"))

@@ -9,10 +9,17 @@ from noa_async.origins import host_of
 from noa_async.transfer.resume import Head, Inspect, Refuse, decide, refusal
 
 if TYPE_CHECKING:
+    from noa_async.catalogue.product import Product
     from noa_async.response import Response
     from noa_async.transfer.resume import Decision, PartState
 
 _REFUSAL_BYTES = 4096
+
+
+def is_text(product: Product) -> bool:
+    """Whether a product itself is text, by the catalogue."""
+    kind = product.content_type or ""
+    return kind.startswith(("text/", "application/xml", "application/json"))
 
 
 async def read_head(

@@ -68,19 +68,6 @@ class PartFile:
         self._noted = False
         """Whether a note may lie beside it."""
         self._stopped = False
-        self._brought: str | None = None
-        """The hash of the whole, where a helper process wrote it."""
-
-    @property
-    def untouched(self) -> bool:
-        """Whether nothing was done about it yet."""
-        return self._descriptor < 0
-
-    def brought(self, total: int, digest: str, *, is_zip: bool) -> None:
-        """It lies there whole, on stable storage: another process saw to it."""
-        self.state = PartState(total, Validator(), total)
-        self._start = ZIP_START if is_zip else b""
-        self._brought = digest
 
     def stop(self) -> None:
         """From another thread: nobody waits for ``open`` any more; it need not read to the end."""
@@ -145,12 +132,10 @@ class PartFile:
 
     def digest(self) -> str:
         """The hash of all bytes so far, hexadecimal."""
-        return self._brought or self._hash.hexdigest()
+        return self._hash.hexdigest()
 
     def seal(self) -> None:
         """The bytes on stable storage, the file closed; some file systems tell a loss only then."""
-        if self._brought is not None:
-            return
         with blamed_on(self.path):
             os.fsync(self._descriptor)
             descriptor, self._descriptor = self._descriptor, -1
@@ -295,16 +280,24 @@ class Sink(Generic[_Kept]):
         return self._pool.submit_brief(job) if brief else self._pool.submit(job)
 
     async def _seen_through(self, job: Job[_T]) -> _T:
-        """What the thread's job gives, waited for even when cancelled: it uses our file."""
-        try:
-            return await job.outcome()
-        except asyncio.CancelledError:
-            self.part.stop()
-            job.give_up()
-            while not job.over:
-                with suppress(asyncio.CancelledError):
-                    await job.ended()
-            raise
+        return await seen_through(job, self.part.stop)
+
+
+async def seen_through(job: Job[_T], stop: Callable[[], object] | None = None) -> _T:
+    """What a thread's job gives, waited for even when cancelled: it uses a file of ours.
+
+    ``stop`` tells it then that nobody waits.
+    """
+    try:
+        return await job.outcome()
+    except asyncio.CancelledError:
+        if stop is not None:
+            stop()
+        job.give_up()
+        while not job.over:
+            with suppress(asyncio.CancelledError):
+                await job.ended()
+        raise
 
 
 def _nothing() -> None:

@@ -15,7 +15,8 @@ import pytest
 from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings, lending
 from noa_async.emulator import Emulator
 from noa_async.events import Event
-from noa_async.transfer.download import Fetcher
+from noa_async.transfer.fetching import Whole
+from noa_async.transfer.helped import Helped
 
 WHO = Credentials("demo", "demo", source="test")
 
@@ -83,14 +84,13 @@ def bring_bytes_by(path: str, patch: pytest.MonkeyPatch) -> None:
 
 def wait_for_helpers(patch: pytest.MonkeyPatch) -> None:
     """From its first product on a run has its helpers."""
-    asked_first = Fetcher._by_helper
+    bring = Helped.bring
 
-    async def helped(self: Fetcher, *arguments: Any) -> bool:
-        if self._helpers is not None:
-            await asyncio.shield(self._helpers.begin())
-        return await asked_first(self, *arguments)
+    async def bring_when_there(self: Helped, *given: Any) -> Whole | None:
+        await asyncio.shield(self.helpers.begin())
+        return await bring(self, *given)
 
-    patch.setattr(Fetcher, "_by_helper", helped)
+    patch.setattr(Helped, "bring", bring_when_there)
 
 
 @pytest.fixture(params=["fast", "stream", "helper"])

@@ -44,11 +44,15 @@ def orders(monkeypatch: pytest.MonkeyPatch) -> list[Brought | None]:
     return answers
 
 
+def helpers_of(noa: NoaClient) -> Helpers:
+    helped = noa._open.fetcher._helped
+    assert helped is not None
+    return helped.helpers
+
+
 def processes(noa: NoaClient) -> list[int]:
     """The numbers of a client's helpers."""
-    helpers = noa._open.fetcher._helpers
-    assert helpers is not None
-    return [one._process.pid for one in helpers._helpers if one._process is not None]
+    return [one._process.pid for one in helpers_of(noa)._helpers if one._process is not None]
 
 
 def is_there(process: int) -> bool:
@@ -129,9 +133,7 @@ async def test_they_begin_when_many_have_come(
             await noa.download(product, tmp_path)
         assert not processes(noa)
         await noa.download(products[19], tmp_path)
-        helpers = noa._open.fetcher._helpers
-        assert helpers is not None
-        await helpers.begin()
+        await helpers_of(noa).begin()
         assert len(processes(noa)) == 1
 
 
@@ -172,9 +174,7 @@ async def test_whoever_leaves_early_leaves_no_order_behind(
                 first = await anext(outcomes)
                 await outcomes.aclose()
                 assert first.ok
-                helpers = noa._open.fetcher._helpers
-                assert helpers is not None
-                assert [one.busy for one in helpers._helpers] == [0]
+                assert [one.busy for one in helpers_of(noa)._helpers] == [0]
             outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
         assert all(each.ok for each in outcomes)
         assert_right(mirror, tmp_path, 40)
