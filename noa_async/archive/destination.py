@@ -189,6 +189,7 @@ class LocalFolder(Destination):
     def __init__(self, root: Path) -> None:
         super().__init__(state_of(root), str(root))
         self.root = root
+        self._root = os.path.join(root, "")  # noqa: PTH118 (for every product)
         self._unsynced: set[str] = set()
 
     def open(self) -> Self:
@@ -216,7 +217,7 @@ class LocalFolder(Destination):
     def facts(self, path: PurePosixPath | str) -> FileFacts | None:
         """Size and time of a regular file; None where there is none."""
         try:
-            found = os.lstat(os.path.join(self.root, path))  # noqa: PTH118 (for every product)
+            found = os.lstat(f"{self._root}{path}")
         except (FileNotFoundError, NotADirectoryError):
             return None
         regular = (found.st_mode & 0o170000) == 0o100000
@@ -230,17 +231,17 @@ class LocalFolder(Destination):
         label: Label | None = None,  # noqa: ARG002 (a folder keeps none)
     ) -> tuple[FileFacts, str | None]:
         """As ``Destination.publish``: one rename."""
-        target = os.path.join(self.root, path)  # noqa: PTH118 (for every product)
+        target = f"{self._root}{path}"
         aside = None
         with blamed_on(target):
             if newcomer is not None and os.path.lexists(target):
                 aside = self.put_aside(path, newcomer)
             try:
-                os.replace(part, target)  # noqa: PTH105 (as above)
+                os.replace(part, target)  # noqa: PTH105 (for every product)
             except FileNotFoundError:
                 self._make_folder(Path(target).parent)
                 os.replace(part, target)  # noqa: PTH105 (as above)
-            self._unsynced.add(os.path.dirname(target))  # noqa: PTH120 (as above)
+            self._unsynced.add(target.rpartition("/")[0])
             self._begun.discard(part.stem)
             return FileFacts.of(os.stat(target)), aside  # noqa: PTH116 (as above)
 
