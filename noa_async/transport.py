@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from noa_async.lending import Headed
-    from noa_async.settings import Settings
+    from noa_async.settings import Settings, Timeouts
     from noa_async.takeover import Line
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -122,6 +122,20 @@ class _Streamed(Response):
                 if clock() < due + self._stall / 4:
                     raise
                 # So late a timer says that this process stood still, not the service.
+
+
+async def read_on(answer: Unplain, url: str, timeouts: Timeouts) -> Response | None:
+    """What aiohttp makes of an answer that another has begun to read; None where it cannot.
+
+    Raises OSError where it is no answer, or does not come to its head in time.
+    """
+    try:
+        async with asyncio.timeout(timeouts.answer):
+            raw = await given(ResponseHandler, answer.transport, answer.begun)
+    except BaseException:
+        answer.transport.abort()
+        raise
+    return None if raw is None else _Streamed(url, raw, timeouts.stall, may_take_over=False)
 
 
 class Transport:
@@ -269,17 +283,7 @@ class Transport:
         answer = await wires.ask(url, {"User-Agent": _AGENT, **headers})
         if not isinstance(answer, Unplain):
             return answer
-        raw = await self._read_on(answer)
-        return None if raw is None else self._streamed(url, raw)
-
-    async def _read_on(self, answer: Unplain) -> Headed | None:
-        """What aiohttp makes of an answer that another has begun to read; None where it cannot."""
-        try:
-            async with asyncio.timeout(self._settings.timeouts.answer):
-                return await given(ResponseHandler, answer.transport, answer.begun)
-        except BaseException:
-            answer.transport.abort()
-            raise
+        return await read_on(answer, url, self._settings.timeouts)
 
     def _streamed(self, url: str, raw: Headed) -> _Streamed:
         stall = self._settings.timeouts.stall

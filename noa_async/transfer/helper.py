@@ -24,9 +24,10 @@ from noa_async.tls import tls_context
 from noa_async.transfer.heads import read_head
 from noa_async.transfer.resume import PartState, Refuse, Restart, Validator, range_headers
 from noa_async.transfer.sink import SMALL, PartFile, Sink, WrongDigest
-from noa_async.wires import Wired, Wires
+from noa_async.wires import Unplain, Wired, Wires
 
 if TYPE_CHECKING:
+    from noa_async.response import Response
     from noa_async.settings import Settings
 
 _LENGTH = 4
@@ -108,6 +109,7 @@ class Helper(asyncio.Protocol):
                 self._tasks[message].cancel()
 
     def _open(self, settings: Settings) -> None:
+        self._timeouts = settings.timeouts
         self._wires = Wires(tls_context(settings), settings.timeouts)
 
     def _begin(self, number: int, order: Order) -> None:
@@ -134,17 +136,24 @@ class Helper(asyncio.Protocol):
     async def _bring(self, order: Order) -> Brought | None:
         assert self._wires is not None
         headers = range_headers(PartState()) | {"Authorization": f"Bearer {order.token}"}
-        answer = await self._wires.ask(order.url, headers)
-        if not isinstance(answer, Wired):
-            if answer is not None:
-                answer.transport.abort()
+        asked = await self._wires.ask(order.url, headers)
+        answer = await self._made_sense_of(asked, order) if isinstance(asked, Unplain) else asked
+        if answer is None:
             return None
         try:
             return await self._receive(order, answer)
         finally:
             answer.drop()
 
-    async def _receive(self, order: Order, answer: Wired) -> Brought | None:
+    async def _made_sense_of(self, answer: Unplain, order: Order) -> Response | None:
+        from noa_async.transport import read_on  # noqa: PLC0415 (few need it, and it is large)
+
+        try:
+            return await read_on(answer, order.url, self._timeouts)
+        except OSError:
+            return None
+
+    async def _receive(self, order: Order, answer: Response) -> Brought | None:
         if answer.status in _ORDINARY:
             return None
         _, decision = await read_head(
@@ -156,15 +165,16 @@ class Helper(asyncio.Protocol):
         )
         if isinstance(decision, Refuse):
             raise decision.error
-        total = decision.total if isinstance(decision, Restart) else None
-        if total is None or total > SMALL:
+        if not isinstance(decision, Restart) or (decision.total or 0) > SMALL:
             return None
         try:
-            body = answer.whole or memoryview(await answer.read(total))
+            whole = answer.whole if isinstance(answer, Wired) else None
+            body = whole or memoryview(await answer.read(SMALL))
         except NoaError as error:
             raise TransferInterrupted(error.message) from error
         brought = await self._keep(order, body)
-        answer.forget()
+        if isinstance(answer, Wired):
+            answer.forget()
         return brought
 
     async def _keep(self, order: Order, body: memoryview) -> Brought | None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from noa_async.failure import Failure
@@ -29,7 +30,14 @@ _MANY = 64
 _MOST = 3
 _PATIENCE = 5.0
 """Seconds that a helper has to end."""
-_PROGRAM = "from noa_async.transfer.helper import main; main()"
+_LOOK = 10.0
+"""Seconds between two looks whether one hangs."""
+_PROGRAM = """
+import sys
+sys.path[:] = sys.argv[2:]
+from noa_async.transfer.helper import main
+main()
+"""
 
 
 def as_many(wanted: int | None, cores: int) -> int:
@@ -41,6 +49,19 @@ def as_many(wanted: int | None, cores: int) -> int:
     return max(0, min(cores - 1, _MOST)) if wanted is None else wanted
 
 
+def patience(settings: Settings) -> float:
+    """Seconds that an order may take: its own time-outs, and then some."""
+    waits = settings.timeouts
+    return waits.connect + waits.answer + waits.stall + 20
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Helpers:
     """The helpers of one client.
 
@@ -49,7 +70,7 @@ class Helpers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._most = as_many(settings.limits.helpers, len(os.sched_getaffinity(0)))
+        self._most = as_many(settings.limits.helpers, _cores()) if sys.executable else 0
         self._seen = 0
         self._helpers: list[_Helper] = []
         self._beginning: asyncio.Task[None] | None = None
@@ -87,7 +108,9 @@ class Helpers:
 
         Cancelled, it waits for the helper to leave the part alone.
         """
-        helper = min((one for one in self._helpers if one.there), key=lambda one: one.busy)
+        there = (one for one in self._helpers if one.there)
+        if (helper := min(there, key=lambda one: one.busy, default=None)) is None:
+            return None
         answer = await helper.ask(next(self._numbers), order)
         self.serving = isinstance(answer, Brought)
         if isinstance(answer, Failure):
@@ -112,7 +135,9 @@ class _Helper(asyncio.Protocol):
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: Any = None
         self._heard = bytearray()
-        self._open: dict[int, asyncio.Future[Answer]] = {}
+        self._open: dict[int, tuple[float, asyncio.Future[Answer]]] = {}
+        """When each order was given, the oldest first, and its end."""
+        self._look: asyncio.TimerHandle | None = None
 
     @property
     def there(self) -> bool:
@@ -137,9 +162,12 @@ class _Helper(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self._transport.write(framed(self._settings))
+        self._look_after()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (lost is lost)
         self._transport = None
+        if self._look is not None:
+            self._look.cancel()
         for number in list(self._open):
             self._close(number, None)
 
@@ -150,8 +178,9 @@ class _Helper(asyncio.Protocol):
 
     async def ask(self, number: int, order: Order) -> Answer:
         """Its answer; None also where it is lost."""
-        ends = asyncio.get_running_loop().create_future()
-        self._open[number] = ends
+        loop = asyncio.get_running_loop()
+        ends = loop.create_future()
+        self._open[number] = (loop.time(), ends)
         self._send((number, *order))
         try:
             return await asyncio.shield(ends)
@@ -163,7 +192,16 @@ class _Helper(asyncio.Protocol):
             raise
 
     def _close(self, number: int, answer: Answer) -> None:
-        self._open.pop(number).set_result(answer)
+        self._open.pop(number)[1].set_result(answer)
+
+    def _look_after(self) -> None:
+        """End it where it hangs: its orders are carried out otherwise then."""
+        loop = asyncio.get_running_loop()
+        oldest, _ = next(iter(self._open.values()), (inf, None))
+        if loop.time() > oldest + patience(self._settings) and self._process is not None:
+            self._process.kill()
+        else:
+            self._look = loop.call_later(_LOOK, self._look_after)
 
     def _send(self, message: tuple[object, ...] | int) -> None:
         if self._transport is not None:
@@ -186,5 +224,6 @@ class _Helper(asyncio.Protocol):
 
 
 def _started(settings: Settings, line: socket.socket) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-c", _PROGRAM, settings.service.catalogue_url]
+    # The same path as here: the folder that one happens to be in has no place in it.
+    words = [sys.executable, "-P", "-c", _PROGRAM, settings.service.catalogue_url, *sys.path]
     return subprocess.Popen(words, stdin=line.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 (ours)

@@ -8,12 +8,13 @@ import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from noa_async import DestinationError, Limits, NoaClient, Query, Status
-from noa_async.emulator import Emulator, EmulatorSettings
+from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import ProductFinished, TransferAdvanced, TransferStarted
 from noa_async.transfer import helpers as helping
 from noa_async.transfer.helper import Brought, Order
@@ -147,6 +148,18 @@ async def test_the_quota_holds_for_them(connect: Connect, tmp_path: Path) -> Non
         assert_right(mirror, tmp_path, 40)
 
 
+async def test_an_answer_in_chunks_is_asked_for_once(
+    connect: Connect, orders: list[Brought | None], tmp_path: Path
+) -> None:
+    chunks = FaultPlan((Fault(FaultKind.CHUNKED, times=None),))
+    async with Emulator(replace(SMALL, faults=chunks)) as mirror:
+        async with connect(mirror) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert all(each.ok for each in outcomes)
+        assert {len(some) for some in mirror.stats.downloads.values()} == {1}
+    assert None not in orders
+
+
 async def test_a_helper_that_is_killed_takes_nothing_along(
     connect: Connect, tmp_path: Path
 ) -> None:
@@ -160,6 +173,36 @@ async def test_a_helper_that_is_killed_takes_nothing_along(
                     os.kill(processes(noa)[0], signal.SIGKILL)
         assert {each.status for each in outcomes} == {Status.DOWNLOADED}
         assert_right(mirror, tmp_path, 40)
+
+
+async def test_a_helper_that_hangs_is_done_without(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(helping, "_LOOK", 0.05)
+    monkeypatch.setattr(helping, "patience", lambda _: 0.3)
+    slow = EmulatorSettings(products=40, mean_bytes=30_000, latency=0.02)
+    async with Emulator(slow) as mirror:
+        async with connect(mirror) as noa:
+            outcomes = []
+            async for each in noa.download_all(noa.search(ALL), tmp_path):
+                outcomes.append(each)
+                if len(outcomes) == 10:
+                    os.kill(processes(noa)[0], signal.SIGSTOP)
+        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+        assert_right(mirror, tmp_path, 40)
+
+
+async def test_the_folder_one_is_in_is_not_imported_from(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "pickle.py").write_text("raise SystemExit('imported')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    async with Emulator(SMALL) as mirror, connect(mirror) as noa:
+        product = await anext(noa.search(ALL))
+        assert (await noa.download(product, tmp_path / "out")).ok
+        assert [one.there for one in helpers_of(noa)._helpers] == [True]
 
 
 async def test_whoever_leaves_early_leaves_no_order_behind(
