@@ -226,9 +226,20 @@ class Nights:
             self._differs(f"the ledger has {key}, the catalogue has not")
         for path in files.keys() - set(with_path.values()):
             self._differs(f"{path} is nobody's")
-        for name in ("parts", "quarantine"):
-            for left in (self._folder / ".noa-async" / name).iterdir():
-                self._differs(f"{name}/{left.name} was left")
+        self._compare_what_is_beside()
+
+    def _compare_what_is_beside(self) -> None:
+        """No part is left, and in quarantine nothing but whole products.
+
+        A run that is killed between a name and its line in the ledger leaves a file that nobody
+        knows of; where the product is replaced before the next run, that is put aside.
+        """
+        state = self._folder / ".noa-async"
+        aside = sums(state / "quarantine")
+        left = [f"parts/{part.name}" for part in (state / "parts").iterdir()]
+        left += [f"quarantine/{path}" for path, md5 in aside.items() if md5 not in self.tally.known]
+        for path in left:
+            self._differs(f"{path} was left")
 
     def results(self) -> dict[str, Any]:
         """The closing figures; everything is compared for them."""
@@ -264,7 +275,7 @@ def sums(folder: Path) -> dict[str, str]:
     return {
         path.relative_to(folder).as_posix(): hashlib.md5(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and ".noa-async" not in path.parts
+        if path.is_file() and ".noa-async" not in path.relative_to(folder).parts
     }
 
 

@@ -56,7 +56,9 @@ def test_a_difference_is_seen(tmp_path: Path) -> None:
         first.write_bytes(b"x" * first.stat().st_size)
         second.unlink()
         (tmp_path / "stray").write_bytes(b"")
+        (tmp_path / ".noa-async/quarantine/wrong").write_bytes(b"x")
         told = lived.results()["differences"]
     assert f"{first.name} is no product" in told
     assert sum(one.endswith("is not there, or not right") for one in told) == 2
     assert "stray is nobody's" in told
+    assert "quarantine/wrong was left" in told
