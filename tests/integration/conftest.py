@@ -94,6 +94,12 @@ def wait_for_helpers(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(params=["fast", "stream", "helper"])
+def path_of_small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once by each path that small products have."""
+    bring_bytes_by(request.param, monkeypatch)
+
+
+@pytest.fixture(params=["fast", "stream"])
 def path_of_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once by each path."""
     bring_bytes_by(request.param, monkeypatch)

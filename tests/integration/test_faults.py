@@ -78,7 +78,7 @@ def plan(kind: FaultKind, times: int | None) -> FaultPlan:
     return FaultPlan((fault,))
 
 
-@pytest.mark.usefixtures("path_of_bytes")
+@pytest.mark.usefixtures("path_of_small")
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.value)
 async def test_a_fault_that_passes(connect: Connect, tmp_path: Path, kind: FaultKind) -> None:
     settings = EmulatorSettings(products=3, mean_bytes=100_000, faults=plan(kind, 1))
@@ -91,7 +91,7 @@ async def test_a_fault_that_passes(connect: Connect, tmp_path: Path, kind: Fault
         assert mirror.stats.leaked_tokens == 0
 
 
-@pytest.mark.usefixtures("path_of_bytes")
+@pytest.mark.usefixtures("path_of_small")
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.value)
 async def test_a_fault_for_good(connect: Connect, tmp_path: Path, kind: FaultKind) -> None:
     case = CASES[kind]
