@@ -179,20 +179,30 @@ class _Helper(asyncio.Protocol):
     async def ask(self, number: int, order: Order) -> Answer:
         """Its answer; None also where it is lost."""
         loop = asyncio.get_running_loop()
-        ends = loop.create_future()
+        ends: asyncio.Future[Answer] = loop.create_future()
         self._open[number] = (loop.time(), ends)
         self._send((number, *order))
         try:
-            return await asyncio.shield(ends)
+            return await ends
         except asyncio.CancelledError:
-            self._send(number)
-            while not ends.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([ends])
+            if number in self._open:
+                await self._end_of(number)
             raise
 
+    async def _end_of(self, number: int) -> None:
+        """Have an order ended, and wait until its part is left alone."""
+        self._send(number)
+        began, _ = self._open[number]
+        over = asyncio.get_running_loop().create_future()
+        self._open[number] = (began, over)
+        while not over.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([over])
+
     def _close(self, number: int, answer: Answer) -> None:
-        self._open.pop(number)[1].set_result(answer)
+        _, ends = self._open.pop(number)
+        if not ends.done():
+            ends.set_result(answer)
 
     def _look_after(self) -> None:
         """End it where it hangs: its orders are carried out otherwise then."""

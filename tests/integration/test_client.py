@@ -577,6 +577,7 @@ async def test_a_file_that_got_its_name_while_its_caller_left_is_found(
         [product] = [each async for each in noa.search(ALL)]
         with monkeypatch.context() as patch:
             patch.setattr(LocalFolder, "publish", slow)
+            patch.setattr(LocalFolder, "brief", False)
             fetching = asyncio.create_task(noa.download(product, tmp_path))
             await asyncio.to_thread(named.wait, 30)
             fetching.cancel()
