@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from noa_async import threads as threads_module
 from noa_async.threads import Threads
 
 
@@ -125,3 +127,54 @@ def test_threads_outlive_a_loop_that_ended_before_their_work():
         asyncio.run(leave())
         gate.open.set()
         assert asyncio.run(threads.run(divmod, 7, 2)) == (3, 1)
+
+
+async def test_what_is_brief_is_done_at_once() -> None:
+    with Threads(2) as threads:
+        job = threads.submit_brief(threading.get_ident)
+        assert job.over
+        assert await job.outcome() == threading.get_ident()
+
+
+async def test_a_brief_job_that_fails_says_so_where_it_is_waited_for() -> None:
+    with Threads(2) as threads:
+        job = threads.submit_brief(int, "no number")
+        with pytest.raises(ValueError, match="no number"):
+            await job.outcome()
+
+
+async def test_what_is_not_brief_after_all_goes_to_threads(monkeypatch) -> None:
+    """Until it is time for another try, which then has to be brief to be followed by others."""
+    now = 0.0
+    monkeypatch.setattr(threads_module, "time", SimpleNamespace(perf_counter=lambda: now))
+
+    def work(seconds: float) -> int:
+        nonlocal now
+        now += seconds
+        return threading.get_ident()
+
+    here = threading.get_ident()
+    with Threads(2) as threads:
+
+        async def done_here(seconds: float) -> bool:
+            return await threads.submit_brief(work, seconds).outcome() == here
+
+        assert [await done_here(0.03) for _ in range(5)] == [True] * 4 + [False]
+        now += 0.03 * threads_module._PRICE
+        assert [await done_here(0.03), await done_here(0.03)] == [True, False]
+        now += 1.0
+        assert [await done_here(0.001) for _ in range(3)] == [True] * 3
+        assert [await done_here(0.03) for _ in range(3)] == [True] * 3
+
+
+async def test_now_and_then_one_may_take_its_time(monkeypatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(threads_module, "time", SimpleNamespace(perf_counter=lambda: now))
+
+    def work(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    with Threads(2) as threads:
+        for seconds in [0.03, 0.001, 0.001] * 20:
+            assert threads.submit_brief(work, seconds).over

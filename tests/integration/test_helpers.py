@@ -160,24 +160,11 @@ async def test_an_answer_in_chunks_is_asked_for_once(
     assert None not in orders
 
 
-async def test_a_helper_that_is_killed_takes_nothing_along(
-    connect: Connect, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_helper_that_is_lost_takes_nothing_along(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: signal.Signals
 ) -> None:
-    slow = EmulatorSettings(products=40, mean_bytes=30_000, latency=0.02)
-    async with Emulator(slow) as mirror:
-        async with connect(mirror) as noa:
-            outcomes = []
-            async for each in noa.download_all(noa.search(ALL), tmp_path):
-                outcomes.append(each)
-                if len(outcomes) == 10:
-                    os.kill(processes(noa)[0], signal.SIGKILL)
-        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
-        assert_right(mirror, tmp_path, 40)
-
-
-async def test_a_helper_that_hangs_is_done_without(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+    """One that is killed, and one that hangs."""
     monkeypatch.setattr(helping, "_LOOK", 0.05)
     monkeypatch.setattr(helping, "patience", lambda _: 0.3)
     slow = EmulatorSettings(products=40, mean_bytes=30_000, latency=0.02)
@@ -187,7 +174,7 @@ async def test_a_helper_that_hangs_is_done_without(
             async for each in noa.download_all(noa.search(ALL), tmp_path):
                 outcomes.append(each)
                 if len(outcomes) == 10:
-                    os.kill(processes(noa)[0], signal.SIGSTOP)
+                    os.kill(processes(noa)[0], number)
         assert {each.status for each in outcomes} == {Status.DOWNLOADED}
         assert_right(mirror, tmp_path, 40)
 
