@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-if TYPE_CHECKING:
-    from noa_async.errors import NoaError
+from noa_async.errors import NoaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +26,8 @@ class Failure:
         error.args = (self.message,)
         vars(error).update(self.facts)
         return error
+
+
+def as_sent(error: BaseException) -> Failure | str:
+    """What is told of ``error`` elsewhere; a text is a defect: a traceback's last line."""
+    return Failure.of(error) if isinstance(error, NoaError) else f"{type(error).__name__}: {error}"

@@ -8,6 +8,9 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from noa_async.errors import ServiceRefused
 
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+"""Answers that lead elsewhere."""
+
 
 def token_may_go(url: str, home: tuple[str, str, int], trusted: frozenset[str]) -> bool:
     """Whether a token that belongs to origin ``home`` may be sent to ``url``.

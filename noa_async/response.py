@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 from noa_async.errors import ServiceFault, ServiceUnreachable
 from noa_async.origins import host_of
+from noa_async.takeover import Body, BodyCutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from noa_async.takeover import Line
+
 LONGEST_HELD = 0.2
 """Seconds for which bytes that are here are kept from whoever reads."""
-_READ_BUFFER = 256 << 10
+READ_BUFFER = 256 << 10
 
 
 def no_answer(host: str, seconds: float) -> ServiceUnreachable:
@@ -29,9 +32,11 @@ class Response(ABC):
     Resources: valid until ``drop``, which costs the connection where some of the body is unread.
     """
 
-    __slots__ = ("had_token", "headers", "status", "url")
+    __slots__ = ("_stall", "had_token", "headers", "status", "url")
 
-    def __init__(self, url: str, status: int, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, status: int, headers: Mapping[str, str], stall: float) -> None:
+        """``stall``: seconds without a byte that are a cut."""
+        self._stall = stall
         self.url = url
         self.status = status
         self.headers = headers
@@ -66,7 +71,7 @@ class Response(ABC):
         Raises ServiceFault past ``limit`` bytes, ServiceUnreachable where it is cut or stalls.
         """
         body = bytearray()
-        async with aclosing(self.pieces(_READ_BUFFER)) as pieces:
+        async with aclosing(self.pieces(READ_BUFFER)) as pieces:
             async for piece in pieces:
                 body += piece
                 if len(body) > limit:
@@ -87,11 +92,21 @@ class Response(ABC):
                         break
         return bytes(body[:limit])
 
-    def broke_off(self, stall: float | None) -> ServiceUnreachable:
-        """The error of a body that ended early; ``stall``: the seconds without a byte, if that."""
+    async def taken_over(self, line: Line) -> AsyncGenerator[Sequence[memoryview]]:
+        """The fast path of ``batches``: from the socket into large blocks."""
+        body = Body(line, stall=self._stall, hold=LONGEST_HELD)
+        try:
+            async with aclosing(body.pieces()) as lists:
+                async for pieces in lists:
+                    yield pieces
+        except BodyCutError as cut:
+            raise self.broke_off(stalled=cut.stalled) from None
+
+    def broke_off(self, *, stalled: bool) -> ServiceUnreachable:
+        """The error of a body that ended early, or of which no byte came for too long."""
         host = host_of(self.url)
-        if stall is not None:
-            failure = f"no byte came from {host} for {stall:g} s"
+        if stalled:
+            failure = f"no byte came from {host} for {self._stall:g} s"
         else:
             failure = f"{host} closed the connection early"
         return ServiceUnreachable(f"The answer broke off: {failure}.")

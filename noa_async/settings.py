@@ -29,6 +29,11 @@ class Timeouts:
     stall: float = 60.0
     """Between two bytes of a body; no byte for so long counts as a cut."""
 
+    @property
+    def together(self) -> float:
+        """For one who waits for another that asks: all of these, and then some."""
+        return self.connect + self.answer + self.stall + 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

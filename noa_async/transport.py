@@ -21,9 +21,9 @@ from yarl import URL
 from noa_async.errors import ServiceRefused, ServiceUnreachable
 from noa_async.holding import Held
 from noa_async.lending import given, lent, unread
-from noa_async.origins import host_of, origin_of, redirect_target, token_may_go
-from noa_async.response import LONGEST_HELD, Response, no_answer
-from noa_async.takeover import BLOCK, Body, BodyCutError, suspects
+from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, token_may_go
+from noa_async.response import LONGEST_HELD, READ_BUFFER, Response, no_answer
+from noa_async.takeover import BLOCK, suspects
 from noa_async.tls import tls_context
 from noa_async.wires import Unplain, Wires
 
@@ -32,24 +32,19 @@ if TYPE_CHECKING:
 
     from noa_async.lending import Headed
     from noa_async.settings import Settings, Timeouts
-    from noa_async.takeover import Line
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _AGENT = "noa-async"
-_READ_BUFFER = 256 << 10
-_LONGEST_HELD = LONGEST_HELD
 
 
 class _Streamed(Response):
     """An answer of which aiohttp has read the head."""
 
-    __slots__ = ("_may_take_over", "_raw", "_stall")
+    __slots__ = ("_may_take_over", "_raw")
 
     def __init__(self, url: str, raw: Headed, stall: float, *, may_take_over: bool) -> None:
-        super().__init__(url, raw.status, raw.headers)
+        super().__init__(url, raw.status, raw.headers, stall)
         self._raw = raw
-        self._stall = stall
         self._may_take_over = may_take_over
 
     def drop(self) -> None:
@@ -58,32 +53,22 @@ class _Streamed(Response):
     async def batches(self, size: int) -> AsyncGenerator[Sequence[bytes | memoryview]]:
         fast = self._may_take_over and size >= BLOCK
         begun, line = lent(self._raw) if fast else ([], None)
-        source = self._gathered(size, begun) if line is None else self._taken_over(line)
+        source = self._gathered(size, begun) if line is None else self.taken_over(line)
         async with contextlib.aclosing(source) as lists:
             async for pieces in lists:
                 yield pieces
-
-    async def _taken_over(self, line: Line) -> AsyncGenerator[Sequence[memoryview]]:
-        """The fast path: from the socket into large blocks, past aiohttp."""
-        body = Body(line, stall=self._stall, hold=_LONGEST_HELD)
-        try:
-            async with contextlib.aclosing(body.pieces()) as lists:
-                async for pieces in lists:
-                    yield pieces
-        except BodyCutError as cut:
-            raise self.broke_off(self._stall if cut.stalled else None) from None
 
     async def _gathered(self, size: int, pieces: list[bytes]) -> AsyncGenerator[Sequence[bytes]]:
         """Through aiohttp: for chunks, unknown lengths, slow rates and small bodies."""
         held = sum(map(len, pieces))
         clock = asyncio.get_running_loop().time
-        due = clock() + _LONGEST_HELD
+        due = clock() + LONGEST_HELD
         try:
             async for piece in self.pieces(size):
                 # The last piece stays here until another has come.
                 if held >= size or (pieces and clock() > due):
                     yield pieces
-                    pieces, held, due = [], 0, clock() + _LONGEST_HELD
+                    pieces, held, due = [], 0, clock() + LONGEST_HELD
                 pieces.append(piece)
                 held += len(piece)
         except ServiceUnreachable:
@@ -99,9 +84,9 @@ class _Streamed(Response):
             while piece := await self._piece(content, most):
                 yield piece
         except TimeoutError:
-            failure = self.broke_off(self._stall)
+            failure = self.broke_off(stalled=True)
         except (aiohttp.ClientError, OSError):
-            failure = self.broke_off(None)
+            failure = self.broke_off(stalled=False)
         else:
             return
         for piece in unread(content):
@@ -207,7 +192,7 @@ class Transport:
                 sent["Authorization"] = f"Bearer {token}"
             response = await self._exchange(method, url, sent, body)
             target = response.headers.get("Location")
-            if method == "POST" or response.status not in _REDIRECTS or not target:
+            if method == "POST" or response.status not in REDIRECTS or not target:
                 response.had_token = "Authorization" in sent
                 return response
             response.drop()
@@ -296,7 +281,7 @@ class Transport:
                 connector=aiohttp.TCPConnector(limit=0, ssl=tls or True),
                 timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=_READ_BUFFER,
+                read_bufsize=READ_BUFFER,
                 headers={"User-Agent": _AGENT},
             )
             self._wires = Wires(tls, timeouts)

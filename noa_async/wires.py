@@ -15,8 +15,7 @@ from aiohappyeyeballs import start_connection
 from noa_async.errors import ServiceUnreachable
 from noa_async.origins import host_of, origin_of
 from noa_async.plain import request_bytes
-from noa_async.response import LONGEST_HELD, Response, no_answer
-from noa_async.takeover import Body, BodyCutError, suspects
+from noa_async.response import Response, no_answer
 from noa_async.wire import Wire
 
 if TYPE_CHECKING:
@@ -39,14 +38,13 @@ _NEXT_ADDRESS = 0.25
 class Wired(Response):
     """A plain answer, on the wire that it came by."""
 
-    __slots__ = ("_finished", "_give_back", "_stall", "_whole", "_wire")
+    __slots__ = ("_finished", "_give_back", "_whole", "_wire")
 
     def __init__(
         self, url: str, head: PlainHead, wire: Wire, stall: float, give_back: Callable[[], None]
     ) -> None:
-        super().__init__(url, head.status, head.headers)
+        super().__init__(url, head.status, head.headers, stall)
         self._wire = wire
-        self._stall = stall
         self._give_back = give_back
         self._whole = wire.whole()
         self._finished = self._whole is not None
@@ -71,42 +69,28 @@ class Wired(Response):
 
     async def batches(self, size: int) -> AsyncGenerator[Sequence[memoryview]]:
         if self._whole is not None:
-            for piece in _slices(self._whole, size):
+            for piece in _slices([self._whole], size):
                 yield [piece]
-        elif self._wire.lost:
-            arrived = memoryview(self._wire.arrived())
-            yield [arrived[: len(arrived) - suspects(len(arrived))]]
-            raise self.broke_off(None)
-        else:
-            async with aclosing(self._body(size)) as pieces:
-                async for piece in pieces:
+            return
+        async with aclosing(self.taken_over(self._wire.line(self._finish))) as lists:
+            async for pieces in lists:
+                for piece in _slices(pieces, size):
                     yield [piece]
 
     async def pieces(self, most: int) -> AsyncGenerator[memoryview]:
         if self._wire.lost and self._whole is None:
             yield memoryview(self._wire.arrived())
-            raise self.broke_off(None)
+            raise self.broke_off(stalled=False)
         async with aclosing(self.batches(most)) as lists:
             async for (piece,) in lists:
                 yield piece
-
-    async def _body(self, size: int) -> AsyncGenerator[memoryview]:
-        body = Body(self._wire.line(self._finish), stall=self._stall, hold=LONGEST_HELD)
-        try:
-            async with aclosing(body.pieces()) as lists:
-                async for pieces in lists:
-                    for piece in pieces:
-                        for each in _slices(piece, size):
-                            yield each
-        except BodyCutError as cut:
-            raise self.broke_off(self._stall if cut.stalled else None) from None
 
     def _finish(self) -> None:
         self._finished = True
 
 
-def _slices(piece: memoryview, size: int) -> Iterator[memoryview]:
-    return (piece[at : at + size] for at in range(0, len(piece), size))
+def _slices(pieces: Sequence[memoryview], size: int) -> Iterator[memoryview]:
+    return (piece[at : at + size] for piece in pieces for at in range(0, len(piece), size))
 
 
 @dataclass(frozen=True, slots=True)

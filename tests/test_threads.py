@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from types import SimpleNamespace
 
 import pytest
 
@@ -143,38 +142,44 @@ async def test_a_brief_job_that_fails_says_so_where_it_is_waited_for() -> None:
             await job.outcome()
 
 
-async def test_what_is_not_brief_after_all_goes_to_threads(monkeypatch) -> None:
-    """Until it is time for another try, which then has to be brief to be followed by others."""
-    now = 0.0
-    monkeypatch.setattr(threads_module, "time", SimpleNamespace(perf_counter=lambda: now))
+class Clock:
+    """Time that goes by where work takes some."""
 
-    def work(seconds: float) -> int:
-        nonlocal now
-        now += seconds
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> int:
+        self.now += seconds
         return threading.get_ident()
 
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    one = Clock()
+    monkeypatch.setattr(threads_module, "time", one)
+    return one
+
+
+async def test_what_is_not_brief_after_all_goes_to_threads(clock) -> None:
+    """Until it is time for another try, which then has to be brief to be followed by others."""
     here = threading.get_ident()
     with Threads(2) as threads:
 
         async def done_here(seconds: float) -> bool:
-            return await threads.submit_brief(work, seconds).outcome() == here
+            return await threads.submit_brief(clock.work, seconds).outcome() == here
 
         assert [await done_here(0.03) for _ in range(5)] == [True] * 4 + [False]
-        now += 0.03 * threads_module._PRICE
+        clock.now += 0.03 * threads_module._PRICE
         assert [await done_here(0.03), await done_here(0.03)] == [True, False]
-        now += 1.0
+        clock.now += 1.0
         assert [await done_here(0.001) for _ in range(3)] == [True] * 3
         assert [await done_here(0.03) for _ in range(3)] == [True] * 3
 
 
-async def test_now_and_then_one_may_take_its_time(monkeypatch) -> None:
-    now = 0.0
-    monkeypatch.setattr(threads_module, "time", SimpleNamespace(perf_counter=lambda: now))
-
-    def work(seconds: float) -> None:
-        nonlocal now
-        now += seconds
-
+async def test_now_and_then_one_may_take_its_time(clock) -> None:
     with Threads(2) as threads:
         for seconds in [0.03, 0.001, 0.001] * 20:
-            assert threads.submit_brief(work, seconds).over
+            assert threads.submit_brief(clock.work, seconds).over

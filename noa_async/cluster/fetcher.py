@@ -66,12 +66,12 @@ class ClusterFetcher(Fetching):
         fresh: bool,
     ) -> _T:
         """As ``Fetching.fetch_once``: what is at ``path`` is gone on with, by whichever worker."""
+
+        def give_away(publish: Callable[..., _S], *given: Any, brief: bool) -> Awaitable[_S]:  # noqa: ARG001 (a worker may be asked)
+            return self._stock.give_away(path, publish, *given)
+
         for _ in range(_MOST_LOST):
             whole = await self._until_whole(product, path, fresh=fresh)
-
-            def give_away(publish: Callable[..., _S], *given: Any, brief: bool) -> Awaitable[_S]:  # noqa: ARG001 (a worker may be asked)
-                return self._stock.give_away(path, publish, *given)
-
             try:
                 return await admit(Fetched(whole, give_away))
             except WorkerLost:  # with the product that it had

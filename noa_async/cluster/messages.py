@@ -46,8 +46,7 @@ def patience(settings: Settings, size: int | None, *, silent: bool = False) -> f
     """
     if silent:
         return 600 + (size or 0) / 1e6
-    waits = settings.timeouts
-    return waits.connect + waits.answer + waits.stall + 20 + (size or 0) / 20e6
+    return settings.timeouts.together + (size or 0) / 20e6
 
 
 def own_version() -> str:

@@ -28,9 +28,8 @@ from noa_async.cluster.parts import (
     size_of,
     unseal,
 )
-from noa_async.errors import NoaError
 from noa_async.events import TransferAdvanced
-from noa_async.failure import Failure
+from noa_async.failure import as_sent
 from noa_async.testing import Waits
 from noa_async.threads import Threads
 from noa_async.transfer.dealing import Account, Dealer
@@ -125,13 +124,7 @@ class Session:
         if task.cancelled():
             return
         error = task.exception()
-        result: Whole | FileFacts | Failure | str
-        if error is None:
-            result = task.result()
-        elif isinstance(error, NoaError):
-            result = Failure.of(error)
-        else:
-            result = f"{type(error).__name__}: {error}"
+        result = task.result() if error is None else as_sent(error)
         part = self._folder / order.part
         self._done.append(Done(order.key, result, max(size_of(part), size_of(sealed(part)))))
         self._news.set()

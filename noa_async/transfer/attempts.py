@@ -67,12 +67,8 @@ class Attempts:
 
         None: nothing came of it; where it did not fail, it was no attempt.
         """
-
-        async def tried(_attempt: int) -> _T | None:
-            return await once()
-
         try:
-            result = await self._attempt(tried, 0)
+            result = await self._attempt(lambda _: once(), 0)
         except NoaError as error:
             await self._pause(error, 0, 0)
             return None

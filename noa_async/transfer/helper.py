@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noa_async.errors import NoaError, TransferInterrupted
-from noa_async.failure import Failure
+from noa_async.failure import Failure, as_sent
 from noa_async.looping import run_alone
+from noa_async.origins import REDIRECTS
 from noa_async.threads import Threads
 from noa_async.tls import tls_context
 from noa_async.transfer.heads import read_head
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from noa_async.settings import Settings
 
 _LENGTH = 4
-_ORDINARY = frozenset({301, 302, 303, 307, 308, 401})
+_ORDINARY = REDIRECTS | {401}
 """Answers that lead elsewhere, or want another token: whoever gave the order sees to them."""
 _THREADS = 8
 
@@ -128,10 +129,8 @@ class Helper(asyncio.Protocol):
     async def _carry_out(self, order: Order) -> Answer:
         try:
             return await self._bring(order)
-        except NoaError as error:
-            return Failure.of(error)
         except Exception as error:  # noqa: BLE001 (raised where the order came from)
-            return f"{type(error).__name__}: {error}"
+            return as_sent(error)
 
     async def _bring(self, order: Order) -> Brought | None:
         assert self._wires is not None

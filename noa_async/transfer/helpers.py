@@ -49,12 +49,6 @@ def as_many(wanted: int | None, cores: int) -> int:
     return max(0, min(cores - 1, _MOST)) if wanted is None else wanted
 
 
-def patience(settings: Settings) -> float:
-    """Seconds that an order may take: its own time-outs, and then some."""
-    waits = settings.timeouts
-    return waits.connect + waits.answer + waits.stall + 20
-
-
 def _cores() -> int:
     """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -208,7 +202,7 @@ class _Helper(asyncio.Protocol):
         """End it where it hangs: its orders are carried out otherwise then."""
         loop = asyncio.get_running_loop()
         oldest, _ = next(iter(self._open.values()), (inf, None))
-        if loop.time() > oldest + patience(self._settings) and self._process is not None:
+        if loop.time() > oldest + self._settings.timeouts.together and self._process is not None:
             self._process.kill()
         else:
             self._look = loop.call_later(_LOOK, self._look_after)

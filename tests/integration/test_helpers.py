@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from noa_async import DestinationError, Limits, NoaClient, Query, Status
+from noa_async import DestinationError, Limits, NoaClient, Query, Status, Timeouts
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import ProductFinished, TransferAdvanced, TransferStarted
 from noa_async.transfer import helpers as helping
@@ -166,7 +166,7 @@ async def test_a_helper_that_is_lost_takes_nothing_along(
 ) -> None:
     """One that is killed, and one that hangs."""
     monkeypatch.setattr(helping, "_LOOK", 0.05)
-    monkeypatch.setattr(helping, "patience", lambda _: 0.3)
+    monkeypatch.setattr(Timeouts, "together", 0.3)
     slow = EmulatorSettings(products=40, mean_bytes=30_000, latency=0.02)
     async with Emulator(slow) as mirror:
         async with connect(mirror) as noa:

@@ -10,7 +10,7 @@ import pytest
 import trustme
 import uvloop
 
-from noa_async import transport, wires
+from noa_async import response
 from noa_async.settings import Settings
 from noa_async.takeover import Body
 from noa_async.transport import Transport
@@ -75,6 +75,5 @@ def bodies(monkeypatch) -> list[Body]:
             super().__init__(*arguments, **options)
             taken.append(self)
 
-    monkeypatch.setattr(transport, "Body", Noted)
-    monkeypatch.setattr(wires, "Body", Noted)
+    monkeypatch.setattr(response, "Body", Noted)
     return taken

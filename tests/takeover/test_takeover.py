@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
-from noa_async import lending, takeover, transport
+from noa_async import lending, takeover
 from noa_async.errors import ServiceUnreachable
 from noa_async.takeover import BLOCK, SUSPECT, Body, BodyCutError, Line
 from noa_async.transport import Transport
@@ -136,7 +136,7 @@ async def test_a_slow_reader_is_no_silence(origin, settings):
 
 
 async def test_a_slow_line_is_given_in_parts(origin, either, monkeypatch):
-    monkeypatch.setattr(transport, "_LONGEST_HELD", 0.01)
+    monkeypatch.setattr("noa_async.response.LONGEST_HELD", 0.01)
     more = asyncio.Event()
 
     async def halting(writer: asyncio.StreamWriter) -> None:
