@@ -121,6 +121,7 @@ async def under_way(
 SLOW = EmulatorSettings(products=8, mean_bytes=3_000_000, rate=3_000_000, quota=4)
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_what_a_worker_that_hangs_had_is_gone_on_with_by_others(
     tmp_path: Path, crowd: Crowd, recorder: Recorder
 ) -> None:
@@ -135,6 +136,7 @@ async def test_what_a_worker_that_hangs_had_is_gone_on_with_by_others(
         assert mirror.stats.bytes_sent < 1.5 * needed
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_workers_that_die_leave_their_places_to_others(
     tmp_path: Path, crowd: Crowd, recorder: Recorder
 ) -> None:
@@ -148,6 +150,7 @@ async def test_workers_that_die_leave_their_places_to_others(
     assert ("e", "begin") in crowd.asked
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_a_worker_that_comes_back_works_again(
     tmp_path: Path, crowd: Crowd, recorder: Recorder
 ) -> None:
@@ -174,6 +177,7 @@ async def test_a_run_that_is_cut_short_is_gone_on_with(
         assert mirror.stats.bytes_sent < 1.2 * needed
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_what_workers_of_a_lost_coordinator_had_is_gone_on_with(
     tmp_path: Path, crowd: Crowd, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

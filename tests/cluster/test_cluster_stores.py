@@ -106,6 +106,7 @@ async def under_way(
     await task
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_what_is_gone_with_a_worker_is_fetched_by_others(
     tmp_path: Path, store: StoreServer, crowd: Crowd, recorder: Recorder
 ) -> None:
@@ -147,6 +148,7 @@ async def test_what_a_worker_could_not_send_it_sends_again(
         assert sum(map(len, mirror.stats.downloads.values())) == 4
 
 
+@pytest.mark.usefixtures("hasty")
 async def test_what_a_store_refuses_a_worker_ends_the_run_whatever_others_still_send(
     tmp_path: Path,
     store: StoreServer,
