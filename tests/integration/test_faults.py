@@ -151,7 +151,7 @@ async def test_a_quota_of_four_is_found_and_held(
 ) -> None:
     size, rate = 300_000, 1_000_000
     settings = EmulatorSettings(
-        products=48, mean_bytes=size, rate=rate, quota=4, quota_style=style, retry_after="0"
+        products=80, mean_bytes=size, rate=rate, quota=4, quota_style=style, retry_after="0"
     )  # type: ignore[arg-type]
     async with Emulator(settings) as mirror, connect(mirror, workers=16) as noa:
         started = time.monotonic()
