@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from noa_async.errors import ServiceFault, ServiceUnreachable
 from noa_async.origins import host_of
-from noa_async.takeover import Body, BodyCutError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-    from noa_async.takeover import Line
+    Keep = Callable[[Sequence[bytes | memoryview]], object]
+    """Has pieces kept; blocks."""
 
 LONGEST_HELD = 0.2
 """Seconds for which bytes that are here are kept from whoever reads."""
@@ -24,6 +24,16 @@ READ_BUFFER = 256 << 10
 def no_answer(host: str, seconds: float) -> ServiceUnreachable:
     """The error of a service that does not answer in time."""
     return ServiceUnreachable(f"{host} gave no answer for {seconds:g} s.")
+
+
+class Intake(Protocol):
+    """What takes the bytes of a body."""
+
+    async def write(self, pieces: Sequence[bytes | memoryview], /) -> None:
+        """Take ``pieces``, which stay as they are until the next call has returned."""
+
+    async def draw(self, source: Callable[[Keep], int], /) -> int:
+        """Have a thread run ``source``, which blocks and has kept what it reads; what it gives."""
 
 
 class Response(ABC):
@@ -49,10 +59,11 @@ class Response(ABC):
         """Read no more of it."""
 
     @abstractmethod
-    def batches(self, size: int) -> AsyncGenerator[Sequence[bytes | memoryview]]:
-        """The body as lists of pieces, each of about ``size`` bytes or a fifth of a second.
+    async def pour(self, into: Intake, most: int) -> int:
+        """Give what comes next of the body, at most so many bytes; how many. None is its end.
 
-        A piece is good until the list after the next one is asked for.
+        It comes to nothing for no longer than the stall time-out, and waits for more than the first
+        bytes for no longer than a fifth of a second.
         Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
         byte comes for the stall time-out. What arrived before that is given first, but for its
         very end: servers are known to write an error text into a body before they cut it.
@@ -91,16 +102,6 @@ class Response(ABC):
                     if len(body) >= limit:
                         break
         return bytes(body[:limit])
-
-    async def taken_over(self, line: Line) -> AsyncGenerator[Sequence[memoryview]]:
-        """The fast path of ``batches``: from the socket into large blocks."""
-        body = Body(line, stall=self._stall, hold=LONGEST_HELD)
-        try:
-            async with aclosing(body.pieces()) as lists:
-                async for pieces in lists:
-                    yield pieces
-        except BodyCutError as cut:
-            raise self.broke_off(stalled=cut.stalled) from None
 
     def broke_off(self, *, stalled: bool) -> ServiceUnreachable:
         """The error of a body that ended early, or of which no byte came for too long."""

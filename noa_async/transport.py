@@ -7,7 +7,6 @@ else. An address is sent byte for byte as it was given.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import urllib.request
 from typing import TYPE_CHECKING, Any, Self
@@ -18,12 +17,12 @@ from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
+from noa_async.body import suspects
 from noa_async.errors import ServiceRefused, ServiceUnreachable
 from noa_async.holding import Held
-from noa_async.lending import given, lent, unread
+from noa_async.lending import given, unread
 from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, token_may_go
 from noa_async.response import LONGEST_HELD, READ_BUFFER, Response, no_answer
-from noa_async.takeover import BLOCK, suspects
 from noa_async.tls import tls_context
 from noa_async.wires import Unplain, Wires
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from noa_async.lending import Headed
+    from noa_async.response import Intake
     from noa_async.settings import Settings, Timeouts
 
 _MOST_REDIRECTS = 5
@@ -40,58 +40,68 @@ _AGENT = "noa-async"
 class _Streamed(Response):
     """An answer of which aiohttp has read the head."""
 
-    __slots__ = ("_may_take_over", "_raw")
+    __slots__ = ("_ended", "_failure", "_given", "_held", "_raw")
 
-    def __init__(self, url: str, raw: Headed, stall: float, *, may_take_over: bool) -> None:
+    def __init__(self, url: str, raw: Headed, stall: float) -> None:
         super().__init__(url, raw.status, raw.headers, stall)
         self._raw = raw
-        self._may_take_over = may_take_over
+        self._held: list[bytes] = []
+        """What came of it; the last piece stays here until another has come."""
+        self._given = 0
+        """Bytes of it that are elsewhere by now."""
+        self._ended = False
+        self._failure: ServiceUnreachable | None = None
 
     def drop(self) -> None:
         self._raw.close()
 
-    async def batches(self, size: int) -> AsyncGenerator[Sequence[bytes | memoryview]]:
-        fast = self._may_take_over and size >= BLOCK
-        begun, line = lent(self._raw) if fast else ([], None)
-        source = self._gathered(size, begun) if line is None else self.taken_over(line)
-        async with contextlib.aclosing(source) as lists:
-            async for pieces in lists:
-                yield pieces
+    async def pour(self, into: Intake, most: int) -> int:
+        await self._gather(most)
+        sure, doubtful = (self._held, []) if self._ended else (self._held[:-1], self._held[-1:])
+        given, left = split(sure, most)
+        self._held = left + doubtful
+        received = sum(map(len, given))
+        self._given += received
+        if given:
+            await into.write(given)
+        elif self._failure is not None:
+            raise self._failure
+        return received
 
-    async def _gathered(self, size: int, pieces: list[bytes]) -> AsyncGenerator[Sequence[bytes]]:
-        """Through aiohttp: for chunks, unknown lengths, slow rates and small bodies."""
-        held = sum(map(len, pieces))
+    async def _gather(self, size: int) -> None:
+        """Have so many bytes beside the last piece, or what comes in a while."""
         clock = asyncio.get_running_loop().time
-        due = clock() + LONGEST_HELD
+        due, here = clock() + LONGEST_HELD, sum(map(len, self._held[:-1]))
+        while not self._ended and here < size and not (here and clock() > due):
+            here += sum(map(len, self._held[-1:]))
+            try:
+                if piece := await self._next(size):
+                    self._held.append(piece)
+                else:
+                    self._ended = True
+            except ServiceUnreachable as failure:
+                self._ended, self._failure = True, failure
+                body = b"".join([*self._held, *unread(self._raw.content)])
+                sure = max(0, len(body) - suspects(self._given + len(body)))
+                self._held = [body[:sure]] if sure else []
+
+    async def _next(self, most: int) -> bytes:
+        """The next bytes; none at the end."""
         try:
-            async for piece in self.pieces(size):
-                # The last piece stays here until another has come.
-                if held >= size or (pieces and clock() > due):
-                    yield pieces
-                    pieces, held, due = [], 0, clock() + LONGEST_HELD
-                pieces.append(piece)
-                held += len(piece)
-        except ServiceUnreachable:
-            body = b"".join(pieces)
-            yield [body[: len(body) - suspects(len(body))]]
-            raise
-        if pieces:
-            yield pieces
+            return await self._piece(self._raw.content, most)
+        except TimeoutError:
+            raise self.broke_off(stalled=True) from None
+        except (aiohttp.ClientError, OSError):
+            raise self.broke_off(stalled=False) from None
 
     async def pieces(self, most: int) -> AsyncGenerator[bytes]:
-        content = self._raw.content
         try:
-            while piece := await self._piece(content, most):
+            while piece := await self._next(most):
                 yield piece
-        except TimeoutError:
-            failure = self.broke_off(stalled=True)
-        except (aiohttp.ClientError, OSError):
-            failure = self.broke_off(stalled=False)
-        else:
-            return
-        for piece in unread(content):
-            yield piece
-        raise failure
+        except ServiceUnreachable:
+            for piece in unread(self._raw.content):
+                yield piece
+            raise
 
     async def _piece(self, content: aiohttp.StreamReader, most: int) -> bytes:
         """The next bytes; none at the end. Raises TimeoutError where none came for so long."""
@@ -114,13 +124,23 @@ async def read_on(answer: Unplain, url: str, timeouts: Timeouts) -> Response | N
 
     Raises OSError where it is no answer, or does not come to its head in time.
     """
-    try:
-        async with asyncio.timeout(timeouts.answer):
-            raw = await given(ResponseHandler, answer.transport, answer.begun)
-    except BaseException:
-        answer.transport.abort()
-        raise
-    return None if raw is None else _Streamed(url, raw, timeouts.stall, may_take_over=False)
+    async with asyncio.timeout(timeouts.answer):
+        raw = await given(ResponseHandler, answer.connected, answer.begun)
+    return None if raw is None else _Streamed(url, raw, timeouts.stall)
+
+
+def split(pieces: Sequence[bytes], most: int) -> tuple[list[bytes], list[bytes]]:
+    """The first ``most`` bytes of ``pieces``, and the others.
+
+    >>> split([b"abc", b"de"], 4)
+    ([b'abc', b'd'], [b'e'])
+    """
+    first, others = [], []
+    for piece in pieces:
+        first += [piece[:most]] if most else []
+        others += [piece[most:]] if len(piece) > most else []
+        most -= min(most, len(piece))
+    return first, others
 
 
 class Transport:
@@ -135,7 +155,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._wires: Wires | None = None
         self._proxies = urllib.request.getproxies()
-        self._may_take_over = os.environ.get("NOA_FASTPATH") != "0"
+        self._past_aiohttp = os.environ.get("NOA_FASTPATH") != "0"
 
     async def __aenter__(self) -> Self:
         return self
@@ -225,7 +245,7 @@ class Transport:
                     auto_decompress="Accept-Encoding" not in headers,
                 )
             wires.answered(url)
-            return self._streamed(url, raw)
+            return _Streamed(url, raw, timeouts.stall)
         except aiohttp.ClientConnectorCertificateError as error:
             raise ServiceRefused(
                 f"The certificate of {host} is not trusted: {_certificate_reason(error)}.",
@@ -261,7 +281,7 @@ class Transport:
     @property
     def wired(self) -> bool:
         """Whether bytes as they are come past aiohttp: not where a proxy may be between."""
-        return self._may_take_over and not self._proxies.keys() - {"no"}
+        return self._past_aiohttp and not self._proxies.keys() - {"no"}
 
     async def _wired(self, wires: Wires, url: str, headers: Mapping[str, str]) -> Response | None:
         """The answer to a request past aiohttp; None where aiohttp is to ask."""
@@ -269,10 +289,6 @@ class Transport:
         if not isinstance(answer, Unplain):
             return answer
         return await read_on(answer, url, self._settings.timeouts)
-
-    def _streamed(self, url: str, raw: Headed) -> _Streamed:
-        stall = self._settings.timeouts.stall
-        return _Streamed(url, raw, stall, may_take_over=self._may_take_over)
 
     def _open(self) -> tuple[aiohttp.ClientSession, Wires]:
         if self._session is None or self._wires is None:

@@ -1,53 +1,65 @@
 """One connection that asks for bytes as they are, and reads plain answers past aiohttp.
 
 Whoever asks is woken once where the answer is small: with all of it. A large one goes on as a
-``Body``; what is not plain is for an HTTP client to make sense of. This module knows asyncio alone.
+``Body``; what is not plain is for an HTTP client to make sense of.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+import ssl
+from typing import TYPE_CHECKING
 
+from noa_async.body import BUSY, Body
 from noa_async.plain import plain_head
-from noa_async.takeover import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import socket
 
     from noa_async.plain import PlainHead
 
 _MOST_HEAD = 64 << 10
 _ROOM = _MOST_HEAD + (256 << 10)
+_APART = 2 << 10
+"""Bytes ahead of the room: a copy to just behind where, in its page, it comes from is slow."""
 _MOMENT = 0.02
 """Seconds that a small body has to come in, behind its head; else it is read as a large one is."""
 
 
-class Wire(asyncio.BufferedProtocol):
+class Wire:
     """One connection, for one request at a time.
 
     Head and small body are read into one stretch of memory, and the body is given out as it lies
     there; so the next answer goes elsewhere, unless the body is forgotten before.
     """
 
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport
+    def __init__(self, connected: socket.socket) -> None:
+        """``connected``: does not block; over TLS, the two have shaken hands."""
         self.head: PlainHead | None = None
         """Of the answer under way; None where it has not come, or is not plain."""
         self.used = False
         """Whether it has brought an answer before."""
         self.lost = False
         self.idle_since = 0.0
+        self._socket = connected
+        self._tls = isinstance(connected, ssl.SSLSocket)
         self._loop = asyncio.get_running_loop()
-        self._memory = bytearray(_ROOM)
-        self._room = memoryview(self._memory)
-        self._given = False
-        """Whether somebody may have a body that lies in there."""
+        self._make_room()
         self._filled = self._begun = self._end = 0
         self._surplus = False
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._paused = False
+        self._paused = self._closed = False
+        self._listen()
+
+    def close(self) -> None:
+        """At once, whatever is under way; not while a thread reads."""
+        self.lost = True
+        if not self._closed:
+            self._closed = True
+            self._pause()
+            self._socket.close()
+            self._wake()
 
     async def ask(self, request: bytes, answer: float) -> None:
         """Send it, and wait for the head, and a moment for all of a small body.
@@ -55,14 +67,13 @@ class Wire(asyncio.BufferedProtocol):
         Raises TimeoutError where no head came within ``answer`` seconds.
         """
         if self._given:
-            self._memory, self._given = bytearray(_ROOM), False
-            self._room = memoryview(self._memory)
+            self._make_room()
         self.head = None
         self._filled = self._begun = self._end = 0
         self._waiter = self._loop.create_future()
         self._timer = self._loop.call_later(answer, self._wake)
-        self.transport.write(request)
         try:
+            self._send(request)
             await self._waiter
         finally:
             self._timer.cancel()
@@ -79,7 +90,7 @@ class Wire(asyncio.BufferedProtocol):
     def lasts(self) -> bool:
         """Whether it can be asked again, its answer read."""
         lasting = self.head is not None and self.head.lasts and not self._surplus
-        return lasting and not (self.lost or self._paused or self.transport.is_closing())
+        return lasting and not (self.lost or self._paused)
 
     def whole(self) -> memoryview | None:
         """All of a small body; None as long as some of it is to come."""
@@ -92,49 +103,73 @@ class Wire(asyncio.BufferedProtocol):
         """Nobody has anything of the last small body any more: the next may lie there."""
         self._given = False
 
-    def arrived(self) -> bytes:
-        """What there is of the body."""
-        return bytes(self._room[self._begun : self._filled])
+    def give(self) -> tuple[socket.socket, bytes]:
+        """The connection, and all that came of an answer that is not plain, for an HTTP client."""
+        self._closed = True  # for this one
+        return self._socket, bytes(self._room[: self._filled])
 
-    def line(self, done: Callable[[], None]) -> Line:
-        """The body under way, for somebody to take over who calls ``done`` behind its end."""
+    def _make_room(self) -> None:
+        self._memory = bytearray(_APART + _ROOM)
+        self._room = memoryview(self._memory)[_APART:]
+        self._given = False
+        """Whether somebody may have a body that lies in there."""
+
+    def _send(self, request: bytes) -> None:
+        try:
+            sent = self._socket.send(request)
+        except OSError:
+            sent = 0
+        if sent < len(request):
+            self._lose()
+
+    def body(self) -> Body:
+        """The body under way, for a thread or the loop to read; ``rest`` behind its end."""
         assert self.head is not None
-        self._paused = False  # from now on a matter of theirs
-        begun = self.arrived()
-        return Line(self.transport, self, [begun], self.head.length - len(begun), done)
+        end = min(self._filled, self._end)
+        return Body(self._socket, self._room, (self._begun, end), self.head.length, lost=self.lost)
 
-    def unread(self) -> bytes:
-        """All that came of an answer that is not plain, for whoever makes sense of it."""
-        return bytes(self._room[: self._filled])
+    def rest(self) -> None:
+        """All of the body was read: nothing may come before it is asked again."""
+        self._filled = self._begun = self._end = 0
+        self._socket.setblocking(False)
+        self._paused = False
+        self._listen()
+        self._readable()  # what is there already
 
-    # What the transport calls.
+    # What the loop calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
+    def _readable(self) -> None:
+        while not self._paused:
+            try:
+                got = self._socket.recv_into(self._room[self._filled :])
+            except BUSY:
+                return
+            except OSError:
+                got = 0
+            if self._waiter is None:
+                self._surplus = self._surplus or bool(got)  # nobody asked
+                self.close()
+            elif not got:
+                self._lose()
+            else:
+                self._look_at(got)
+                if not self._tls:  # the loop calls again where there is more
+                    return
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 (as large as can be)
-        return self._room[self._filled :]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        before, self._filled = self._filled, self._filled + nbytes
-        if self._waiter is None:
-            self._surplus = True  # nobody asked
-            self.transport.abort()
-        elif self.head is not None or self._has_head(before):
+    def _look_at(self, got: int) -> None:
+        before, self._filled = self._filled, self._filled + got
+        if self.head is not None or self._has_head(before):
             self._look_at_body()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (lost is lost)
-        self.lost = True
-        self._wake()
 
     # What comes of it.
 
     def _has_head(self, before: int) -> bool:
         """Whether a plain one is there; ``before``: bytes that were looked at."""
-        end = self._memory.find(b"\r\n\r\n", max(0, before - 3), self._filled)
+        unseen = _APART + max(0, before - 3)
+        end = self._memory.find(b"\r\n\r\n", unseen, _APART + self._filled) - _APART
         if end < 0 and self._filled < _MOST_HEAD:
             return False
-        self.head = plain_head(self._memory[:end].decode("latin-1")) if end >= 0 else None
+        self.head = plain_head(str(self._room[:end], "latin-1")) if end >= 0 else None
         if self.head is None:
             self._leave_to_others()
             return False
@@ -155,10 +190,22 @@ class Wire(asyncio.BufferedProtocol):
 
     def _leave_to_others(self) -> None:
         """It is not plain, or large, or takes its time: somebody else is to see what comes."""
-        self._paused = True
-        self.transport.pause_reading()
+        self._pause()
+        self._wake()
+
+    def _lose(self) -> None:
+        self.lost = True
+        self._pause()
         self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _listen(self) -> None:
+        self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._loop.remove_reader(self._socket.fileno())

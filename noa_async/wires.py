@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections import Counter, defaultdict
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohappyeyeballs import start_connection
 
+from noa_async.body import readable
 from noa_async.errors import ServiceUnreachable
 from noa_async.origins import host_of, origin_of
 from noa_async.plain import request_bytes
-from noa_async.response import Response, no_answer
+from noa_async.response import LONGEST_HELD, Response, no_answer
 from noa_async.wire import Wire
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from noa_async.plain import PlainHead
+    from noa_async.response import Intake
     from noa_async.settings import Timeouts
 
 Origin = tuple[str, str, int]
@@ -38,7 +39,7 @@ _NEXT_ADDRESS = 0.25
 class Wired(Response):
     """A plain answer, on the wire that it came by."""
 
-    __slots__ = ("_finished", "_give_back", "_whole", "_wire")
+    __slots__ = ("_body", "_finished", "_give_back", "_whole", "_wire")
 
     def __init__(
         self, url: str, head: PlainHead, wire: Wire, stall: float, give_back: Callable[[], None]
@@ -47,6 +48,7 @@ class Wired(Response):
         self._wire = wire
         self._give_back = give_back
         self._whole = wire.whole()
+        self._body = wire.body() if self._whole is None else None
         self._finished = self._whole is not None
         """Whether nothing of the body is on the way."""
 
@@ -55,7 +57,7 @@ class Wired(Response):
             self._finished = False
             self._give_back()
         else:
-            self._wire.transport.abort()
+            self._wire.close()
 
     @property
     def whole(self) -> memoryview | None:
@@ -67,37 +69,50 @@ class Wired(Response):
         self._whole = None
         self._wire.forget()
 
-    async def batches(self, size: int) -> AsyncGenerator[Sequence[memoryview]]:
+    async def pour(self, into: Intake, most: int) -> int:
         if self._whole is not None:
-            for piece in _slices([self._whole], size):
-                yield [piece]
-            return
-        async with aclosing(self.taken_over(self._wire.line(self._finish))) as lists:
-            async for pieces in lists:
-                for piece in _slices(pieces, size):
-                    yield [piece]
+            piece, self._whole = self._whole[:most], self._whole[most:]
+            if piece:
+                await into.write([piece])
+            return len(piece)
+        body, hold = self._body, min(LONGEST_HELD, self._stall)
+        while body is not None and not self._finished and most:
+            kept = await into.draw(partial(body.draw, most=most, hold=hold, stall=self._stall))
+            if body.ended:
+                self._finish()
+            if kept:
+                return kept
+            if body.lost and not self._finished:
+                raise self.broke_off(stalled=body.silence >= self._stall)
+        return 0
 
     async def pieces(self, most: int) -> AsyncGenerator[memoryview]:
-        if self._wire.lost and self._whole is None:
-            yield memoryview(self._wire.arrived())
-            raise self.broke_off(stalled=False)
-        async with aclosing(self.batches(most)) as lists:
-            async for (piece,) in lists:
-                yield piece
+        body = self._body
+        if self._whole is not None:
+            for at in range(0, len(self._whole), most):
+                yield self._whole[at : at + most]
+        while body is not None and not self._finished:
+            try:
+                piece = await body.more(self._stall)
+            except TimeoutError:
+                raise self.broke_off(stalled=True) from None
+            for at in range(0, len(piece), most):
+                yield memoryview(piece)[at : at + most]
+            if body.ended:
+                self._finish()
+            elif not piece:
+                raise self.broke_off(stalled=False)
 
     def _finish(self) -> None:
         self._finished = True
-
-
-def _slices(pieces: Sequence[memoryview], size: int) -> Iterator[memoryview]:
-    return (piece[at : at + size] for piece in pieces for at in range(0, len(piece), size))
+        self._wire.rest()
 
 
 @dataclass(frozen=True, slots=True)
 class Unplain:
     """The beginning of an answer that is for an HTTP client to read."""
 
-    transport: asyncio.Transport
+    connected: socket.socket
     begun: bytes
 
 
@@ -121,7 +136,7 @@ class Wires:
         self._closed = True
         for wires in self._idle.values():
             for wire in wires:
-                wire.transport.abort()
+                wire.close()
         self._idle.clear()
 
     async def ask(self, url: str, headers: Mapping[str, str]) -> Wired | Unplain | None:
@@ -140,18 +155,19 @@ class Wires:
         try:
             await wire.ask(request, self._timeouts.answer)
         except TimeoutError:
-            wire.transport.abort()
+            wire.close()
             raise no_answer(host_of(url), self._timeouts.answer) from None
         except BaseException:
-            wire.transport.abort()
+            wire.close()
             raise
         if wire.lost and wire.head is None:
+            wire.close()
             if wire.used and wire.silent:
                 return None
             raise ServiceUnreachable(f"No answer from {host_of(url)}: it closed the connection.")
         wire.used = True
         if wire.head is None:
-            return Unplain(wire.transport, wire.unread())
+            return Unplain(*wire.give())
         return Wired(url, wire.head, wire, self._timeouts.stall, partial(self._keep, origin, wire))
 
     def answered(self, url: str) -> None:
@@ -166,12 +182,12 @@ class Wires:
             wire = kept.pop()
             if wire.lasts and now < wire.idle_since + _IDLE:
                 return wire
-            wire.transport.abort()
+            wire.close()
         return None
 
     def _keep(self, origin: Origin, wire: Wire) -> None:
         if self._closed or not wire.lasts:
-            wire.transport.abort()
+            wire.close()
             return
         wire.idle_since = asyncio.get_running_loop().time()
         self._idle[origin].append(wire)
@@ -180,17 +196,36 @@ class Wires:
         """A new one; None where that fails: an HTTP client then says why."""
         scheme, host, port = origin
         loop = asyncio.get_running_loop()
-        tls, name = (self._tls, host) if scheme == "https" else (None, None)
         try:
             async with asyncio.timeout(self._timeouts.connect):
                 there = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                sock = await start_connection(there, happy_eyeballs_delay=_NEXT_ADDRESS)
-                _, wire = await loop.create_connection(
-                    Wire, sock=sock, ssl=tls, server_hostname=name
-                )
+                connected = await start_connection(there, happy_eyeballs_delay=_NEXT_ADDRESS)
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if scheme == "https" and self._tls is not None:
+                    connected = await _secured(connected, self._tls, host)
         except (OSError, ValueError):
             self._failures[origin] += 1
             self._barred.add(origin)
             return None
         self._failures[origin] = 0
-        return wire
+        return Wire(connected)
+
+
+async def _secured(connected: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """The same connection over TLS. Raises OSError (ssl.SSLError), ValueError."""
+    try:
+        secured = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+    except BaseException:
+        connected.close()
+        raise
+    try:
+        while True:
+            try:
+                secured.do_handshake()
+            except ssl.SSLWantReadError:
+                await readable(secured)
+            else:
+                return secured
+    except BaseException:
+        secured.close()
+        raise

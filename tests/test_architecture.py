@@ -16,7 +16,7 @@ import pytest
 PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
-    {"errors", "holding", "streams", "takeover", "threads"},
+    {"body", "carrier", "errors", "holding", "streams", "threads"},
     {"services"},
     {"values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending", "plain", "failure"},

@@ -29,6 +29,7 @@ from noa_async.errors import (
 from noa_async.origins import same_origin
 from noa_async.settings import Settings
 from noa_async.transport import Transport
+from tests.takeover.origin import poured
 
 TOKEN = "token-of-ada"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -99,14 +100,8 @@ async def ask(one: Transport, url: str, **options: object) -> tuple[int, bytes]:
 
 async def gather(one: Transport, url: str, size: int = 1 << 20) -> tuple[bytes, NoaError | None]:
     """What arrives of a body, and what ended it."""
-    body = b""
     async with one.request("GET", url) as response:
-        try:
-            async for pieces in response.batches(size):
-                body += b"".join(pieces)
-        except NoaError as error:
-            return body, error
-    return body, None
+        return await poured(response, size)
 
 
 # Who gets the token.
@@ -315,17 +310,10 @@ async def test_no_second_request_can_be_smuggled_in(transport, home, home_url):
 # Bodies.
 
 
-async def test_a_body_comes_in_batches(transport, home, home_url):
+async def test_a_body_comes_in_portions(transport, home, home_url):
     body = bytes(range(256)) * 4096
     home.answer("/x", body=body)
-    sizes, arrived = [], b""
-    async with transport.request("GET", f"{home_url}/x") as response:
-        async for pieces in response.batches(100_000):
-            sizes.append(sum(map(len, pieces)))
-            arrived += b"".join(pieces)
-    assert arrived == body
-    assert len(sizes) > 1
-    assert all(size >= 100_000 for size in sizes[:-1])
+    assert await gather(transport, f"{home_url}/x", 100_000) == (body, None)
 
 
 async def test_a_body_is_read_up_to_its_limit(transport, home, home_url):
@@ -412,9 +400,8 @@ async def test_all_that_arrived_before_a_cut_is_given(transport, serve_raw):
         stream = response._raw.content
         while stream.exception() is None:
             await asyncio.sleep(0)
-        with pytest.raises(ServiceUnreachable):
-            async for pieces in response.batches(1000):
-                body += b"".join(pieces)
+        body, error = await poured(response, 1000)
+    assert isinstance(error, ServiceUnreachable)
     assert body == b"x" * (300_000 - SUSPECT)
 
 

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from noa_async.events import Event
     from noa_async.transfer.fetching import Fetched, Whole
 
-_THREADS = 8
+_THREADS = 64
+"""At most: each product that comes holds one, for as long as its bytes take."""
 
 
 class Session:

@@ -31,7 +31,6 @@ from noa_async.transfer.resume import (
 )
 from noa_async.transfer.shares import Shares
 from noa_async.transfer.sink import PartFile, Sink, WrongDigest, seen_through
-from noa_async.transfer.tail import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from noa_async.settings import RetryPolicy
     from noa_async.threads import Threads
     from noa_async.transfer.helped import Helped
+    from noa_async.transfer.tail import Span
     from noa_async.transfer.traffic import Traffic
 
 _T = TypeVar("_T")
@@ -224,16 +224,9 @@ class Fetcher(Fetching):
         self, product: Product, response: Response, sink: Sink[PartFile], shares: Shares
     ) -> None:
         state = sink.part.state
-        span, end = shares.span(state), state.total or UNKNOWN
-
-        async def write(pieces: Sequence[bytes | memoryview]) -> None:
-            sink.part.look_at(pieces)
-            whole = span.position == state.total  # with these
-            await (sink.write_last if whole else sink.write)(pieces)
-            _check_bounds(sink.part, product)
-
+        span = shares.span(state)
         try:
-            await shares.stream(response, span, write, state, end)
+            await shares.stream(response, span, _Arriving(sink, span, product), state)
         except BaseException as error:
             await sink.drain()
             if isinstance(error, ServiceUnreachable):
@@ -264,6 +257,25 @@ def _is_whole(part: PartFile, checksum: Checksum | None) -> bool:
     if checksum is None or not part.state.length or part.state.length != part.state.total:
         return False
     return part.digest() == checksum.value
+
+
+class _Arriving:
+    """Takes the bytes of a product into its part, as an ``Intake``."""
+
+    def __init__(self, sink: Sink[PartFile], span: Span, product: Product) -> None:
+        self._sink = sink
+        self._span = span
+        self._product = product
+        self.draw = sink.draw
+
+    async def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        part = self._sink.part
+        if self._span.position + sum(map(len, pieces)) == part.state.total:
+            await self._sink.write_last(pieces)
+            part.look_at(pieces)
+        else:
+            await self._sink.write(pieces)
+        _check_bounds(part, self._product)
 
 
 def _check_bounds(part: PartFile, product: Product) -> None:

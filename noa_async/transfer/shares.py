@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from shutil import disk_usage
 from typing import IO, TYPE_CHECKING, Self
@@ -24,18 +24,19 @@ from noa_async.transfer.sink import Sink
 from noa_async.transfer.tail import UNKNOWN, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from noa_async.catalogue.product import Product
-    from noa_async.response import Response
+    from noa_async.response import Intake, Response
     from noa_async.threads import Threads
     from noa_async.transfer.dealing import Place
     from noa_async.transfer.resume import PartState
     from noa_async.transfer.sink import PartFile
     from noa_async.transfer.traffic import Traffic
 
-BATCH = 1 << 20
+LARGEST = 8 << 20
+"""Bytes that are read between two looks at what is due."""
 _MOVED_AT_ONCE = 8 << 20
 _MOST_FAILURES = 3
 """Shares of one product that may come to nothing before no more are tried."""
@@ -98,7 +99,7 @@ class _Share:
     @property
     def fits(self) -> bool:
         """Whether the one before has not come up to here, nor given its end away, meanwhile."""
-        return self.before.position < self.start and self.before.end == self.span.end
+        return self.before.reach <= self.start and self.before.end == self.span.end
 
     @property
     def whole(self) -> bool:
@@ -225,48 +226,25 @@ class Shares:
             lease.granted()
             share.before.end, share.granted = share.start, True
             async with Sink(share.stash, self._pool) as sink:
-                await self.stream(response, share.span, sink.write, state, share.span.end)
+                await self.stream(response, share.span, sink, state)
                 await sink.drain()
 
-    async def stream(
-        self,
-        response: Response,
-        span: Span,
-        write: Callable[[Sequence[bytes | memoryview]], Awaitable[None]],
-        state: PartState,
-        body_end: int,
-    ) -> None:
-        """Read a body that goes up to ``body_end``, but not beyond ``span``, whose end may move.
+    async def stream(self, response: Response, span: Span, into: Intake, state: PartState) -> None:
+        """Read a body into ``into``, but not beyond ``span``, whose end may move.
 
-        Where it is read whole, its connection can be used again. ``state``: of the product.
+        ``state``: of the product.
         """
         traffic, product = self._traffic, self._product
         with traffic.tail.running(span):
-            size = traffic.bandwidth.batch(BATCH)
-            async with aclosing(response.batches(size)) as batches:
-                async for arrived in batches:
-                    pieces = _up_to(arrived, span.end - span.position)
-                    received = sum(map(len, pieces))
-                    span.position += received  # ahead of what waits: nobody may cut in between
-                    await traffic.bandwidth.take(received)
-                    await write(pieces)
-                    traffic.health.succeeded()
-                    self._observer(TransferAdvanced(product.id, received))
-                    surplus = sum(map(len, arrived)) > received
-                    if span.position >= span.end and (surplus or span.end != body_end):
-                        return
-                    self.offer(span, state)
+            while most := traffic.tail.reach(span, traffic.bandwidth.batch(LARGEST)):
+                received = await response.pour(into, most)
+                span.position += received
+                if not received:
+                    return
+                await traffic.bandwidth.take(received)
+                traffic.health.succeeded()
+                self._observer(TransferAdvanced(product.id, received))
+                self.offer(span, state)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
         await self._pool.run(work)
-
-
-def _up_to(pieces: Sequence[bytes | memoryview], most: int) -> Sequence[bytes | memoryview]:
-    """The first ``most`` bytes of ``pieces``."""
-    if sum(map(len, pieces)) <= most:
-        return pieces
-    kept = []
-    for piece in pieces:
-        kept.append(piece[:most])
-        most -= len(kept[-1])
-    return kept

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from noa_async.response import Keep
     from noa_async.threads import Job, Threads
 
 _T = TypeVar("_T")
@@ -121,6 +122,7 @@ class PartFile:
 
     def append(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Write and hash ``pieces`` at the end."""
+        self.look_at(pieces)
         length = self.state.length
         with blamed_on(self.path):
             for first in range(0, len(pieces), _MOST_PIECES):
@@ -156,9 +158,9 @@ class PartFile:
 
     def look_at(self, pieces: Sequence[bytes | memoryview]) -> None:
         """What comes next, told ahead of ``append``: the first bytes say what it is."""
-        if len(self._start) < len(ZIP_START):
+        if (length := self.state.length) < len(ZIP_START):
             start = b"".join(bytes(piece[: len(ZIP_START)]) for piece in pieces)
-            self._start = (self._start + start)[: len(ZIP_START)]
+            self._start = (self._start[:length] + start)[: len(ZIP_START)]
 
     @property
     def is_small(self) -> bool:
@@ -234,6 +236,14 @@ class Sink(Generic[_Kept]):
         """
         await self._wait()
         self._job = self._submit(self.part.append, pieces)
+
+    async def draw(self, source: Callable[[Keep], int]) -> int:
+        """Have the thread run ``source``, which reads, and appends what it has read; what it gives.
+
+        Raises DestinationError, and what ``source`` does.
+        """
+        await self._wait()
+        return await self._seen_through(self._submit(source, self.part.append))
 
     async def write_last(self, pieces: Sequence[bytes | memoryview]) -> None:
         """As ``write``, but ahead of what the thread does next, as by ``later``: all is here."""

@@ -19,6 +19,10 @@ WORTH_SHARING = 1.0
 """Seconds that a stretch must still take, at its rate so far, to be worth another request."""
 _SURE = 0.25
 """Seconds after which a rate is believed."""
+_MOMENT = 0.1
+"""Seconds that are read ahead, and so cannot be given away."""
+_LEAST = 1 << 20
+"""Bytes of which no less is read at once."""
 UNKNOWN = 1 << 62
 """The end of a body whose length nobody knows."""
 
@@ -35,6 +39,8 @@ class Span:
     """When its first byte was waited for, in seconds of the tail's clock."""
     start: int = 0
     """Where it was then."""
+    reach: int = 0
+    """What is before that is being read, or was: it is no other connection's."""
 
     def seconds_left(self, now: float) -> float:
         """How long it still takes at its rate so far; 0 as long as that is not known."""
@@ -100,12 +106,21 @@ class Tail:
     @contextmanager
     def running(self, span: Span) -> Generator[None]:
         """A stretch is on its way."""
-        span.began, span.start = self._clock(), span.position
+        span.began, span.start, span.reach = self._clock(), span.position, span.position
         self._spans.add(span)
         try:
             yield
         finally:
             self._spans.discard(span)
+
+    def reach(self, span: Span, most: int) -> int:
+        """How many bytes of ``span`` to read now: what comes in a moment at its rate so far."""
+        taken = self._clock() - span.began
+        got = span.position - span.start
+        moment = int(got / taken * _MOMENT) if taken > 0 else 0
+        amount = min(most, max(_LEAST, moment), span.end - span.position)
+        span.reach = span.position + amount
+        return amount
 
     def cut(self, span: Span) -> int | None:
         """Where to cut ``span`` for a connection that is free; None where it goes on alone.

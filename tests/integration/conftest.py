@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings, lending
+from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings, wire
 from noa_async.emulator import Emulator
 from noa_async.events import Event
 from noa_async.transfer.fetching import Whole
@@ -73,10 +73,11 @@ def connect(recorder: Recorder) -> Connect:
 
 
 def bring_bytes_by(path: str, patch: pytest.MonkeyPatch) -> None:
-    """Bodies come by the "fast" path, be they ever so small, as aiohttp's "stream", or are a
-    "helper" process's where they are small and nothing is there.
+    """Bodies come past aiohttp, the small ones whole ("fast"), or nearly all by a "thread"; as
+    aiohttp's "stream"; or are a "helper" process's where they are small and nothing is there.
     """
-    patch.setattr(lending, "WORTH_IT", 1)
+    if path == "thread":
+        patch.setattr(wire, "_ROOM", 20 << 10)
     patch.setenv("NOA_FASTPATH", "0" if path == "stream" else "1")
     if path == "helper":
         wait_for_helpers(patch)
@@ -93,13 +94,13 @@ def wait_for_helpers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Helped, "bring", bring_when_there)
 
 
-@pytest.fixture(params=["fast", "stream", "helper"])
+@pytest.fixture(params=["fast", "thread", "stream", "helper"])
 def path_of_small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once by each path that small products have."""
     bring_bytes_by(request.param, monkeypatch)
 
 
-@pytest.fixture(params=["fast", "stream"])
+@pytest.fixture(params=["thread", "stream"])
 def path_of_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once by each path."""
     bring_bytes_by(request.param, monkeypatch)

@@ -58,7 +58,7 @@ async def bring(faults: list[Fault], etag: str) -> None:
     st.lists(FAULTS, max_size=6),
     st.sampled_from(["quoted", "unquoted", "none"]),
     st.sampled_from([asyncio.new_event_loop, uvloop.new_event_loop]),
-    st.sampled_from(["fast", "stream", "helper"]),
+    st.sampled_from(["fast", "thread", "stream", "helper"]),
 )
 def test_any_sequence_of_faults(
     faults: list[Fault], etag: str, loop: Callable[[], asyncio.AbstractEventLoop], by: str

@@ -54,7 +54,7 @@ async def run_plan(
 async def test_random_faults(
     connect: Connect, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring_bytes_by(("helper", "fast", "stream")[seed % 3], monkeypatch)
+    bring_bytes_by(("helper", "fast", "thread", "stream")[seed % 4], monkeypatch)
     await run_plan(connect, tmp_path, seed, KINDS, 60_000)
 
 

@@ -1,4 +1,4 @@
-"""Each test here runs on the plain loop and on uvloop: they call buffered protocols differently."""
+"""Each test here runs on the plain loop and on uvloop, and with TLS and without."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import pytest
 import trustme
 import uvloop
 
-from noa_async import response
 from noa_async.settings import Settings
-from noa_async.takeover import Body
 from noa_async.transport import Transport
 from tests.takeover.origin import AsIs, Asking, Origin
 
@@ -63,17 +61,3 @@ async def client(settings) -> AsyncIterator[Transport]:
 def either(request, client) -> Asking:
     """Both ways to ask."""
     return client if request.param == "aiohttp" else AsIs(client)
-
-
-@pytest.fixture
-def bodies(monkeypatch) -> list[Body]:
-    """The bodies that are taken over."""
-    taken: list[Body] = []
-
-    class Noted(Body):
-        def __init__(self, *arguments, **options):
-            super().__init__(*arguments, **options)
-            taken.append(self)
-
-    monkeypatch.setattr(response, "Body", Noted)
-    return taken

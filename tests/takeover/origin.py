@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from noa_async.errors import NoaError
 from noa_async.response import Response
-from noa_async.takeover import BLOCK
+from noa_async.threads import Threads
+from noa_async.transfer.sink import Sink
 from noa_async.transport import Transport
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
+BLOCK = 1 << 20
 CONTENT = random.Random(1).randbytes(5 * BLOCK + 12_345)
 LONG = 64 * BLOCK
 
@@ -85,17 +87,43 @@ class AsIs:
         return self._transport.request(method, url, headers={"Accept-Encoding": "identity"})
 
 
+class Kept:
+    """What arrived of a body, kept in memory, as a ``Store``."""
+
+    def __init__(self) -> None:
+        self.body = bytearray()
+
+    def append(self, pieces: Sequence[bytes | memoryview]) -> None:
+        for piece in pieces:
+            self.body += piece
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 async def gather(one: Asking, url: str, size: int = BLOCK) -> tuple[bytes, NoaError | None]:
     """What arrives of a body, and what ended it."""
-    body = bytearray()
     async with one.request("GET", url) as response:
-        try:
-            async for pieces in response.batches(size):
-                for piece in pieces:
-                    body += piece
-        except NoaError as error:
-            return bytes(body), error
-    return bytes(body), None
+        return await poured(response, size)
+
+
+async def poured(
+    response: Response, size: int = BLOCK, into: Kept | None = None
+) -> tuple[bytes, NoaError | None]:
+    """What arrives of an answer's body, and what ended it."""
+    with Threads(1) as pool:
+        async with Sink(into or Kept(), pool) as sink:
+            error = None
+            try:
+                while received := await response.pour(sink, size):
+                    assert received <= size
+            except NoaError as found:
+                error = found
+            await sink.drain()
+            return bytes(sink.part.body), error
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -7,7 +7,8 @@ import random
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ import trustme
 
 from noa_async.looping import loop_factory
 from noa_async.settings import Settings
-from noa_async.takeover import BLOCK
 from noa_async.transport import Transport
+from tests.takeover.origin import BLOCK, AsIs, Kept, poured
 
 CONTENT = random.Random(1).randbytes(7 * BLOCK + 260_000)
 SERVICE = "https://localhost"
@@ -50,20 +51,24 @@ def origin(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-@pytest.mark.parametrize("path", ["fast", "stream"])
-def test_a_closed_connection_keeps_nothing_back(origin, tmp_path, monkeypatch, path):
-    monkeypatch.setenv("NOA_FASTPATH", "1" if path == "fast" else "0")
+class Slow(Kept):
+    """The slowness is what is tested."""
+
+    def append(self, pieces: Sequence[bytes | memoryview]) -> None:
+        time.sleep(0.1)
+        super().append(pieces)
+
+
+@pytest.mark.parametrize("path", ["wire", "stream"])
+def test_a_closed_connection_keeps_nothing_back(origin, tmp_path, path):
     urls = {"catalogue_url": f"{origin}/Products", "token_url": f"{origin}/token"}
     settings = Settings().with_values(urls | {"ca_file": str(tmp_path / "ca.pem")})
 
     async def read_slowly() -> bytes:
-        body = bytearray()
-        async with Transport(settings) as client, client.request("GET", f"{origin}/x") as response:
-            async for pieces in response.batches(BLOCK):
-                await asyncio.sleep(0.15)  # it is the slowness that is tested
-                for piece in pieces:
-                    body += piece
-        return bytes(body)
+        async with Transport(settings) as client:
+            asking = AsIs(client) if path == "wire" else client
+            async with asking.request("GET", f"{origin}/x") as response:
+                return (await poured(response, into=Slow()))[0]
 
     with asyncio.Runner(loop_factory=loop_factory(SERVICE)) as runner:
         assert runner.run(read_slowly()) == CONTENT
