@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from noa_async.response import Intake
     from noa_async.settings import Settings, Timeouts
 
+_BATCH = 1 << 20
+"""Bytes that are gathered for a thread at most: each hand-over costs."""
 _MOST_REDIRECTS = 5
 _AGENT = "noa-async"
 
@@ -56,6 +58,7 @@ class _Streamed(Response):
         self._raw.close()
 
     async def pour(self, into: Intake, most: int) -> int:
+        most = min(most, _BATCH)
         await self._gather(most)
         sure, doubtful = (self._held, []) if self._ended else (self._held[:-1], self._held[-1:])
         given, left = split(sure, most)

@@ -21,8 +21,8 @@ _SURE = 0.25
 """Seconds after which a rate is believed."""
 _MOMENT = 0.1
 """Seconds that are read ahead, and so cannot be given away."""
-_LEAST = 1 << 20
-"""Bytes of which no less is read at once."""
+_FIRST, _LEAST = 512 << 10, 64 << 10
+"""Bytes that are read as long as nothing is known of a rate, and at the least."""
 UNKNOWN = 1 << 62
 """The end of a body whose length nobody knows."""
 
@@ -117,7 +117,7 @@ class Tail:
         """How many bytes of ``span`` to read now: what comes in a moment at its rate so far."""
         taken = self._clock() - span.began
         got = span.position - span.start
-        moment = int(got / taken * _MOMENT) if taken > 0 else 0
+        moment = int(got / taken * _MOMENT) if got and taken > 0 else _FIRST
         amount = min(most, max(_LEAST, moment), span.end - span.position)
         span.reach = span.position + amount
         return amount
