@@ -86,9 +86,9 @@ async def test_a_refusal_anywhere_lowers_it_for_all(
 async def test_a_token_that_ends_is_renewed_for_all_workers(
     tmp_path: Path, crowd: Crowd, recorder: Recorder
 ) -> None:
-    settings = EmulatorSettings(products=60, mean_bytes=30_000, token_life=2.0, latency=0.2)
+    settings = EmulatorSettings(products=100, mean_bytes=30_000, token_life=5.0, latency=0.2)
     async with Emulator(settings) as mirror:
-        assert await bring_all(mirror, recorder, tmp_path) == 60
+        assert await bring_all(mirror, recorder, tmp_path) == 100
         assert mirror.stats.token_logins == 1
         assert mirror.stats.token_refreshes > 0
         assert mirror.stats.unauthorised == 0
