@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from typing import TYPE_CHECKING
+
+from noa_async.body import BUSY
 
 if TYPE_CHECKING:
     import socket
@@ -50,7 +51,7 @@ class Carrier(asyncio.Transport):
         while self._reading:
             try:
                 piece = self._socket.recv(_READ)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            except BUSY:
                 return
             except OSError as error:
                 self._end(error)

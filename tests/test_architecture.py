@@ -16,8 +16,8 @@ import pytest
 PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
-    {"body", "carrier", "errors", "holding", "streams", "threads"},
-    {"services"},
+    {"body", "errors", "holding", "streams", "threads"},
+    {"carrier", "services"},
     {"values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending", "plain", "failure"},
     {"response", "tls"},

@@ -151,7 +151,7 @@ async def test_a_slow_line_is_given_in_parts(origin, either, monkeypatch):
     async def halting(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + CONTENT[:100_000])
         await writer.drain()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # longer than bytes are held: it is the delay that is tested
         writer.write(CONTENT[100_000:101_000])
         await more.wait()
         writer.write(CONTENT[101_000:200_000])
