@@ -193,6 +193,7 @@ class NoaClient:
         """
         keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
         bring = self._bringing(keeper, after)
+        self._open.fetcher.expect(product)
         outcome = await bring(product)
         while isinstance(outcome, Later):
             await asyncio.sleep(outcome.seconds)
@@ -225,7 +226,7 @@ class NoaClient:
                 workers=workers,
                 depth=workers * _QUEUED_PER_WORKER,
                 at_once=keeper.at_once,
-                size=_steps,
+                size=self._queued,
                 drained=over,
             )
             async with aclosing(outcomes):
@@ -268,7 +269,7 @@ class NoaClient:
                 await self._archive(folder, layout),
                 parts.catalogue,
                 keeper,
-                Pool(bring, workers, depth, over, _steps),
+                Pool(bring, workers, depth, over, self._queued),
                 self.settings.following,
                 self._observer,
             )
@@ -291,6 +292,11 @@ class NoaClient:
             return outcome
 
         return bring
+
+    def _queued(self, product: Product) -> int | None:
+        """A product waits for a worker: how large it is, for its place among those that do."""
+        self._open.fetcher.expect(product)
+        return None if product.size is None else product.size // _SIZE_STEP
 
     async def _announced(
         self, products: AsyncIterable[Product] | Iterable[Product]
@@ -336,11 +342,6 @@ def _cluster(settings: Settings, observer: Observer) -> Cluster | None:
     from noa_async.cluster.opening import Cluster  # noqa: PLC0415 (where it is named)
 
     return Cluster(settings.dask, settings, observer)
-
-
-def _steps(product: Product) -> int | None:
-    """How large a product is, for its place among those that wait."""
-    return None if product.size is None else product.size // _SIZE_STEP
 
 
 async def _heed_nothing(_outcome: Outcome) -> None:

@@ -60,17 +60,17 @@ class WindowPages:
     async def take(self, url: str) -> Page:
         """A page; what is new on it is handed on."""
         page = await self._catalogue.page(url)
-        if not all(map(self.window.holds, self.instants(page))):
-            raise ServiceFault(
-                f"The catalogue was asked for {self.window.bounds} and gave products of another "
-                "time: it does not heed the filter.",
-                hint="Check the catalogue's address; what was listed before is right.",
-            )
+        if instants := self.instants(page):
+            last = max(instants)
+            if not self.window.spans(min(instants), last):
+                raise ServiceFault(
+                    f"The catalogue was asked for {self.window.bounds} and gave products of "
+                    "another time: it does not heed the filter.",
+                    hint="Check the catalogue's address; what was listed before is right.",
+                )
+            self.latest = last if self.latest is None else max(last, self.latest)
         fresh = [product for product in page.products if self.seen.add(product.id)]
         self.given += len(fresh)
-        instants = self.instants(page)
-        if instants:
-            self.latest = max(instants if self.latest is None else [*instants, self.latest])
         await self._emit(fresh)
         return page
 
@@ -93,8 +93,10 @@ class WindowPages:
 
     def instants(self, page: Page) -> list[datetime]:
         """Where the products of a page lie on the window's axis, as far as they say."""
-        sensed = self.window.axis is Axis.SENSED
-        instants = (each.sensing_start if sensed else each.published for each in page.products)
+        if self.window.axis is Axis.SENSED:
+            instants = [each.sensing_start for each in page.products]
+        else:
+            instants = [each.published for each in page.products]
         return [instant for instant in instants if instant is not None]
 
     def url(self, window: Window | None = None, *, top: int = 0) -> str:

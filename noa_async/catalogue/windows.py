@@ -82,10 +82,10 @@ class Window:
         null = f"{self.axis} eq null"
         return Window(f"({self.filter}) and {null}" if self.filter else null, Axis.PUBLISHED)
 
-    def holds(self, instant: datetime) -> bool:
-        """Whether an instant lies within its bounds."""
-        at = _to_milliseconds(instant)
-        return (self.start is None or self.start <= at) and (self.end is None or at < self.end)
+    def spans(self, first: datetime, last: datetime) -> bool:
+        """Whether all that lies from ``first`` to ``last`` lies within its bounds."""
+        begins = self.start is None or self.start <= _to_milliseconds(first)
+        return begins and (self.end is None or _to_milliseconds(last) < self.end)
 
     def onwards(self, start: datetime) -> Window:
         """What is left of it from ``start`` on, the whole of that instant."""

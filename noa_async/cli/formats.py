@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("id", "name", "size", "sensing_start", "sensing_end", "published", "online",
             "checksum", "footprint")  # fmt: skip
 _LEAST_NAME = 24
+_STRICT = json.JSONEncoder(allow_nan=False).encode
 _COMPUTED = ("=", "+", "-", "@")
 """What a formula begins with. No column holds a number below 0."""
 
@@ -228,7 +229,7 @@ def _cell(value: object) -> str:
 def as_json(value: object) -> str:
     """One line of JSON, in ASCII, so that nothing in it can act on a terminal."""
     try:
-        return json.dumps(value, allow_nan=False)
+        return _STRICT(value)
     except ValueError:  # Python reads NaN and Infinity; JSON has neither
         return json.dumps(_finite(value))
 

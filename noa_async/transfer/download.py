@@ -72,6 +72,11 @@ class Fetcher(Fetching):
         self._helped = helped
         self._sleep = sleep
 
+    def expect(self, product: Product) -> None:
+        """A product waits to be brought: many small ones have helpers begin."""
+        if self._helped is not None:
+            self._helped.helpers.expect(product.size)
+
     async def fetch_once(
         self,
         product: Product,

@@ -57,6 +57,9 @@ class Brought(NamedTuple):
     is_zip: bool
 
 
+READY = "ready"
+"""The first thing that a helper says."""
+
 Answer = Brought | Failure | str | None
 """None: it is to be asked for in the ordinary way. A text is a defect: a traceback's last line."""
 
@@ -112,6 +115,7 @@ class Helper(asyncio.Protocol):
     def _open(self, settings: Settings) -> None:
         self._timeouts = settings.timeouts
         self._wires = Wires(tls_context(settings), settings.timeouts)
+        self._transport.write(framed(READY))
 
     def _begin(self, number: int, order: Order) -> None:
         task = asyncio.create_task(self._carry_out(order))

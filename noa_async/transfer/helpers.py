@@ -18,7 +18,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from noa_async.failure import Failure
-from noa_async.transfer.helper import Brought, Order, framed, messages
+from noa_async.transfer.helper import READY, Brought, Order, framed, messages
 from noa_async.transfer.sink import SMALL
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Helpers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._most = as_many(settings.limits.helpers, _cores()) if sys.executable else 0
-        self._seen = 0
+        self._expected = 0
+        """Small products so far."""
         self._helpers: list[_Helper] = []
         self._beginning: asyncio.Task[None] | None = None
         self._numbers = count()
@@ -82,14 +83,16 @@ class Helpers:
             await asyncio.to_thread(helper.end)
         self._helpers.clear()
 
+    def expect(self, size: int | None) -> None:
+        """A product of ``size`` bytes waits to be brought: of many small ones they begin."""
+        if self._most and _is_small(size):
+            self._expected += 1
+            if self._expected == _MANY:
+                self.begin()
+
     def ready_for(self, size: int | None) -> bool:
-        """Whether one of them can bring a product of ``size`` bytes; small ones are counted."""
-        if size is None or size > SMALL or not self._most:
-            return False
-        self._seen += 1
-        if self._seen == _MANY:
-            self.begin()
-        return any(helper.there for helper in self._helpers)
+        """Whether one of them can bring a product of ``size`` bytes."""
+        return _is_small(size) and any(helper.there for helper in self._helpers)
 
     def begin(self) -> asyncio.Task[None]:
         """Begin them, where they have not; the task ends when they are there."""
@@ -114,17 +117,26 @@ class Helpers:
         return answer
 
     async def _begin(self) -> None:
-        for _ in range(self._most):
-            helper = _Helper(self._settings)
-            self._helpers.append(helper)
+        self._helpers = [_Helper(self._settings) for _ in range(self._most)]
+        for helper in self._helpers:
             with suppress(OSError):  # no more processes: all goes on without
                 await helper.begin()
+        for helper in self._helpers:
+            await helper.settled.wait()
+
+
+def _is_small(size: int | None) -> bool:
+    return size is not None and size <= SMALL
 
 
 class _Helper(asyncio.Protocol):
     """One of them, as seen from here."""
 
     def __init__(self, settings: Settings) -> None:
+        self.there = False
+        """Whether it takes orders: it began, said so, and is not lost."""
+        self.settled = asyncio.Event()
+        """It is there, or never will be."""
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: Any = None
@@ -134,21 +146,18 @@ class _Helper(asyncio.Protocol):
         self._look: asyncio.TimerHandle | None = None
 
     @property
-    def there(self) -> bool:
-        return self._transport is not None
-
-    @property
     def busy(self) -> int:
         return len(self._open)
 
     async def begin(self) -> None:
-        """Raises OSError."""
+        """Start it; ``settled`` tells when that is done. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = await asyncio.to_thread(_started, self._settings, theirs)
             except BaseException:
                 ours.close()
+                self.settled.set()
                 raise
         ours.setblocking(False)
         await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
@@ -160,6 +169,8 @@ class _Helper(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (lost is lost)
         self._transport = None
+        self.there = False
+        self.settled.set()
         if self._look is not None:
             self._look.cancel()
         for number in list(self._open):
@@ -167,8 +178,13 @@ class _Helper(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard += data
-        for number, answer in messages(self._heard):
-            self._close(number, Brought(*answer) if isinstance(answer, tuple) else answer)
+        for message in messages(self._heard):
+            if message == READY:
+                self.there = True
+                self.settled.set()
+            else:
+                number, answer = message
+                self._close(number, Brought(*answer) if isinstance(answer, tuple) else answer)
 
     async def ask(self, number: int, order: Order) -> Answer:
         """Its answer; None also where it is lost."""
@@ -230,4 +246,7 @@ class _Helper(asyncio.Protocol):
 def _started(settings: Settings, line: socket.socket) -> subprocess.Popen[bytes]:
     # The same path as here: the folder that one happens to be in has no place in it.
     words = [sys.executable, "-P", "-c", _PROGRAM, settings.service.catalogue_url, *sys.path]
-    return subprocess.Popen(words, stdin=line.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 (ours)
+    # In a group of its own no Ctrl-C comes to it, not even while it begins.
+    return subprocess.Popen(  # noqa: S603 (ours)
+        words, stdin=line.fileno(), stdout=subprocess.DEVNULL, process_group=0
+    )

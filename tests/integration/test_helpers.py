@@ -138,6 +138,19 @@ async def test_they_begin_when_many_have_come(
         assert len(processes(noa)) == 1
 
 
+async def test_nobody_waits_for_one_that_begins(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """This one never ends to begin: an order that it had would not come back in time."""
+    monkeypatch.undo()
+    monkeypatch.setattr(helping, "_MANY", 5)
+    monkeypatch.setattr(helping, "_PROGRAM", "import sys; sys.stdin.read()")
+    async with Emulator(SMALL) as mirror, connect(mirror) as noa, asyncio.timeout(20):
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+        assert len(processes(noa)) == 1
+
+
 async def test_the_quota_holds_for_them(connect: Connect, tmp_path: Path) -> None:
     slow = EmulatorSettings(products=40, mean_bytes=30_000, quota=3, latency=0.01)
     async with Emulator(slow) as mirror:
