@@ -144,7 +144,7 @@ async def test_nobody_waits_for_one_that_begins(
     """This one never ends to begin: an order that it had would not come back in time."""
     monkeypatch.undo()
     monkeypatch.setattr(helping, "_MANY", 5)
-    monkeypatch.setattr(helping, "_PROGRAM", "import sys; sys.stdin.read()")
+    monkeypatch.setattr(helping, "_PROGRAM", "import sys; sys.stdin.buffer.read()")
     async with Emulator(SMALL) as mirror, connect(mirror) as noa, asyncio.timeout(20):
         outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
         assert {each.status for each in outcomes} == {Status.DOWNLOADED}
