@@ -167,6 +167,7 @@ def _told_by_name(name: str) -> dict[str, str | None]:
     return {}
 
 
+@lru_cache(maxsize=4096)  # the same few for all products
 def _tidy(field: str, text: str) -> str:
     """One way of writing what missions write differently: ``LEVEL1``, ``S2MSI2A``, ``1``, ``L1b``.
 

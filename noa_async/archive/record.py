@@ -93,23 +93,25 @@ class Record:
         facts: FileFacts,
         checksum: str,
         now: float,
-        **changes: Any,
+        *,
+        attempts: int | None = None,
     ) -> Self:
-        """The record of a file that is here and right as of ``now``."""
-        return self.moved(
+        """The record of a file that is here and right as of ``now``: nothing is to be done."""
+        check_move(self.state, state)
+        return type(self)(  # a third of the time that ``replace`` takes, for every product
+            self.product,
             state,
-            now,
             path=str(path),
             size=facts.size,
             mtime_ns=facts.mtime_ns,
             checksum=checksum,
             verified=now,
-            failures=0,
-            failed_at=None,
-            error=None,
-            reason=None,
-            todo=None,
-            **changes,
+            looked=self.looked,
+            attempts=self.attempts if attempts is None else attempts,
+            query=self.query,
+            seen=self.seen,
+            gone=self.gone,
+            updated=now,
         )
 
     def listed_anew(self, now: float, **changes: Any) -> Self:

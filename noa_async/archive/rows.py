@@ -65,7 +65,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
         record.updated,
         record.path_key,
     )
-    return tuple(_storable(value) if type(value) is str else value for value in row)
+    return tuple([_storable(value) if type(value) is str else value for value in row])
 
 
 def record_of(row: Sequence[Any]) -> Record:
@@ -108,7 +108,10 @@ def instant(milliseconds: int | None) -> datetime | None:
 
 def milliseconds(moment: datetime | None) -> int | None:
     """Whole milliseconds from the start of 1970 to an instant."""
-    return None if moment is None else (moment - _EPOCH) // _MILLISECOND
+    if moment is None:
+        return None
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 def _storable(text: str) -> str:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from noa_async.archive.ledger import LAST_PLACE, Ledger
 from noa_async.archive.names import fold
 from noa_async.archive.overview import read_overview
 from noa_async.archive.record import Record, first_record
-from noa_async.archive.rows import COLUMNS, record_of, row_of
+from noa_async.archive.rows import COLUMNS, instant, milliseconds, record_of, row_of
 from noa_async.archive.schema import MIGRATIONS
 from noa_async.archive.states import State
 from noa_async.catalogue.product import Checksum
@@ -71,6 +72,12 @@ def test_a_record_comes_back_from_its_row(name, size, footprint, checksums, erro
     assert replace(after, product=before.product) == before
     assert after.product.attributes["tileId"] == "34SGH"
     assert replace(after.product, attributes=kept.attributes) == kept
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_an_instant_comes_back_without_what_is_below_a_millisecond(moment):
+    kept = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    assert instant(milliseconds(moment)) == kept
 
 
 async def test_what_is_put_is_there_at_once_and_after_the_next_opening(tmp_path):

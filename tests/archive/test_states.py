@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields, replace
 from itertools import product as pairs
 
 import pytest
 
-from noa_async.archive.record import first_record
+from noa_async.archive.destination import FileFacts
+from noa_async.archive.record import Record, first_record
 from noa_async.archive.states import HELD, MOVES, IllegalMove, State, check_move
 from noa_async.errors import ServiceFault
 
@@ -41,6 +43,22 @@ def test_records_move_by_the_table():
         record(State.VERIFIED).moved(State.FAILED, 1.0)
     with pytest.raises(IllegalMove):
         record(State.VERIFIED).gave_up(State.FAILED, ServiceFault("no"), 1.0, limit=3)
+
+
+def test_a_file_found_right_leaves_nothing_to_do_and_all_else_as_it_was():
+    kept = {"looked": 3.0, "query": 2, "seen": 5, "gone": 4.0}
+    told = {"size": 1, "mtime_ns": 2, "checksum": "md5:0", "verified": 2.0, "attempts": 2}
+    done = {"failures": 1, "failed_at": 2.0, "error": "no", "reason": "ServiceFault", "todo": 6}
+    before = record(State.DAMAGED, path="old", updated=2.0, **kept, **told, **done)
+    assert not [each.name for each in fields(Record) if getattr(before, each.name) in (None, 0, "")]
+    now = {"size": 8, "mtime_ns": 9, "checksum": "md5:1", "verified": 7.0, "attempts": 3}
+    nothing = {"failures": 0, "failed_at": None, "error": None, "reason": None, "todo": None}
+    found = before.found_right(
+        State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0, attempts=now["attempts"]
+    )
+    assert found == replace(before, state=State.VERIFIED, path="new", updated=7.0, **now, **nothing)
+    again = before.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0)
+    assert again.attempts == before.attempts
 
 
 def test_failures_of_one_day_count_as_one_and_the_limit_ends_the_tries():
