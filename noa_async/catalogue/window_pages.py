@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from noa_async.catalogue.windows import Axis
@@ -136,7 +137,7 @@ class Recent:
 
     def __init__(self, size: int, keys: Iterable[str] = ()) -> None:
         self._size = size
-        self._keys = dict.fromkeys(keys)
+        self._keys = OrderedDict.fromkeys(keys)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -150,5 +151,5 @@ class Recent:
             return False
         self._keys[key] = None
         if len(self._keys) > self._size:
-            del self._keys[next(iter(self._keys))]
+            self._keys.popitem(last=False)  # a plain dict walks past all that were dropped before
         return True
