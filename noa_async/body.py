@@ -7,7 +7,6 @@ wakes the loop for a stretch of them. This module knows sockets and the loop alo
 from __future__ import annotations
 
 import asyncio
-import math
 import socket
 import ssl
 import struct
@@ -74,6 +73,7 @@ class Body:
         self.silence = 0.0
         """Seconds for which a thread has waited for a byte in vain."""
         self._socket = connected
+        self._tls = isinstance(connected, ssl.SSLSocket)
         self._room = room
         self._begun, self._filled = here
         self._end = self._begun + length
@@ -91,7 +91,7 @@ class Body:
         keep: Callable[[Sequence[memoryview]], object],
         most: int,
         hold: float,
-        stall: float = math.inf,
+        stall: float,
     ) -> int:
         """In a thread: have at most so many bytes kept; how many were.
 
@@ -138,7 +138,7 @@ class Body:
         """A thread is to wait in the kernel, until all that it has room for is there."""
         self._lent = True
         self._move_up()
-        if isinstance(self._socket, ssl.SSLSocket):
+        if self._tls:
             self._socket.settimeout(hold)
         else:
             self._socket.setblocking(True)
@@ -158,7 +158,7 @@ class Body:
         """Have ``most`` bytes here, or what comes until it is ``due``."""
         end = min(len(self._room), self._end, self._begun + most)
         room, filled, receive = self._room, self._filled, self._socket.recv_into
-        flags = 0 if isinstance(self._socket, ssl.SSLSocket) else socket.MSG_WAITALL
+        flags = 0 if self._tls else socket.MSG_WAITALL
         got = 1
         try:
             while filled < end and got and time.monotonic() < due:  # TLS gives 16 KiB at a time

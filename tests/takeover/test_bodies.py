@@ -376,7 +376,7 @@ async def drawn(
         rest = one.body()
         while not (rest.ended or (rest.lost and counts and not counts[-1][0])):
             limit = most[len(counts) % len(most)]
-            counts.append((await asyncio.to_thread(rest.draw, into.append, limit, 1.0), limit))
+            counts.append((await asyncio.to_thread(rest.draw, into.append, limit, 1.0, 5.0), limit))
     finally:
         await asyncio.to_thread(sending.join)
         one.close()
