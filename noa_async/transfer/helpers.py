@@ -64,7 +64,10 @@ class Helpers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._most = as_many(settings.limits.helpers, _cores()) if sys.executable else 0
+        self._places = settings.limits.workers - 1
+        """Of those that ask at once, how many they may have."""
+        able = sys.executable and self._places
+        self._most = as_many(settings.limits.helpers, _cores()) if able else 0
         self._expected = 0
         """Small products so far."""
         self._helpers: list[_Helper] = []
@@ -91,8 +94,13 @@ class Helpers:
                 self.begin()
 
     def ready_for(self, size: int | None) -> bool:
-        """Whether one of them can bring a product of ``size`` bytes."""
-        return _is_small(size) and any(helper.there for helper in self._helpers)
+        """Whether one of them is to bring a product of ``size`` bytes.
+
+        Not where they have all but one of those that are brought at once: this process has nothing
+        else to do then.
+        """
+        there = [helper.busy for helper in self._helpers if helper.there]
+        return _is_small(size) and bool(there) and sum(there) < self._places
 
     def begin(self) -> asyncio.Task[None]:
         """Begin them, where they have not; the task ends when they are there."""
