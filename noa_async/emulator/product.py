@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from noa_async.emulator.footprint import Footprint
@@ -55,6 +56,7 @@ class Product:
         return "application/x-netcdf" if self.raw else "application/zip"
 
 
+@lru_cache(maxsize=4096)  # products of one pass share theirs
 def instant(moment: datetime) -> str:
     """An instant as the catalogue writes it: UTC, milliseconds, Z."""
     return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
