@@ -161,11 +161,15 @@ class _Helper(asyncio.Protocol):
         """Start it; ``settled`` tells when that is done. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
+            start = asyncio.create_task(asyncio.to_thread(_started, self._settings, theirs))
             try:
-                self._process = await asyncio.to_thread(_started, self._settings, theirs)
+                await asyncio.wait([start])
+                self._process = start.result()
             except BaseException:
                 ours.close()
                 self.settled.set()
+                if not start.done():  # cancelled: what was begun has to be ended
+                    self._process = await start
                 raise
         ours.setblocking(False)
         await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
@@ -236,9 +240,11 @@ class _Helper(asyncio.Protocol):
             self._transport.write(framed(message))
 
     def leave(self) -> None:
-        """It ends where nobody listens."""
+        """It ends where nobody listens; one that has not begun yet is not waited for."""
         if self._transport is not None:
             self._transport.abort()
+        if self._process is not None and not self.there:
+            self._process.kill()
 
     def end(self) -> None:
         """Wait for its end. Blocks."""

@@ -6,10 +6,13 @@ import asyncio
 import os
 import shutil
 import signal
+import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,6 +154,32 @@ async def test_nobody_waits_for_one_that_begins(
         outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
         assert {each.status for each in outcomes} == {Status.DOWNLOADED}
         assert len(processes(noa)) == 1
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_whoever_leaves_does_not_wait_for_one_that_begins(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """Neither where its process is there, nor where it is about to be."""
+    monkeypatch.setattr(helping, "_PROGRAM", "import time; time.sleep(60)")
+    started, there = helping._started, threading.Event()
+    made: list[subprocess.Popen[bytes]] = []
+
+    def slowly(*given: Any) -> subprocess.Popen[bytes]:
+        there.wait(10)
+        made.append(started(*given))
+        return made[0]
+
+    monkeypatch.setattr(helping, "_started", slowly)
+    async with Emulator(SMALL) as mirror, asyncio.timeout(4):
+        async with connect(mirror) as noa:
+            helpers_of(noa).begin()
+            asyncio.get_running_loop().call_later(0.1, there.set)
+            await asyncio.sleep(0)  # it is asked for
+            if begun:
+                while not processes(noa):
+                    await asyncio.sleep(0.01)
+        assert made[0].returncode == -signal.SIGKILL
 
 
 async def test_one_at_a_time_is_brought_here(
