@@ -98,7 +98,7 @@ class Record:
     ) -> Self:
         """The record of a file that is here and right as of ``now``: nothing is to be done."""
         check_move(self.state, state)
-        return type(self)(  # a third of the time that ``replace`` takes, for every product
+        return type(self)(  # half of the time that ``replace`` takes, for every product
             self.product,
             state,
             path=str(path),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from noa_async.catalogue.windows import Axis
@@ -133,11 +133,11 @@ class Links:
 
 
 class Recent:
-    """The last keys met, ``size`` of them: pages shift and repeat, but not by far."""
+    """The last keys met, ``size`` of them at the most: pages shift and repeat, but not by far."""
 
     def __init__(self, size: int, keys: Iterable[str] = ()) -> None:
         self._size = size
-        self._keys = OrderedDict.fromkeys(keys)
+        self._keys = dict.fromkeys(keys)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
@@ -151,5 +151,7 @@ class Recent:
             return False
         self._keys[key] = None
         if len(self._keys) > self._size:
-            self._keys.popitem(last=False)  # a plain dict walks past all that were dropped before
+            # Some at once: the way to the oldest leads past all that were dropped before.
+            for old in list(islice(self._keys, max(1, self._size // 16))):
+                del self._keys[old]
         return True
