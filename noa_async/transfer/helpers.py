@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from noa_async.failure import Failure
 from noa_async.transfer.helper import READY, Brought, Order, framed, messages
-from noa_async.transfer.sink import SMALL
+from noa_async.transfer.sink import is_small
 
 if TYPE_CHECKING:
     from noa_async.settings import Settings
@@ -88,7 +88,7 @@ class Helpers:
 
     def expect(self, size: int | None) -> None:
         """A product of ``size`` bytes waits to be brought: of many small ones they begin."""
-        if self._most and _is_small(size):
+        if self._most and is_small(size):
             self._expected += 1
             if self._expected == _MANY:
                 self.begin()
@@ -100,7 +100,7 @@ class Helpers:
         else to do then.
         """
         there = [helper.busy for helper in self._helpers if helper.there]
-        return _is_small(size) and bool(there) and sum(there) < self._places
+        return is_small(size) and bool(there) and sum(there) < self._places
 
     def begin(self) -> asyncio.Task[None]:
         """Begin them, where they have not; the task ends when they are there."""
@@ -131,10 +131,6 @@ class Helpers:
                 await helper.begin()
         for helper in self._helpers:
             await helper.settled.wait()
-
-
-def _is_small(size: int | None) -> bool:
-    return size is not None and size <= SMALL
 
 
 class _Helper(asyncio.Protocol):
@@ -261,6 +257,6 @@ def _started(settings: Settings, line: socket.socket) -> subprocess.Popen[bytes]
     # The same path as here: the folder that one happens to be in has no place in it.
     words = [sys.executable, "-P", "-c", _PROGRAM, settings.service.catalogue_url, *sys.path]
     # In a group of its own no Ctrl-C comes to it, not even while it begins.
-    return subprocess.Popen(  # noqa: S603 (ours)
+    return subprocess.Popen(  # noqa: S603 (our own program, by no shell)
         words, stdin=line.fileno(), stdout=subprocess.DEVNULL, process_group=0
     )

@@ -34,6 +34,11 @@ _MOST_PIECES = 512
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
+def is_small(size: int | None) -> bool:
+    """Whether a product of ``size`` bytes is, as far as that is known."""
+    return size is not None and size <= SMALL
+
+
 class WrongDigest(Exception):
     """The bytes are not what they should be."""
 
@@ -165,7 +170,7 @@ class PartFile:
     @property
     def is_small(self) -> bool:
         """Whether the whole is."""
-        return self.state.total is not None and self.state.total <= SMALL
+        return is_small(self.state.total)
 
     @property
     def is_zip(self) -> bool:
