@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -161,4 +164,20 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
-    sys.exit(run(sys.argv[1:]))
+    _leave(run(sys.argv[1:]))
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, and let the system take its memory: to free each object takes its time.
+
+    A thread that still runs is waited for, as ever; and whoever asked for warnings hears those of
+    the end.
+    """
+    alone = all(one.daemon or one is threading.main_thread() for one in threading.enumerate())
+    if sys.warnoptions or not alone:
+        sys.exit(code)
+    atexit._run_exitfuncs()  # noqa: SLF001 (what libraries registered, such as telemetry's last word)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, or nobody reads: the code says the rest
+            stream.flush()
+    os._exit(code)
