@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from noa_async.archive.archive import Archive
-from noa_async.archive.keeper import Keeper
-from noa_async.archive.layout import Layout
-from noa_async.archive.mirror import Mirror, MirrorReport, Pool
-from noa_async.archive.targets import target_of
-from noa_async.assembly import Parts, open_parts
+from noa_async.assembly import Connection, connect
 from noa_async.auth.accounts import find_accounts
-from noa_async.errors import SettingsError, UsageError
-from noa_async.events import AllQueued, Observer, ProductQueued, ignore
-from noa_async.hooks import Hook, run_hook
-from noa_async.pipeline import Later, run_pipeline
+from noa_async.errors import UsageError
+from noa_async.events import Observer, ignore
 from noa_async.settings import Settings
-from noa_async.streams import each
 
 if TYPE_CHECKING:
     import os
@@ -34,18 +24,15 @@ if TYPE_CHECKING:
         Sequence,
     )
 
-    from noa_async.archive.targets import StoreUrl
+    from noa_async.archive.mirror import MirrorReport
     from noa_async.auth.credentials import Credentials
     from noa_async.auth.tokens import Token
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cluster.opening import Cluster
-    from noa_async.transfer.fetching import Fetching
+    from noa_async.downloads import Downloads
+    from noa_async.hooks import Hook
     from noa_async.transfer.outcome import Outcome
-
-_QUEUED_PER_WORKER = 8
-_SIZE_STEP = 4 << 20
-"""Bytes: what takes about as long to bring goes in the order of coming, by sensing time."""
 
 
 class NoaClient:
@@ -95,11 +82,10 @@ class NoaClient:
         self._cluster = _cluster(self.settings, observer)
         self._environ: Mapping[str, str] | None = None
         self._stack = AsyncExitStack()
-        self._parts: Parts | None = None
+        self._connection: Connection | None = None
+        self._bringing: Downloads | None = None
         self._who: Sequence[Credentials] = ()
         self._held: dict[Credentials, Token | None] = {}
-        self._archives: dict[Path | StoreUrl, Archive] = {}
-        self._opening = asyncio.Lock()
 
     @classmethod
     def from_env(
@@ -119,26 +105,41 @@ class NoaClient:
             self._who = find_accounts(self.settings, self._environ)
         else:
             self._who = (self._credentials,)
-        self._parts = await open_parts(
+        self._connection = await connect(
             self._stack, self.settings, self._who, observer=self._observer, held=self._held
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._parts is not None:
-            tokens = self._parts.tokens
+        if self._connection is not None:
+            tokens = self._connection.tokens
             self._held = {who: one.held for who, one in zip(self._who, tokens, strict=True)}
-        self._parts = None
+        self._connection = self._bringing = None
         await self._stack.aclose()
-        self._archives.clear()
 
     @property
-    def _open(self) -> Parts:
-        if self._parts is None:
+    def _open(self) -> Connection:
+        if self._connection is None:
             raise UsageError(
                 "This client is not open.", hint="Use it inside 'async with NoaClient() as noa:'."
             )
-        return self._parts
+        return self._connection
+
+    @property
+    def _downloads(self) -> Downloads:
+        connection = self._open
+        if self._bringing is None:
+            from noa_async.downloads import Downloads  # noqa: PLC0415 (who only asks needs none)
+
+            self._bringing = Downloads(
+                self._stack,
+                self.settings,
+                connection,
+                cluster=self._cluster,
+                observer=self._observer,
+                clock=self._clock,
+            )
+        return self._bringing
 
     async def log_in(self) -> float:
         """Try the credentials, of each account; seconds that all the tokens they gave hold.
@@ -191,16 +192,11 @@ class NoaClient:
         outcome where the product came now; what it raises is told as HookFailed and leaves the
         product alone.
         """
-        keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
-        bring = self._bringing(keeper, after)
-        self._open.fetcher.expect(product)
-        outcome = await bring(product)
-        while isinstance(outcome, Later):
-            await asyncio.sleep(outcome.seconds)
-            outcome = await bring(product)
-        return outcome
+        return await self._downloads.download(
+            product, folder, layout=layout, retry_failed=retry_failed, after=after
+        )
 
-    async def download_all(
+    def download_all(
         self,
         products: AsyncIterable[Product] | Iterable[Product],
         folder: str | os.PathLike[str],
@@ -217,21 +213,9 @@ class NoaClient:
         ``after`` is awaited by the worker that brought the product, so at most ``workers`` of them
         run at once (for an object store twice as many), and a slow one holds its worker.
         """
-        keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
-        workers = keeper.hands(self.settings.limits.workers)
-        with self._open.traffic.tail.more_to_come() as over:
-            outcomes = run_pipeline(
-                self._announced(products),
-                self._bringing(keeper, after),
-                workers=workers,
-                depth=workers * _QUEUED_PER_WORKER,
-                at_once=keeper.at_once,
-                size=self._queued,
-                drained=over,
-            )
-            async with aclosing(outcomes):
-                async for outcome in outcomes:
-                    yield outcome
+        return self._downloads.download_all(
+            products, folder, layout=layout, retry_failed=retry_failed, after=after
+        )
 
     async def mirror(
         self,
@@ -255,85 +239,15 @@ class NoaClient:
         Raises UsageError for a query with a limit, for nothing could follow it. Where the listing
         breaks off, its error is raised after what it found is fetched; the next run lists again.
         """
-        if query.limit is not None:
-            raise UsageError(
-                "A mirror keeps all that matches: its query has no limit.",
-                hint="Narrow the query, or use download for a part of it.",
-            )
-        keeper = await self._keeper(folder, layout, retry_failed=retry_failed)
-        parts, workers = self._open, keeper.hands(self.settings.limits.workers)
-        parts.traffic.health.renew()
-        with parts.traffic.tail.more_to_come() as over:
-            bring, depth = self._bringing(keeper, after), workers * _QUEUED_PER_WORKER
-            mirror = Mirror(
-                await self._archive(folder, layout),
-                parts.catalogue,
-                keeper,
-                Pool(bring, workers, depth, over, self._queued),
-                self.settings.following,
-                self._observer,
-            )
-            return await mirror.run(
-                query, tell or _heed_nothing, reconcile=reconcile, retry_failed=retry_failed
-            )
-
-    def _bringing(
-        self, keeper: Keeper, after: Hook | None
-    ) -> Callable[[Product], Awaitable[Outcome | Later]]:
-        """What a worker does with a product: bring it, then what comes after."""
-        waits = self._open.waits
-
-        async def bring(product: Product) -> Outcome | Later:
-            outcome = await keeper.bring(product)
-            if isinstance(outcome, Later):
-                return Later(waits.of(outcome.seconds))
-            if after is not None:
-                await run_hook(after, outcome, self._observer)
-            return outcome
-
-        return bring
-
-    def _queued(self, product: Product) -> int | None:
-        """A product waits for a worker: how large it is, for its place among those that do."""
-        self._open.fetcher.expect(product)
-        return None if product.size is None else product.size // _SIZE_STEP
-
-    async def _announced(
-        self, products: AsyncIterable[Product] | Iterable[Product]
-    ) -> AsyncGenerator[Product]:
-        async with aclosing(each(products)) as source:
-            async for product in source:
-                self._observer(ProductQueued(product.id, product.name, product.size))
-                yield product
-        self._observer(AllQueued())
-
-    async def _keeper(
-        self, folder: str | os.PathLike[str], layout: str | None, *, retry_failed: bool
-    ) -> Keeper:
-        archive = await self._archive(folder, layout)
-        parts, retry = self._open, self._open.waits.retry
-        fetcher: Fetching = parts.fetcher
-        if self._cluster is not None:
-            fetcher = await self._cluster.fetcher(self._stack, archive.folder, parts)
-        return Keeper(
-            archive, fetcher, parts.orders, retry, self._observer, retry_failed=retry_failed
+        return await self._downloads.mirror(
+            query,
+            folder,
+            layout=layout,
+            reconcile=reconcile,
+            retry_failed=retry_failed,
+            after=after,
+            tell=tell,
         )
-
-    async def _archive(self, folder: str | os.PathLike[str], layout: str | None) -> Archive:
-        """The archive in ``folder``, locked at its first use until the client is closed."""
-        root = target_of(folder, self.settings.scratch)
-        if isinstance(root, Path):
-            root = root.resolve()
-        wanted = None if layout is None else Layout.parse(layout)
-        async with self._opening:
-            archive = self._archives.get(root)
-            if archive is None:
-                archive = Archive(root, wanted, self._open.pool, self._observer, clock=self._clock)
-                await self._stack.enter_async_context(archive)
-                self._archives[root] = archive
-        if wanted is not None and archive.layout != wanted:
-            raise SettingsError(f"{root} is in use with another layout, {archive.layout.template}.")
-        return archive
 
 
 def _cluster(settings: Settings, observer: Observer) -> Cluster | None:
@@ -342,7 +256,3 @@ def _cluster(settings: Settings, observer: Observer) -> Cluster | None:
     from noa_async.cluster.opening import Cluster  # noqa: PLC0415 (where it is named)
 
     return Cluster(settings.dask, settings, observer)
-
-
-async def _heed_nothing(_outcome: Outcome) -> None:
-    pass

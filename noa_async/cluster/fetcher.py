@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from noa_async.assembly import Parts
     from noa_async.catalogue.product import Product
     from noa_async.cluster.crew import Crew
     from noa_async.cluster.stocks import Stock
     from noa_async.events import Event
     from noa_async.transfer.limiter import Lease
+    from noa_async.transfers import Transfers
 
 _T = TypeVar("_T")
 _S = TypeVar("_S")
@@ -48,14 +48,16 @@ class ClusterFetcher(Fetching):
     hands = 2
     """While a product is sealed far away, and told, another takes its place."""
 
-    def __init__(self, crew: Crew, stock: Stock, parts: Parts, observer: Observer = ignore) -> None:
-        super().__init__(parts.catalogue, observer)
+    def __init__(
+        self, crew: Crew, stock: Stock, transfers: Transfers, observer: Observer = ignore
+    ) -> None:
+        super().__init__(transfers.connection.catalogue, observer)
         self._crew = crew
         self._stock = stock
-        self._accounts = parts.tokens
-        self._retry = parts.waits.retry
-        self._sleep = parts.waits.sleep
-        self._traffic = parts.traffic
+        self._accounts = transfers.connection.tokens
+        self._retry = transfers.connection.waits.retry
+        self._sleep = transfers.connection.waits.sleep
+        self._traffic = transfers.traffic
 
     async def fetch_once(
         self,

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from noa_async.archive.destination import Destination
-    from noa_async.assembly import Parts
     from noa_async.cluster.crew import Link
     from noa_async.cluster.stocks import Stock
     from noa_async.events import Observer
     from noa_async.settings import Settings
+    from noa_async.transfers import Transfers
 
 
 class Cluster:
@@ -45,7 +45,7 @@ class Cluster:
         self._opening = asyncio.Lock()
 
     async def fetcher(
-        self, stack: AsyncExitStack, output: Destination, parts: Parts
+        self, stack: AsyncExitStack, output: Destination, transfers: Transfers
     ) -> ClusterFetcher:
         """What fetches into an ``output``, which is locked. Raises what ``open_link`` does."""
         async with self._opening:
@@ -55,7 +55,7 @@ class Cluster:
                 self._link = await open_link(stack, self._address, workers)
             assert self._link is not None
             if output.name not in self._fetchers:
-                run = _Run(stack, self._link, parts, self._settings, self._observer)
+                run = _Run(stack, self._link, transfers, self._settings, self._observer)
                 self._fetchers[output.name] = await run.fetcher(output)
             return self._fetchers[output.name]
 
@@ -66,7 +66,7 @@ class _Run:
 
     stack: AsyncExitStack
     link: Link
-    parts: Parts
+    transfers: Transfers
     settings: Settings
     observer: Observer
 
@@ -74,15 +74,15 @@ class _Run:
         stock: Stock
         if isinstance(output, ObjectFolder):
             crew = await self._crew(output.name, None)
-            stock = stocks = OwnStocks(output.name, crew, self.parts.pool)
+            stock = stocks = OwnStocks(output.name, crew, self.transfers.pool)
             output.sender = stocks.send
         else:
             folder = output.part("any").parent
-            stock = shared = SharedStock(folder, self.parts.pool)
+            stock = shared = SharedStock(folder, self.transfers.pool)
             self.stack.push_async_callback(shared.close)
             crew = await self._crew(output.name, folder)
             await shared.open()
-        return ClusterFetcher(crew, stock, self.parts, self.observer)
+        return ClusterFetcher(crew, stock, self.transfers, self.observer)
 
     async def _crew(self, output: str, folder: Path | None) -> Crew:
         terms, session = Terms(), uuid.uuid4().hex[:12]
@@ -92,13 +92,13 @@ class _Run:
             output=output,
             version=own_version(),
             settings=self.settings,
-            accounts=len(self.parts.tokens),
+            accounts=len(self.transfers.connection.tokens),
             folder=None if folder is None else str(folder),
             witness=witness,
             lease=terms.lease,
-            cut=self.parts.waits.cut,
+            cut=self.transfers.connection.waits.cut,
         )
-        crew = Crew(self.link, setup, Lender(self.parts.tokens, terms.report), terms)
+        crew = Crew(self.link, setup, Lender(self.transfers.connection.tokens, terms.report), terms)
         return await self.stack.enter_async_context(crew)
 
     def _witness(self, folder: Path, session: str) -> str:

@@ -49,7 +49,7 @@ def orders(monkeypatch: pytest.MonkeyPatch) -> list[Brought | None]:
 
 
 def helpers_of(noa: NoaClient) -> Helpers:
-    helped = noa._open.fetcher._helped
+    helped = noa._downloads.transfers.fetcher._helped
     assert helped is not None
     return helped.helpers
 

@@ -584,7 +584,7 @@ async def test_a_move_is_told_of_when_the_ledger_is_on_the_disk(
         async with connect(mirror) as noa:
             await noa.mirror(ALL, tmp_path)
         async with connect(mirror) as noa:
-            archive = await noa._archive(tmp_path, "date")
+            archive = await noa._downloads.archive(tmp_path, "date")
             assert archive.folder.read_layout() == "{year}/{month}/{day}/{name}"
             copy = tmp_path.with_name("copy")
             (copy / ".noa-async").mkdir(parents=True)
@@ -824,7 +824,7 @@ async def test_whatever_was_given_up_is_tried_again_where_that_is_asked_for(
         bad = mirror.catalogue.products[2]
         (tmp_path / bad.name).unlink()
         async with connect(mirror) as noa:
-            archive = await noa._archive(tmp_path, None)
+            archive = await noa._downloads.archive(tmp_path, None)
             held = archive.ledger.get(bad.id)
             assert held is not None
             given_up = replace(held.spoilt(State.MISSING, 1.0), failures=10, failed_at=1.0)

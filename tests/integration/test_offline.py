@@ -291,10 +291,10 @@ async def test_nobody_else_waits_for_the_lock_of_what_waits(
         connect(mirror, retry=RetryPolicy(cap=LONG, offline_wait=LONG)) as noa,
     ):
         [product] = [each async for each in noa.search(ALL)]
-        keeper = await noa._keeper(tmp_path, "flat", retry_failed=False)
+        keeper = await noa._downloads.keeper(tmp_path, "flat", retry_failed=False)
         first = await keeper.bring(product)
         assert first == Later(LONG)
-        record = noa._archives[tmp_path.resolve()].ledger.get(product.id)
+        record = noa._downloads.archives[tmp_path.resolve()].ledger.get(product.id)
         assert record is not None
         assert record.state == "waiting"  # and stays so where the run is cut short here
         clock.now = LONG
@@ -382,7 +382,7 @@ async def test_orders_are_sent_once_where_they_are_taken(
     site = Site(answer)
     products = [Product.from_entry({"Id": f"p{n}", "Name": f"N{n}"}) for n in range(2)]
     async with site_client(await serve(site), QUICK) as noa:
-        keeper = await noa._keeper(tmp_path, "flat", retry_failed=False)
+        keeper = await noa._downloads.keeper(tmp_path, "flat", retry_failed=False)
         for _ in range(3):
             for product in products:
                 assert isinstance(await keeper.bring(product), Later)
@@ -410,7 +410,7 @@ async def test_orders_that_are_not_answered_hold_nobody_up(
 
     site = Hanging(lambda _: None)
     async with site_client(await serve(site), QUICK) as noa:
-        keeper = await noa._keeper(tmp_path, "flat", retry_failed=False)
+        keeper = await noa._downloads.keeper(tmp_path, "flat", retry_failed=False)
         products = [Product.from_entry({"Id": f"p{n}", "Name": f"N{n}"}) for n in range(5)]
         await keeper.bring(products[0])
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
@@ -425,7 +425,7 @@ async def test_what_is_said_to_be_off_line_is_ordered_first(
 ) -> None:
     site = Site(lambda _: web.Response(status=201))
     async with site_client(await serve(site), QUICK) as noa:
-        keeper = await noa._keeper(tmp_path, "flat", retry_failed=False)
+        keeper = await noa._downloads.keeper(tmp_path, "flat", retry_failed=False)
         product = Product.from_entry({"Id": "p0", "Name": "N0", "Online": online})
         assert isinstance(await keeper.bring(product), Later)
     assert site.asked == asked.split()
@@ -438,7 +438,7 @@ async def test_a_completed_order_is_believed_once(
     site = Site(lambda _: web.json_response({"Status": "completed"}, status=201))
     product = Product.from_entry({"Id": "p0", "Name": "N0"})
     async with site_client(await serve(site), RetryPolicy(cap=7.0, offline_wait=100.0)) as noa:
-        keeper = await noa._keeper(tmp_path, "flat", retry_failed=False)
+        keeper = await noa._downloads.keeper(tmp_path, "flat", retry_failed=False)
         waits = [await keeper.bring(product) for _ in range(3)]
     assert waits == [Later(0.0), Later(7.0), Later(14.0)]
     assert site.ordered == ["p0"]
