@@ -7,7 +7,6 @@ live service.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -102,7 +101,9 @@ class Service:
         service = SERVICES.get(name.strip().lower())
         if service is not None:
             return service
-        near = difflib.get_close_matches(name.strip().lower(), SERVICES, n=1)
+        from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
+
+        near = get_close_matches(name.strip().lower(), SERVICES, n=1)
         known = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(SERVICES)}."
         raise SettingsError(
             f"There is no service {name!r:.40}.",

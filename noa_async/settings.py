@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import random
 from dataclasses import dataclass, field, replace
@@ -248,6 +247,8 @@ TABLES = ("service", "transfer", "mirror")
 def _known(key: str) -> tuple[str | None, str, Callable[[Any], Any]]:
     if key in _READERS:
         return _READERS[key]
-    near = difflib.get_close_matches(key, _READERS, n=1)
+    from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
+
+    near = get_close_matches(key, _READERS, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(_READERS)}."
     raise SettingsError(f"There is no setting {key!r}.", hint=hint)

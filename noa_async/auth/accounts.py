@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +35,8 @@ def read_accounts(path: Path) -> tuple[Credentials, ...]:
 
     Raises SettingsError where the file is not there, is others' to read, or is not such a file.
     """
+    import tomllib  # noqa: PLC0415 (few have several accounts)
+
     try:
         path = path.expanduser()
         with path.open("rb") as stream:
