@@ -74,19 +74,25 @@ class Places:
     def __init__(self, most: int) -> None:
         self.pace = Pace(most)
         self.taken = 0
+        self.wanted = 0
+        """Those taken, and those waited for."""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[None]:
         """Wait for a place, and hold it."""
-        async with self._turn:
-            while self.taken >= self.pace.limit:
-                self._changed.clear()
-                await self._changed.wait()
-            self.taken += 1
+        self.wanted += 1
         try:
-            yield
+            async with self._turn:
+                while self.taken >= self.pace.limit:
+                    self._changed.clear()
+                    await self._changed.wait()
+                self.taken += 1
+            try:
+                yield
+            finally:
+                self.taken -= 1
+                self._changed.set()
         finally:
-            self.taken -= 1
-            self._changed.set()
+            self.wanted -= 1

@@ -161,6 +161,11 @@ class Catalogue:
         """How many pages are asked for at once at the moment."""
         return self._places.pace.limit
 
+    @property
+    def free(self) -> int:
+        """How many more pages could be asked for now without a wait; below 0, some wait."""
+        return self._places.pace.limit - self._places.wanted
+
     def next_link(self, url: str, page: Page) -> str | None:
         """Where the page at ``url`` says the next one is, just as it says it.
 

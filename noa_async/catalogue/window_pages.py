@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from noa_async.catalogue.ahead import PagesAhead
 from noa_async.catalogue.windows import Axis
 from noa_async.errors import ServiceFault
 
@@ -58,9 +59,13 @@ class WindowPages:
         """Whether so many were given out that no more are wanted."""
         return self.enough is not None and self.given >= self.enough
 
-    async def take(self, url: str) -> Page:
-        """A page; what is new on it is handed on."""
-        page = await self._catalogue.page(url)
+    def wanted_of(self, count: int) -> int:
+        """How many of so many products are wanted."""
+        return count if self.enough is None else min(count, self.enough)
+
+    async def take(self, url: str, ahead: PagesAhead | None = None) -> Page:
+        """A page, which may have been asked for ``ahead``; what is new on it is handed on."""
+        page = await (ahead or self._catalogue).page(url)
         if instants := self.instants(page):
             last = max(instants)
             if not self.window.spans(min(instants), last):
@@ -74,6 +79,10 @@ class WindowPages:
         self.given += len(fresh)
         await self._emit(fresh)
         return page
+
+    def ahead(self) -> PagesAhead:
+        """What asks for pages before links lead to them."""
+        return PagesAhead(self._catalogue)
 
     async def look(
         self, window: Window | None = None, *, skip: int = 0, descending: bool = False
