@@ -48,7 +48,7 @@ class _Part:
 class Listing:
     """The products that a query matches, to be gone through once with ``pages``.
 
-    The first page tells how many there are. Up to about fifteen pages are followed link by link;
+    The first page tells how many there are. Up to about fifteen pages are followed by their links;
     what is more is cut into windows of time, at most ``at_once`` of them read at a time and given
     out in order. A window whose products and count disagree is read again, in halves where it can
     be cut. Where all windows together fall short, the products that have no date are asked for.

@@ -280,6 +280,14 @@ async def test_more_requests_at_once_while_that_goes_well(connect: Connect) -> N
         assert 4 < mirror.stats.lists_peak <= 8
 
 
+async def test_the_pages_of_one_window_come_several_at_once(connect: Connect) -> None:
+    async with mirror_of(made(spread(700)), latency=0.05) as mirror, connect(mirror) as noa:
+        found = [product.id for product in await listed(noa)]
+        assert found == [product.id for product in mirror.catalogue.products]
+        assert mirror.stats.pages == 14
+        assert 4 <= mirror.stats.lists_peak <= 8
+
+
 def refusing(status: int, page: int) -> Fault:
     if status == 429:
         return Fault(FaultKind.PAGE_TOO_MANY, page=page)
