@@ -9,6 +9,7 @@ from noa_async.archive.decisions import (
     Read,
     Right,
     Wrong,
+    is_as_left,
     is_superseded,
     judge,
     wanted_checksum,
@@ -58,6 +59,11 @@ class Admission:
 
     def present_at_once(self, product: Product) -> Outcome | None:
         """The product as it lies here, where its file is as the ledger knows it; else None."""
+        glance = self._ledger.glance(product.id)
+        if glance is None or glance.path is None:
+            return None
+        if glance.todo is None and is_as_left(glance, product, self._folder.facts(glance.path)):
+            return self._archive.outcome(product, glance)
         found = self._look(product)
         if found is None or not isinstance(found.verdict, Right):
             return None

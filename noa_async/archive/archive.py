@@ -13,7 +13,7 @@ from noa_async.archive.layout import FLAT, Layout
 from noa_async.archive.ledger import Ledger
 from noa_async.archive.places import Places
 from noa_async.archive.rearranging import rearrange
-from noa_async.archive.record import Record, first_record
+from noa_async.archive.record import Glance, Record, first_record
 from noa_async.archive.states import State
 from noa_async.archive.turns import Turns
 from noa_async.errors import DestinationError, DestinationFull, ProductQuarantined
@@ -126,8 +126,8 @@ class Archive:
             self.places.look_up(new, self.layout)
 
     def _path(self, product: Product) -> str | None:
-        record = self.ledger.get(product.id)
-        return None if record is None else record.path
+        glance = self.ledger.glance(product.id)
+        return None if glance is None else glance.path
 
     def note(self, product: Product, sighting: Sighting) -> Record:
         """Write down a product that a listing met; the record says whether it is to be fetched."""
@@ -256,11 +256,16 @@ class Archive:
             self.ledger.put(replace(record, failures=0, failed_at=None))
 
     def outcome(
-        self, product: Product, record: Record, status: Status | None = None, *, attempts: int = 0
+        self,
+        product: Product,
+        record: Record | Glance,
+        status: Status | None = None,
+        *,
+        attempts: int = 0,
     ) -> Outcome:
         """The outcome of a product that is here and right; of one that was before, unless told."""
         assert record.path is not None
-        verified = record.state is State.VERIFIED
+        verified = record.state == State.VERIFIED
         return Outcome(
             product,
             status or (Status.PRESENT if verified else Status.UNVERIFIED),

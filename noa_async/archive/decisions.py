@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from noa_async.archive.record import Record, first_record
-from noa_async.archive.states import State
+from noa_async.archive.record import Glance, Record, first_record
+from noa_async.archive.states import HELD, State
 from noa_async.catalogue.times import format_instant
 from noa_async.errors import ProductError
 from noa_async.transfer.checksum import strongest
@@ -74,6 +74,17 @@ def judge(record: Record, product: Product, facts: FileFacts | None) -> Verdict:
             return Wrong(State.OUTDATED)
     expected = wanted or record.checksum
     return Read(expected) if expected else Wrong(State.DAMAGED)
+
+
+def is_as_left(glance: Glance, product: Product, facts: FileFacts | None) -> bool:
+    """Whether ``judge`` would say Right because the record's checksum is the catalogue's."""
+    return (
+        facts is not None
+        and glance.state in HELD
+        and facts.mtime_ns == glance.mtime_ns
+        and facts.size == glance.size
+        and any(str(each) == glance.checksum for each in product.checksums)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,16 @@ from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
-from noa_async.archive.rows import COLUMNS, record_of, row_of
+from noa_async.archive.rows import COLUMNS, glance_of, record_of, row_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from noa_async.archive.record import Record
+    from noa_async.archive.record import Glance, Record
 
 _T = TypeVar("_T")
+_Row = tuple[Any, ...]
 
 _COMMIT_EVERY = 0.5
 _MOST_PENDING = 10_000
@@ -66,7 +67,7 @@ class Ledger:
         self._broken = False
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
-        self._looked_up: dict[str, Record | None] = {}
+        self._looked_up: dict[str, Record | _Row | None] = {}
         self._free_paths: dict[str, None] = {}
         self._failure: Exception | None = None
         self._wake = asyncio.Event()
@@ -130,6 +131,20 @@ class Ledger:
 
     def get(self, product_id: str) -> Record | None:
         """The record of a product."""
+        found = self._found(product_id)
+        if isinstance(found, tuple):
+            [found] = self._reader.make(record_of, (found,))
+            self._looked_up[product_id] = found
+        return found
+
+    def glance(self, product_id: str) -> Glance | None:
+        """What the record of a product says of its file."""
+        found = self._found(product_id)
+        if isinstance(found, tuple):
+            return glance_of(found)
+        return None if found is None else found.glance
+
+    def _found(self, product_id: str) -> Record | _Row | None:
         pending = self._pending.get(product_id)
         if pending is not None:
             return pending
@@ -138,14 +153,17 @@ class Ledger:
         return self._looked_up[product_id]
 
     def look_up(self, product_ids: Iterable[str]) -> None:
-        """Have the records of several products at hand for ``get``: one question for all."""
+        """Have the records of several products at hand for ``get``: one question for all.
+
+        As rows: what is here as it was left needs a glance at its row, and no record.
+        """
         at_hand = self._looked_up
         wanted = [key for key in product_ids if key not in self._pending and key not in at_hand]
         if wanted:
-            found = self._reader.made(record_of, _SELECT + _among("id", wanted), wanted)
+            rows = self._reader.rows(_SELECT + _among("id", wanted), wanted)
             _make_room(at_hand, len(wanted))
             at_hand.update(dict.fromkeys(wanted))
-            at_hand.update((record.id, record) for record in found)
+            at_hand.update((row[0], row) for row in rows)
 
     def look_up_paths(self, path_keys: Iterable[str]) -> None:
         """Have at hand for ``owner`` which of several paths are nobody's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from noa_async.archive.names import fold
 from noa_async.archive.states import HELD, State, check_move
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 _COUNT_EVERY = 20 * 3600.0
 """Seconds: failures of runs closer to each other than that count as one. So a timer that fires each
 hour counts one a day, and one that fires each night, not always on time, all of them."""
+
+
+class Glance(NamedTuple):
+    """What of a record says where its file lies, and as what it was left."""
+
+    state: str
+    path: str | None
+    size: int | None
+    mtime_ns: int | None
+    checksum: str | None
+    todo: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,11 @@ class Record:
     def path_key(self) -> str | None:
         """The path as a file system that ignores letter case sees it."""
         return None if self.path is None else fold(self.path)
+
+    @property
+    def glance(self) -> Glance:
+        """What it says of its file."""
+        return Glance(self.state, self.path, self.size, self.mtime_ns, self.checksum, self.todo)
 
     @property
     def held(self) -> bool:

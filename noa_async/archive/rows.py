@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.layout import ATTRIBUTES, facets
-from noa_async.archive.record import Record
+from noa_async.archive.record import Glance, Record
 from noa_async.archive.states import State
 from noa_async.catalogue.product import Checksum, Product
 
@@ -26,6 +27,9 @@ _OWN = (
     "failures", "failed_at", "error", "reason", "todo", "query", "seen", "gone", "updated",
 )  # fmt: skip
 COLUMNS = (*_CATALOGUE, *_FACETS, *_OWN, "path_key")
+_GLANCE = itemgetter(
+    *(COLUMNS.index(name) for name in ("state", "path", "size", "mtime_ns", "checksum", "todo"))
+)
 _STATES = frozenset(State)
 
 
@@ -66,6 +70,11 @@ def row_of(record: Record) -> tuple[Any, ...]:
         record.path_key,
     )
     return tuple([_storable(value) if type(value) is str else value for value in row])
+
+
+def glance_of(row: Sequence[Any]) -> Glance:
+    """What a row says of the product's file."""
+    return Glance(*_GLANCE(row))
 
 
 def record_of(row: Sequence[Any]) -> Record:
