@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 from noa_async.catalogue.footprint import read_footprint
 from noa_async.catalogue.times import read_instant
@@ -102,7 +102,7 @@ class Product:
         Raises `ServiceFault` where there is no usable ``Id`` or ``Name``; whatever else is
         missing or odd is left out.
         """
-        if not isinstance(entry, Mapping):
+        if not _is_object(entry):
             raise ServiceFault(f"The catalogue sent {_shown(entry)} where a product was due.")
         get = entry.get
         key, name = get("Id"), get("Name")
@@ -111,7 +111,7 @@ class Product:
         if not isinstance(name, str) or not name.strip():
             raise ServiceFault(f"The catalogue sent product {key} with no Name: {_shown(name)}.")
         sensing = get("ContentDate")
-        if not isinstance(sensing, Mapping):
+        if not _is_object(sensing):
             sensing = {}
         evicted = read_instant(get("EvictionDate"))
         return cls(
@@ -167,20 +167,25 @@ def _online(value: object) -> bool:
     return value is None or bool(value)
 
 
+def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
+    return type(value) is dict or isinstance(value, Mapping)  # to ask the first costs a tenth
+
+
 def _items(value: object) -> Iterable[Mapping[str, Any]]:
     if value is None:
         return ()
     if isinstance(value, _LISTS):
-        return [item for item in value if isinstance(item, dict) or isinstance(item, Mapping)]  # noqa: SIM101 (dict alone is 5 times as fast)
+        return [item for item in value if _is_object(item)]
     return (value,) if isinstance(value, Mapping) else ()
 
 
 def _checksums(*sources: object) -> tuple[Checksum, ...]:
-    read: dict[Checksum, None] = {}
+    read: list[Checksum] = []
     for source in sources:
         for item in _items(source):
-            if checksum := Checksum.read(item.get("Algorithm"), item.get("Value")):
-                read[checksum] = None
+            checksum = Checksum.read(item.get("Algorithm"), item.get("Value"))
+            if checksum is not None and checksum not in read:
+                read.append(checksum)
     return tuple(read)
 
 
