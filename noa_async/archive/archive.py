@@ -114,13 +114,16 @@ class Archive:
         """Whether somebody holds a product by ``only_one``."""
         return self._turns.is_held(product_id)
 
-    def foresee(self, products: Sequence[Product], *, paths: bool = True) -> None:
+    def foresee(
+        self, products: Sequence[Product], *, paths: bool = True, whole: bool = True
+    ) -> None:
         """Have at hand what bringing these products will ask of the ledger: two questions for all.
 
-        ``paths``: also whose the paths are of those that have none.
+        ``paths``: also whose the paths are of those that have none. ``whole``: as for
+        ``Ledger.look_up``.
         """
         ledger = self.ledger
-        ledger.look_up(product.id for product in products)
+        ledger.look_up((product.id for product in products), whole=whole)
         if paths:
             new = [each for each in products if self._path(each) is None]
             self.places.look_up(new, self.layout)

@@ -70,10 +70,7 @@ class Database:
         self, make: Callable[[Sequence[Any]], _T], sql: str, values: Sequence[Any] = ()
     ) -> list[_T]:
         """What ``make`` makes of the rows of a question; where it cannot, the file is damaged."""
-        return self.make(make, self.rows(sql, values))
-
-    def make(self, make: Callable[[Sequence[Any]], _T], rows: Iterable[Sequence[Any]]) -> list[_T]:
-        """What ``make`` makes of rows of this database; where it cannot, the file is damaged."""
+        rows = self.rows(sql, values)
         try:
             return [make(row) for row in rows]
         except (TypeError, ValueError, OverflowError) as error:

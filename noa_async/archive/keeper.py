@@ -97,7 +97,7 @@ class Keeper:
 
         None for each that has to be brought. The ledger is asked once for all of them.
         """
-        self._archive.foresee(products)
+        self._archive.foresee(products, whole=False)
         for product in products:
             busy = self._archive.is_held(product.id)
             outcome = None if busy else self._admission.present_at_once(product)

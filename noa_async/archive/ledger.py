@@ -10,20 +10,19 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain, count, islice
+from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
-from noa_async.archive.rows import COLUMNS, glance_of, record_of, row_of
+from noa_async.archive.record import Glance, Record
+from noa_async.archive.rows import NAMES, record_of, row_of, upserts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from noa_async.archive.record import Glance, Record
 
 _T = TypeVar("_T")
-_Row = tuple[Any, ...]
 
 _COMMIT_EVERY = 0.5
 _MOST_PENDING = 10_000
@@ -31,15 +30,10 @@ _MOST_AT_HAND = 1000
 """Committed records kept at hand: each is asked for several times while its product is brought.
 As many paths that are known to be free."""
 _PAGE = 500
-_NAMES = ", ".join(COLUMNS)
-_SELECT = f"SELECT {_NAMES} FROM products "  # noqa: S608 (made of constants)
+_SELECT = f"SELECT {NAMES} FROM products "  # noqa: S608 (made of constants)
+_GLANCE = f"SELECT {', '.join(Glance._fields)} FROM products "  # noqa: S608 (made of constants)
 LAST_PLACE = "SELECT max(todo) FROM products WHERE todo IS NOT NULL"
 """As the index of what is to be done has it: the table is not read through for it."""
-_CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
-_ROW = f"({', '.join('?' for _ in COLUMNS)})"
-_ROWS = 24
-"""Records that one statement writes: each statement gives the interpreter away and waits for it. An
-SQLite of old takes 999 values in one."""
 
 
 class Ledger:
@@ -67,7 +61,7 @@ class Ledger:
         self._broken = False
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
-        self._looked_up: dict[str, Record | _Row | None] = {}
+        self._looked_up: dict[str, Record | Glance | None] = {}
         self._free_paths: dict[str, None] = {}
         self._failure: Exception | None = None
         self._wake = asyncio.Event()
@@ -131,39 +125,49 @@ class Ledger:
 
     def get(self, product_id: str) -> Record | None:
         """The record of a product."""
-        found = self._found(product_id)
-        if isinstance(found, tuple):
-            [found] = self._reader.make(record_of, (found,))
-            self._looked_up[product_id] = found
+        found = self._at_hand(product_id)
+        if isinstance(found, Glance):
+            self.look_up((product_id,), whole=True)
+            found = self._looked_up[product_id]
+        assert not isinstance(found, Glance)
         return found
 
     def glance(self, product_id: str) -> Glance | None:
         """What the record of a product says of its file."""
-        found = self._found(product_id)
-        if isinstance(found, tuple):
-            return glance_of(found)
-        return None if found is None else found.glance
+        found = self._at_hand(product_id)
+        return found.glance if isinstance(found, Record) else found
 
-    def _found(self, product_id: str) -> Record | _Row | None:
+    def _at_hand(self, product_id: str) -> Record | Glance | None:
         pending = self._pending.get(product_id)
         if pending is not None:
             return pending
         if product_id not in self._looked_up:
-            self.look_up((product_id,))
+            self.look_up((product_id,), whole=True)
         return self._looked_up[product_id]
 
-    def look_up(self, product_ids: Iterable[str]) -> None:
-        """Have the records of several products at hand for ``get``: one question for all.
+    def look_up(self, product_ids: Iterable[str], *, whole: bool = False) -> None:
+        """Have several products at hand: one question for all.
 
-        As rows: what is here as it was left needs a glance at its row, and no record.
+        For ``get`` with the ``whole`` records; else for ``glance``, which most need that lie here
+        as they were left, and which takes a fraction of the time.
         """
-        at_hand = self._looked_up
-        wanted = [key for key in product_ids if key not in self._pending and key not in at_hand]
+        pending, at_hand = self._pending, self._looked_up
+        wanted = [
+            key
+            for key in product_ids
+            if key not in pending
+            and (key not in at_hand or (whole and isinstance(at_hand[key], Glance)))
+        ]
         if wanted:
-            rows = self._reader.rows(_SELECT + _among("id", wanted), wanted)
+            among = _among("id", wanted)
+            found: Sequence[Record | Glance] = (
+                self._reader.made(record_of, _SELECT + among, wanted)
+                if whole
+                else self._reader.made(Glance._make, _GLANCE + among, wanted)
+            )
             _make_room(at_hand, len(wanted))
             at_hand.update(dict.fromkeys(wanted))
-            at_hand.update((row[0], row) for row in rows)
+            at_hand.update((one.id, one) for one in found)
 
     def look_up_paths(self, path_keys: Iterable[str]) -> None:
         """Have at hand for ``owner`` which of several paths are nobody's."""
@@ -241,7 +245,7 @@ class Ledger:
 
     def _write(self, batch: Iterable[Record]) -> None:
         self._before_write()
-        self._writer.write(_upserts(map(row_of, batch)))
+        self._writer.write(upserts(map(row_of, batch)))
 
     async def todo(self, query: int, after: int, limit: int) -> Sequence[Record]:
         """The records of a followed query that come next in the list of what is to be fetched."""
@@ -293,17 +297,6 @@ class Ledger:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _upserts(rows: Iterator[tuple[Any, ...]]) -> Iterator[Statement]:
-    """The statements that put ``rows`` in place of those of the same Ids."""
-    while some := list(islice(rows, _ROWS)):
-        values = ", ".join([_ROW] * len(some))
-        sql = (
-            f"INSERT INTO products ({_NAMES}) VALUES {values} "  # noqa: S608 (made of constants)
-            f"ON CONFLICT (id) DO UPDATE SET {_CHANGES}"
-        )
-        yield sql, [tuple(chain.from_iterable(some))]
-
-
 def _among(column: str, values: Sequence[str]) -> str:
     """The condition that ``column`` has one of so many values."""
     return f"WHERE {column} IN ({', '.join('?' * len(values))})"
@@ -318,7 +311,7 @@ def _make_room(at_hand: dict[str, Any], more: int) -> None:
 def numbered(database: Database, where: str, after: int) -> list[tuple[int, Record]]:
     """A page of the records for which ``where`` (SQL of ours) holds, each with its row's number."""
     question = (
-        f"SELECT number, {_NAMES} FROM products "  # noqa: S608 (SQL of ours)
+        f"SELECT number, {NAMES} FROM products "  # noqa: S608 (SQL of ours)
         f"WHERE number > ? AND ({where}) ORDER BY number LIMIT {_PAGE}"
     )
     return database.made(lambda row: (row[0], record_of(row[1:])), question, (after,))

@@ -21,8 +21,12 @@ hour counts one a day, and one that fires each night, not always on time, all of
 
 
 class Glance(NamedTuple):
-    """What of a record says where its file lies, and as what it was left."""
+    """What of a record says where its file lies, and as what it was left.
 
+    Its names are columns of the ledger, too.
+    """
+
+    id: str
     state: str
     path: str | None
     size: int | None
@@ -81,7 +85,9 @@ class Record:
     @property
     def glance(self) -> Glance:
         """What it says of its file."""
-        return Glance(self.state, self.path, self.size, self.mtime_ns, self.checksum, self.todo)
+        return Glance(
+            self.id, self.state, self.path, self.size, self.mtime_ns, self.checksum, self.todo
+        )
 
     @property
     def held(self) -> bool:

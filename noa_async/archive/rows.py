@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.layout import ATTRIBUTES, facets
-from noa_async.archive.record import Glance, Record
+from noa_async.archive.record import Record
 from noa_async.archive.states import State
 from noa_async.catalogue.product import Checksum, Product
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from noa_async.archive.database import Statement
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -27,9 +29,13 @@ _OWN = (
     "failures", "failed_at", "error", "reason", "todo", "query", "seen", "gone", "updated",
 )  # fmt: skip
 COLUMNS = (*_CATALOGUE, *_FACETS, *_OWN, "path_key")
-_GLANCE = itemgetter(
-    *(COLUMNS.index(name) for name in ("state", "path", "size", "mtime_ns", "checksum", "todo"))
-)
+NAMES = ", ".join(COLUMNS)
+"""The columns as SQL has them."""
+_CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
+_ROW = f"({', '.join('?' for _ in COLUMNS)})"
+_ROWS = 24
+"""Records that one statement writes: each statement gives the interpreter away and waits for it. An
+SQLite of old takes 999 values in one."""
 _STATES = frozenset(State)
 
 
@@ -72,11 +78,6 @@ def row_of(record: Record) -> tuple[Any, ...]:
     return tuple([_storable(value) if type(value) is str else value for value in row])
 
 
-def glance_of(row: Sequence[Any]) -> Glance:
-    """What a row says of the product's file."""
-    return Glance(*_GLANCE(row))
-
-
 def record_of(row: Sequence[Any]) -> Record:
     """The record of a row. A state that this version does not know is taken for failed.
 
@@ -108,6 +109,17 @@ def _product(catalogue: Sequence[Any], held: Sequence[Any]) -> Product:
         footprint=where,
         attributes=attributes,
     )
+
+
+def upserts(rows: Iterator[tuple[Any, ...]]) -> Iterator[Statement]:
+    """The statements that put ``rows`` in place of those of the same Ids."""
+    while some := list(islice(rows, _ROWS)):
+        values = ", ".join([_ROW] * len(some))
+        sql = (
+            f"INSERT INTO products ({NAMES}) VALUES {values} "  # noqa: S608 (made of constants)
+            f"ON CONFLICT (id) DO UPDATE SET {_CHANGES}"
+        )
+        yield sql, [tuple(chain.from_iterable(some))]
 
 
 def instant(milliseconds: int | None) -> datetime | None:

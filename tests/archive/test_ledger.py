@@ -501,14 +501,16 @@ def test_what_is_at_hand_is_what_was_put_last(tmp_path_factory, moves):
                     case "flush":
                         await ledger.flush()
                     case "look":
-                        ledger.look_up([key, "another"])
+                        ledger.look_up([key, "another"], whole=number % 2 == 0)
                     case "look at paths":
                         ledger.look_up_paths([path_key, "another"])
                     case "many":
                         ledger.look_up(f"other-{each}" for each in range(1001))
                         ledger.look_up_paths(f"other-{each}" for each in range(1001))
+                glance = ledger.glance(key)
                 found = ledger.get(key)
                 assert (found and found.path) == (held[key].path if key in held else None)
+                assert glance == (found and found.glance)
                 for one in ("a.zip", "b.zip", "c.zip"):
                     owner = next((r.id for r in held.values() if r.path_key == fold(one)), None)
                     assert ledger.owner(fold(one)) == owner
@@ -516,7 +518,8 @@ def test_what_is_at_hand_is_what_was_put_last(tmp_path_factory, moves):
     asyncio.run(play())
 
 
-async def test_looking_up_many_asks_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize("whole", [True, False])
+async def test_looking_up_many_asks_once(tmp_path, monkeypatch, whole):
     async with Ledger(tmp_path / FILE) as ledger:
         for number in range(50):
             ledger.put(at(number, f"{number}.zip"))
@@ -526,13 +529,17 @@ async def test_looking_up_many_asks_once(tmp_path, monkeypatch):
         monkeypatch.setattr(
             Database, "rows", lambda self, *ask: asked.append(ask[0]) or rows(self, *ask)
         )
-        ledger.look_up(f"id-{number:05d}" for number in range(100))
+        ledger.look_up((f"id-{number:05d}" for number in range(100)), whole=whole)
         ledger.look_up_paths(f"free-{number}.zip" for number in range(100))
         for number in range(100):
-            found = ledger.get(f"id-{number:05d}")
+            found = (ledger.get if whole else ledger.glance)(f"id-{number:05d}")
             assert (found is not None) == (number < 50)
             assert ledger.owner(f"free-{number}.zip") is None
         assert len(asked) == 2
+        ledger.get("id-00099")  # that there is none is known from a glance
+        assert len(asked) == 2
+        ledger.get("id-00000")
+        assert len(asked) == (2 if whole else 3)
 
 
 async def test_names_last_before_the_ledger_tells_of_them(tmp_path):
