@@ -14,6 +14,7 @@ from noa_async.archive.decisions import (
     Sighting,
     Wrong,
     counts,
+    is_as_left,
     is_superseded,
     judge,
     sighted,
@@ -71,6 +72,17 @@ OLD_FILE = record(State.FAILED, path="x", size=1000, mtime_ns=5, checksum=f"md5:
 )
 def test_whether_a_file_is_right(held, listed, facts, verdict):
     assert judge(held, listed, facts) == verdict
+
+
+@pytest.mark.parametrize("facts", [None, AS_IT_WAS, TOUCHED, FileFacts(999, 5)])
+@pytest.mark.parametrize("listed", [SAME, SAME_LATER, BOTH, NEW_BYTES, NEW_ALGORITHM, NONE])
+@pytest.mark.parametrize(
+    "held", [HELD, LOST, OLD_FILE, record(State.OUTDATED), record(State.UNVERIFIED)]
+)
+def test_a_glance_tells_what_the_record_would(held, listed, facts):
+    """Only what has no checksum that can be compared needs more than a glance."""
+    right = judge(held, listed, facts) == Right()
+    assert is_as_left(held.glance, listed, facts) == (right and bool(listed.checksums))
 
 
 SIGHTING = Sighting(run=9, query=2, now=50.0, limit=3)
