@@ -92,6 +92,11 @@ class Wire:
         lasting = self.head is not None and self.head.lasts and not self._surplus
         return lasting and not (self.lost or self._paused)
 
+    @property
+    def session(self) -> ssl.SSLSession | None:
+        """By which another connection to the same origin can shake hands sooner, over TLS."""
+        return self._socket.session if isinstance(self._socket, ssl.SSLSocket) else None
+
     def whole(self) -> memoryview | None:
         """All of a small body; None as long as some of it is to come."""
         if self.head is None or not self._begun <= self._end <= self._filled:

@@ -130,6 +130,7 @@ class Wires:
         self._failures: Counter[Origin] = Counter()
         """Connections that could not be opened, one after another."""
         self._barred: set[Origin] = set()
+        self._sessions: dict[Origin, ssl.SSLSession] = {}
         self._closed = False
 
     def close(self) -> None:
@@ -186,6 +187,8 @@ class Wires:
         return None
 
     def _keep(self, origin: Origin, wire: Wire) -> None:
+        if (session := wire.session) is not None:  # with TLS 1.3, it comes behind the handshake
+            self._sessions[origin] = session
         if self._closed or not wire.lasts:
             wire.close()
             return
@@ -202,7 +205,8 @@ class Wires:
                 connected = await start_connection(there, happy_eyeballs_delay=_NEXT_ADDRESS)
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if scheme == "https" and self._tls is not None:
-                    connected = await _secured(connected, self._tls, host)
+                    session = self._sessions.get(origin)
+                    connected = await _secured(connected, self._tls, host, session)
         except (OSError, ValueError):
             self._failures[origin] += 1
             self._barred.add(origin)
@@ -211,10 +215,14 @@ class Wires:
         return Wire(connected)
 
 
-async def _secured(connected: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+async def _secured(
+    connected: socket.socket, tls: ssl.SSLContext, host: str, session: ssl.SSLSession | None
+) -> ssl.SSLSocket:
     """The same connection over TLS. Raises OSError (ssl.SSLError), ValueError."""
     try:
-        secured = tls.wrap_socket(connected, server_hostname=host, do_handshake_on_connect=False)
+        secured = tls.wrap_socket(
+            connected, server_hostname=host, do_handshake_on_connect=False, session=session
+        )
     except BaseException:
         connected.close()
         raise

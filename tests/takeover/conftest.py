@@ -30,6 +30,7 @@ async def origin(request, authority) -> AsyncIterator[Origin]:
     if request.param == "https":
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("localhost").configure_cert(tls)
+        one.tls = tls
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

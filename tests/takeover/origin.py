@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class Origin:
     url: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)
     connections: int = 0
+    tls: ssl.SSLContext | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """A connection has ended, by whomever."""
 

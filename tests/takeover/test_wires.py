@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
 
@@ -51,6 +52,26 @@ async def test_a_plain_answer_passes_aiohttp_by(origin: Origin, asking: Asking, 
     for _ in range(3):
         assert await gather(asking, f"{origin.url}/x") == (CONTENT[:size], None)
     assert origin.connections == 1
+
+
+@pytest.mark.usefixtures("no_client")
+@pytest.mark.parametrize("origin", ["https"], indirect=True)
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_the_next_connection_shakes_hands_by_the_last_ones_session(
+    origin: Origin, asking: Asking, version: ssl.TLSVersion
+) -> None:
+    reused = []
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        reused.append(writer.get_extra_info("ssl_object").session_reused)
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nright")
+
+    assert origin.tls is not None
+    origin.tls.maximum_version = version
+    origin.answers["/x"] = answer
+    for _ in range(4):
+        assert await gather(asking, f"{origin.url}/x") == (b"right", None)
+    assert reused == [False, True, True, True]
 
 
 @pytest.mark.usefixtures("no_client")
