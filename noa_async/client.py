@@ -196,7 +196,7 @@ class NoaClient:
             product, folder, layout=layout, retry_failed=retry_failed, after=after
         )
 
-    def download_all(
+    async def download_all(
         self,
         products: AsyncIterable[Product] | Iterable[Product],
         folder: str | os.PathLike[str],
@@ -213,9 +213,12 @@ class NoaClient:
         ``after`` is awaited by the worker that brought the product, so at most ``workers`` of them
         run at once (for an object store twice as many), and a slow one holds its worker.
         """
-        return self._downloads.download_all(
+        outcomes = self._downloads.download_all(
             products, folder, layout=layout, retry_failed=retry_failed, after=after
         )
+        async with aclosing(outcomes):
+            async for outcome in outcomes:
+                yield outcome
 
     async def mirror(
         self,

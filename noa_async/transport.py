@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from noa_async.body import suspects
-from noa_async.errors import ServiceRefused, ServiceUnreachable
+from noa_async.errors import ServiceRefused, ServiceUnreachable, UsageError
 from noa_async.holding import Held
 from noa_async.lending import given, unread
 from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, token_may_go
@@ -158,6 +158,7 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
         self._wires: Wires | None = None
         self._proxies = urllib.request.getproxies()
+        self._closed = False
         self._past_aiohttp = os.environ.get("NOA_FASTPATH") != "0"
 
     async def __aenter__(self) -> Self:
@@ -167,6 +168,7 @@ class Transport:
         await self.close()
 
     async def close(self) -> None:
+        self._closed = True
         if self._wires is not None:
             self._wires.close()
             self._wires = None
@@ -294,6 +296,8 @@ class Transport:
         return await read_on(answer, url, self._settings.timeouts)
 
     def _open(self) -> tuple[aiohttp.ClientSession, Wires]:
+        if self._closed:  # and what was left running, such as a listing, asks no more
+            raise UsageError("This client was closed.", hint="Use what it gives while it is open.")
         if self._session is None or self._wires is None:
             timeouts, tls = self._settings.timeouts, tls_context(self._settings)
             self._session = aiohttp.ClientSession(

@@ -208,6 +208,7 @@ class Wires:
                     session = self._sessions.get(origin)
                     connected = await _secured(connected, self._tls, host, session)
         except (OSError, ValueError):
+            self._sessions.pop(origin, None)  # which may be what was not borne
             self._failures[origin] += 1
             self._barred.add(origin)
             return None

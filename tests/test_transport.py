@@ -25,6 +25,7 @@ from noa_async.errors import (
     ServiceRefused,
     ServiceUnreachable,
     SettingsError,
+    UsageError,
 )
 from noa_async.origins import same_origin
 from noa_async.settings import Settings
@@ -111,6 +112,13 @@ async def test_the_catalogues_origin_gets_the_token(transport, home, home_url):
     status, body = await ask(transport, f"{home_url}/x", token=TOKEN)
     assert (status, body) == (200, b"you asked for /x")
     assert home.tokens == [f"Bearer {TOKEN}"]
+
+
+async def test_what_was_closed_opens_no_connection(transport, home, home_url):
+    await transport.close()
+    with pytest.raises(UsageError, match="was closed"):
+        await ask(transport, f"{home_url}/Products")
+    assert home.seen == []
 
 
 async def test_another_port_gets_no_token(transport, away, away_url):

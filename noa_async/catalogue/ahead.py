@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class PagesAhead:
     """The pages of one window, some of them asked for while those before are still awaited.
 
     What comes ahead is used where a link then leads to just that address, so that no page is used
-    that no link named; the first link that leads elsewhere ends it. Only places that nobody else
-    wants are taken.
+    that no link named; the first link that leads elsewhere ends it. As many are asked for as there
+    are places free.
 
     Error handling: an error of a page is raised where that page is asked for, else not at all.
     Resources: a context manager; leaving it ends what is under way.
@@ -63,13 +64,18 @@ class PagesAhead:
         if not self._counts_on:
             return
         room = min(self._catalogue.free, self._catalogue.at_once - len(self._asked))
-        for url in (link, *following(before, link, count)):
+        for url in chain((link,), following(before, link, count)):
             if url in self._asked:
                 continue
             if room <= 0 and url != link:
                 break
             self._asked[url] = asyncio.create_task(self._catalogue.page(url))
             room -= 1
+
+    async def end(self) -> None:
+        """Ask for nothing ahead any more, and use nothing that was."""
+        self._counts_on = False
+        await self._drop()
 
     async def page(self, url: str) -> Page:
         """The page at ``url``, as ``Catalogue.page``."""

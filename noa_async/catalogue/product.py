@@ -180,13 +180,13 @@ def _items(value: object) -> Iterable[Mapping[str, Any]]:
 
 
 def _checksums(*sources: object) -> tuple[Checksum, ...]:
-    read: list[Checksum] = []
-    for source in sources:
-        for item in _items(source):
-            checksum = Checksum.read(item.get("Algorithm"), item.get("Value"))
-            if checksum is not None and checksum not in read:
-                read.append(checksum)
-    return tuple(read)
+    read = [
+        checksum
+        for source in sources
+        for item in _items(source)
+        if (checksum := Checksum.read(item.get("Algorithm"), item.get("Value")))
+    ]
+    return tuple(read) if len(read) < 2 else tuple(dict.fromkeys(read))
 
 
 def _attributes(value: object) -> dict[str, AttributeValue]:

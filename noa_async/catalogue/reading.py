@@ -80,24 +80,24 @@ class WindowReader:
     async def _follow(self, page: Page) -> Reading:
         """Read from the window's first page on to its end, which can come too early."""
         counted, steady = page.count, True
-        every_page_counts = False
+        first = page
         listed = {product.id for product in page.products}
         url = self._pages.url()
         links = Links(url)
         async with self._pages.ahead() as ahead:
             while not self._pages.satisfied and (link := self._pages.next_link(url, page)):
                 before, url = url, links.follow(link)
-                if every_page_counts and steady:
+                if page is not first and page.count == counted:
                     ahead.begin(before, url, self._pages.wanted_of(page.count or 0))
                 try:
                     page = await self._pages.take(url, ahead)
                 except ServiceRefused:
                     break  # past the site's limit some refuse what their own link asks for
-                # Pages that come in another order than theirs hold no fewer products unless one
-                # came or went meanwhile: only where each has its count would that be seen.
-                known = {counted} if every_page_counts else {None, counted}
-                steady = steady and page.count in known
-                every_page_counts = page.count is not None
+                if page.count != counted:
+                    # What slid over the edge of this page, when something came or went, is not on
+                    # a later one that was answered before.
+                    await ahead.end()
+                steady = steady and page.count in {None, counted}
                 listed.update(product.id for product in page.products)
         return Reading(counted, len(listed), steady)
 

@@ -171,7 +171,7 @@ def _leave(code: int) -> NoReturn:
     """End the process, and let the system take its memory: to free each object takes its time.
 
     A thread that still runs is waited for, as ever; and whoever asked for warnings hears those of
-    the end.
+    the end (with ``-W default`` a profiler, too, comes to write what it found).
     """
     alone = all(one.daemon or one is threading.main_thread() for one in threading.enumerate())
     if sys.warnoptions or not alone:

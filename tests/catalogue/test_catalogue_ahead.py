@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,6 +68,27 @@ def ahead_of(catalogue: Asked) -> PagesAhead:
     return PagesAhead(catalogue)  # type: ignore[arg-type]
 
 
+async def test_what_follows_is_reckoned_no_further_than_it_is_asked_for() -> None:
+    catalogue = Asked(free=3)
+    async with ahead_of(catalogue) as ahead:
+        ahead.begin("P?$skip=0", "P?$skip=1", 10**17)
+        await asyncio.sleep(0)
+        assert len(catalogue.urls) == 3
+
+
+async def test_nothing_is_used_after_the_end() -> None:
+    catalogue = Asked()
+    async with ahead_of(catalogue) as ahead:
+        ahead.begin("P?$skip=0", "P?$skip=10", 50)
+        await asyncio.sleep(0)
+        await ahead.end()
+        assert all(answer.cancelled() for answer in catalogue.answers.values())
+        asking = asyncio.create_task(ahead.page("P?$skip=20"))
+        await asyncio.sleep(0)
+        catalogue.answers["P?$skip=20"].set_result(page(7))
+        assert (await asking).count == 7
+
+
 def page(count: int | None = 100) -> Page:
     return Page(products=(), next_link=None, count=count)
 
@@ -114,6 +137,8 @@ async def test_a_link_that_leads_elsewhere_ends_it() -> None:
 
 
 async def test_an_error_is_raised_where_its_page_is_due_and_else_not() -> None:
+    troubles: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: troubles.append(context))
     catalogue = Asked()
     async with ahead_of(catalogue) as ahead:
         ahead.begin("P?$skip=0", "P?$skip=10", 40)
@@ -125,6 +150,9 @@ async def test_an_error_is_raised_where_its_page_is_due_and_else_not() -> None:
         ahead.begin("P?$skip=10", "P?$skip=20", 40)
         with pytest.raises(ServiceFault, match="skip=20"):
             await ahead.page("P?$skip=20")
+    catalogue.answers.clear()
+    gc.collect()
+    assert troubles == []
 
 
 async def test_leaving_leaves_nothing_under_way() -> None:
@@ -199,16 +227,27 @@ class Changing:
         return answer
 
 
-@settings(max_examples=300)
-@given(data=st.data(), adding=st.booleans(), each_counts=st.booleans())
-def test_what_is_called_whole_holds_all_that_was_there_all_the_time(
-    data: st.DataObject, *, adding: bool, each_counts: bool
-) -> None:
+@dataclass
+class Found:
+    """What a reading gave while the catalogue changed."""
+
+    stayed: set[float]
+    given: list[float]
+    whole: bool
+
+
+def read_while_it_changes(
+    draw: Callable[[st.SearchStrategy[Any]], Any],
+    *,
+    adding: bool,
+    each_counts: bool,
+    enough: int | None = None,
+) -> Found:
     """Products come, or go: both between two pages would leave the count as it was."""
-    count = data.draw(st.integers(2 * PAGE, 6 * PAGE))
+    count = draw(st.integers(2 * PAGE, 6 * PAGE))
     stayed = set(map(float, range(count)))
     moments = st.tuples(st.integers(0, 7), st.integers(1, count - 1))
-    changes = data.draw(st.lists(moments, min_size=1, max_size=3))
+    changes = draw(st.lists(moments, min_size=1, max_size=3))
     answers = itertools.count()
 
     def change(products: list[float]) -> None:
@@ -220,23 +259,39 @@ def test_what_is_called_whole_holds_all_that_was_there_all_the_time(
                 products.remove(float(at[1]))
                 stayed.discard(float(at[1]))
 
-    waits = iter(data.draw(st.lists(st.integers(0, 9), min_size=8, max_size=8)))
+    waits = iter(draw(st.lists(st.integers(0, 9), min_size=8, max_size=8)))
     catalogue: Any = Changing(
         sorted(stayed), each_counts=each_counts, change=change, wait=lambda: next(waits, 1)
     )
-    given_out: list[str] = []
+    given: list[float] = []
 
     async def emit(products: Sequence[Product]) -> None:
-        given_out.extend(one.id for one in products)
+        given.extend(float(one.id[1:]) for one in products)
 
-    async def read() -> tuple[tuple[Window, ...], WindowReader]:
-        reader = WindowReader(WindowPages(catalogue, Window(""), emit))
-        return await reader.read(), reader
+    async def read() -> bool:
+        reader = WindowReader(WindowPages(catalogue, Window(""), emit, enough=enough))
+        return await reader.read() == () and reader.shortfall is None
 
-    pieces, reader = asyncio.run(read())
-    assert len(set(given_out)) == len(given_out)
-    if not pieces and reader.shortfall is None:
-        assert {f"p{at}" for at in stayed} <= set(given_out)
+    whole = asyncio.run(read())
+    assert len(set(given)) == len(given)
+    return Found(stayed, given, whole)
+
+
+@settings(max_examples=300)
+@given(data=st.data(), adding=st.booleans(), each_counts=st.booleans())
+def test_what_is_called_whole_holds_all_that_was_there_all_the_time(
+    data: st.DataObject, *, adding: bool, each_counts: bool
+) -> None:
+    found = read_while_it_changes(data.draw, adding=adding, each_counts=each_counts)
+    assert not found.whole or found.stayed <= set(found.given)
+
+
+@settings(max_examples=600)
+@given(data=st.data())
+def test_the_first_few_have_no_gap_where_others_come_meanwhile(data: st.DataObject) -> None:
+    found = read_while_it_changes(data.draw, adding=True, each_counts=True, enough=3 * PAGE + 1)
+    last = max(found.given)
+    assert {at for at in found.stayed if at < last} <= set(found.given)
 
 
 @pytest.mark.parametrize("each_counts", [True, False])

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import socket
 import ssl
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,3 +170,16 @@ def test_another_product_under_an_old_id_has_its_own_bytes() -> None:
     catalogue.add(make_product("a", 9_000))
     assert catalogue.content(old.id).size == 9_000
     assert catalogue.content(old.id).md5 != first
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_connection_that_has_just_come_is_closed_with_the_others(turns: int) -> None:
+    """Accepted and without a transport, or before that, or behind."""
+    mirror = await Emulator(EmulatorSettings(products=1)).start()
+    host, _, port = mirror.base_url.rpartition("//")[2].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=5) as connected:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await mirror.stop()
+        with suppress(ConnectionResetError):
+            assert await asyncio.to_thread(connected.recv, 1) == b""

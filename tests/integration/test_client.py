@@ -521,15 +521,23 @@ def test_nothing_of_the_environment_is_in_a_signature() -> None:
         assert "PATH" not in str(inspect.signature(what))
 
 
-async def test_a_client_that_is_not_open_says_so(connect: Connect) -> None:
+async def test_a_client_that_is_not_open_says_so(connect: Connect, tmp_path: Path) -> None:
     async with Emulator(small(products=1)) as mirror:
         noa = connect(mirror)
         with pytest.raises(UsageError, match="not open"):
             await noa.count(ALL)  # type: ignore[attr-defined]
         async with noa:
             assert await noa.count(ALL) == 1  # type: ignore[attr-defined]
+            products = [one async for one in noa.search(ALL)]  # type: ignore[attr-defined]
+            outcomes = noa.download_all(products, tmp_path)  # type: ignore[attr-defined]
+            begun = noa.search(ALL)  # type: ignore[attr-defined]
         with pytest.raises(UsageError, match="not open"):
             await noa.log_in()  # type: ignore[attr-defined]
+        with pytest.raises(UsageError, match="not open"):
+            await anext(outcomes)
+        with pytest.raises(UsageError, match="not open"):
+            await anext(begun)
+        assert not list(tmp_path.iterdir())
 
 
 async def test_what_was_listed_before_an_error_comes_home(connect: Connect, tmp_path: Path) -> None:

@@ -74,6 +74,28 @@ async def test_the_next_connection_shakes_hands_by_the_last_ones_session(
     assert reused == [False, True, True, True]
 
 
+@pytest.mark.parametrize("origin", ["https"], indirect=True)
+async def test_a_session_that_was_not_borne_is_dropped(
+    origin: Origin, asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secured, offered = wires._secured, []
+
+    async def once_not(
+        connected: socket.socket, tls: ssl.SSLContext, host: str, session: ssl.SSLSession | None
+    ) -> ssl.SSLSocket:
+        offered.append(session is not None)
+        if len(offered) == 2:
+            connected.close()
+            raise ssl.SSLError
+        return await secured(connected, tls, host, session)
+
+    monkeypatch.setattr(wires, "_secured", once_not)
+    origin.give("/x", b"right", more="Connection: close\r\n")
+    for _ in range(3):
+        assert await gather(asking, f"{origin.url}/x") == (b"right", None)
+    assert offered == [False, True, False]
+
+
 @pytest.mark.usefixtures("no_client")
 async def test_status_and_fields_are_there(origin: Origin, asking: Asking) -> None:
     async def answer(writer: asyncio.StreamWriter) -> None:
