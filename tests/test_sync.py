@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,27 @@ def test_events_are_told(tmp_path: Path) -> None:
     with SyncNoaClient.from_env(observer=events.append) as noa:
         list(noa.download_all(noa.search(EVERYTHING), tmp_path))
     assert len([one for one in events if isinstance(one, ProductQueued)]) == 20
+
+
+def test_two_threads_share_what_the_first_use_makes(tmp_path: Path) -> None:
+    outcomes: list[Outcome] = []
+    with SyncNoaClient.from_env() as noa:
+        products = list(noa.search(EVERYTHING))
+        both = threading.Barrier(2)
+
+        def bring(some: Sequence[Product]) -> None:
+            both.wait()
+            outcomes.extend(noa.download_all(some, tmp_path))
+
+        threads = [
+            threading.Thread(target=bring, args=(some,)) for some in (products[:10], products[10:])
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(outcomes) == 20
+    assert all(outcome.ok for outcome in outcomes)
 
 
 SCRIPT = """
