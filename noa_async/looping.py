@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_COLLECT_AFTER = 10_000
+_COLLECT_AFTER = 50_000
 """Objects made and not gone; collecting after 700 of them takes a twentieth of small products."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 _Item = TypeVar("_Item")
 
 
-async def each(source: AsyncIterable[_Item] | Iterable[_Item]) -> AsyncGenerator[_Item]:
+def each(source: AsyncIterable[_Item] | Iterable[_Item]) -> AsyncGenerator[_Item]:
     """The items of any source; closing it closes a source that can be closed."""
+    return source if isinstance(source, AsyncGenerator) else _each(source)
+
+
+async def _each(source: AsyncIterable[_Item] | Iterable[_Item]) -> AsyncGenerator[_Item]:
     if isinstance(source, AsyncIterable):
-        async with AsyncExitStack() as stack:
-            if isinstance(source, AsyncGenerator):
-                await stack.enter_async_context(aclosing(source))
-            async for item in source:
-                yield item
+        async for item in source:
+            yield item
     else:
         for item in source:
             yield item

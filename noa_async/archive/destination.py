@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from noa_async.archive.reading import hash_file
 from noa_async.archive.scratch import Scratch, moved
@@ -68,8 +68,7 @@ class Label:
     """Of its bytes, as they were when they arrived."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileFacts:
+class FileFacts(NamedTuple):
     """What a file looks like from outside."""
 
     size: int

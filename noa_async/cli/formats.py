@@ -53,11 +53,10 @@ class Writer(ABC, Generic[_T]):
         self.stream.write(self.head)
 
     def write(self, product: _T) -> None:
-        if self.products:
-            self.stream.write(self.between)
-        else:
+        if not self.products:
             self.begin()
-        self.stream.write(self.row(product))
+        row = self.row(product)
+        self.stream.write(self.between + row if self.products else row)
         self.products += 1
         self.bytes += product.size or 0
 
