@@ -16,7 +16,7 @@ import pytest
 PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
-    {"body", "errors", "holding", "streams", "threads"},
+    {"body", "errors", "holding", "oldest", "streams", "threads"},
     {"carrier", "services"},
     {"values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending", "plain", "failure"},

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
 from noa_async.archive.record import Glance, Record
 from noa_async.archive.rows import NAMES, record_of, row_of, upserts
+from noa_async.oldest import drop_oldest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
-
 
 _T = TypeVar("_T")
 
@@ -304,8 +304,7 @@ def _among(column: str, values: Sequence[str]) -> str:
 
 def _make_room(at_hand: dict[str, Any], more: int) -> None:
     """Drop the oldest of what is at hand for so many new ones."""
-    for key in list(islice(at_hand, max(0, len(at_hand) + more - _MOST_AT_HAND))):
-        del at_hand[key]
+    drop_oldest(at_hand, len(at_hand) + more - _MOST_AT_HAND)
 
 
 def numbered(database: Database, where: str, after: int) -> list[tuple[int, Record]]:

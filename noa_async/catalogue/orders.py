@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from noa_async.errors import ServiceError
+from noa_async.oldest import drop_oldest
 
 if TYPE_CHECKING:
     from noa_async.auth.session import AuthSession
@@ -77,8 +78,7 @@ class Orders:
 
     def _remember(self, product_id: str) -> None:
         self._ordered[product_id] = None
-        if len(self._ordered) > _MOST_REMEMBERED:
-            del self._ordered[next(iter(self._ordered))]
+        drop_oldest(self._ordered, len(self._ordered) - _MOST_REMEMBERED)
 
 
 def _completed(body: bytes) -> bool:

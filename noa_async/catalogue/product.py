@@ -176,7 +176,7 @@ def _items(value: object) -> Iterable[Mapping[str, Any]]:
         return ()
     if isinstance(value, _LISTS):
         return [item for item in value if _is_object(item)]
-    return (value,) if isinstance(value, Mapping) else ()
+    return (value,) if _is_object(value) else ()
 
 
 def _checksums(*sources: object) -> tuple[Checksum, ...]:

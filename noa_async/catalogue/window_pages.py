@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from noa_async.catalogue.ahead import PagesAhead
 from noa_async.catalogue.windows import Axis
 from noa_async.errors import ServiceFault
+from noa_async.oldest import drop_oldest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -160,7 +160,5 @@ class Recent:
             return False
         self._keys[key] = None
         if len(self._keys) > self._size:
-            # Some at once: the way to the oldest leads past all that were dropped before.
-            for old in list(islice(self._keys, max(1, self._size // 16))):
-                del self._keys[old]
+            drop_oldest(self._keys, max(1, self._size // 16))
         return True

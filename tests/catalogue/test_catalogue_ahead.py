@@ -65,7 +65,7 @@ class Asked:
 
 
 def ahead_of(catalogue: Asked) -> PagesAhead:
-    return PagesAhead(catalogue)  # type: ignore[arg-type]
+    return PagesAhead(catalogue)  # type: ignore[arg-type] # a stand-in, with what it asks for
 
 
 async def test_what_follows_is_reckoned_no_further_than_it_is_asked_for() -> None:

@@ -524,15 +524,16 @@ def test_nothing_of_the_environment_is_in_a_signature() -> None:
 async def test_a_client_that_is_not_open_says_so(connect: Connect, tmp_path: Path) -> None:
     async with Emulator(small(products=1)) as mirror:
         noa = connect(mirror)
+        assert isinstance(noa, NoaClient)
         with pytest.raises(UsageError, match="not open"):
-            await noa.count(ALL)  # type: ignore[attr-defined]
+            await noa.count(ALL)
         async with noa:
-            assert await noa.count(ALL) == 1  # type: ignore[attr-defined]
-            products = [one async for one in noa.search(ALL)]  # type: ignore[attr-defined]
-            outcomes = noa.download_all(products, tmp_path)  # type: ignore[attr-defined]
-            begun = noa.search(ALL)  # type: ignore[attr-defined]
+            assert await noa.count(ALL) == 1
+            products = [one async for one in noa.search(ALL)]
+            outcomes = noa.download_all(products, tmp_path)
+            begun = noa.search(ALL)
         with pytest.raises(UsageError, match="not open"):
-            await noa.log_in()  # type: ignore[attr-defined]
+            await noa.log_in()
         with pytest.raises(UsageError, match="not open"):
             await anext(outcomes)
         with pytest.raises(UsageError, match="not open"):
