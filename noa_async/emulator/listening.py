@@ -23,6 +23,7 @@ class Door:
         self._port = port
         self._tls = tls
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
 
     @property
     def url(self) -> str:
@@ -32,15 +33,41 @@ class Door:
 
     async def open(self) -> None:
         """Listen. Raises OSError where the port is taken."""
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        listener = socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
-        self._port = listener.getsockname()[1]
+        listener, self._held = self._held or self._bound(), None
         self._server = await asyncio.get_running_loop().create_server(
             self._factory, sock=listener, ssl=self._tls, backlog=_BACKLOG
         )
 
+    def shut(self) -> None:
+        """Refuse new connections until it is opened again; open ones live on.
+
+        The port stays its own, as nothing but a listening socket is connected to: another process
+        that was given it would answer in its place.
+        """
+        self._leave()
+        self._held = self._bound()
+
     def close(self) -> None:
         """Refuse new connections; open ones live on."""
+        self._leave()
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+    def _leave(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
+
+    def _bound(self) -> socket.socket:
+        held = socket.socket(socket.AF_INET6 if ":" in self._host else socket.AF_INET)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if held.family == socket.AF_INET6:
+                held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            held.bind((self._host, self._port))
+        except OSError:
+            held.close()
+            raise
+        self._port = held.getsockname()[1]
+        return held

@@ -181,7 +181,7 @@ class Emulator:
     def _refuse(self, seconds: float) -> None:
         if self._reopening is not None and not self._reopening.done():
             return
-        self._doors[0].close()
+        self._doors[0].shut()
         for connection in self._servers[0].connections:
             if connection in self._mirror.busy:
                 connection.close()  # once its present answer is out

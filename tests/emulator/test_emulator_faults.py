@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -289,6 +291,18 @@ async def test_connection_refused_for_some_seconds(open_site: OpenSite) -> None:
                 await asyncio.sleep(0.02)
             else:
                 break
+
+
+async def test_while_it_refuses_nobody_else_is_given_its_port(open_site: OpenSite) -> None:
+    site = await open_site(PRODUCT, login=False)  # no connection that would keep the port
+    door = urlsplit(site.emulator.base_url)
+    await site.emulator.refuse_connections(0.05)
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(door.hostname, door.port)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((door.hostname, door.port))
+    await site.emulator.reopened()
+    assert (await site.login())[0] == 200
 
 
 async def test_token_faults(open_site: OpenSite) -> None:
