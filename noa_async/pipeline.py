@@ -83,25 +83,13 @@ async def run_pipeline(
     Resources: closing the generator, or cancelling its caller, cancels every task and waits for it.
     """
     queue = _Queue(depth, size or _unknown, drained or _nobody)
-    results: asyncio.Queue[_Result | _End] = asyncio.Queue()
-    unread = asyncio.Semaphore(depth)
-
-    async def deliver(result: _Result) -> None:
-        await unread.acquire()
-        results.put_nowait(result)
-
-    async def conduct() -> None:
-        try:
-            await _work_off(source, work, at_once, deliver, queue, workers)
-        finally:
-            results.put_nowait(_END)
-
-    conductor = asyncio.create_task(conduct())
+    results: _Results[_Result] = _Results(depth)
+    conductor = asyncio.create_task(_work_off(source, work, at_once, results, queue, workers))
+    conductor.add_done_callback(lambda _: results.end())
     try:
-        while not isinstance(result := await results.get(), _End):
-            unread.release()
-            yield result
-        await asyncio.wait({conductor})
+        while await results.some():
+            while results.ready:
+                yield results.take()
         if (error := conductor.exception()) is not None:
             raise foremost(error)
     finally:
@@ -113,7 +101,7 @@ async def _work_off(
     source: AsyncIterable[_Item] | Iterable[_Item],
     work: Callable[[_Item], Awaitable[_Result | Later]],
     at_once: Callable[[Sequence[_Item]], Iterable[_Result | None]] | None,
-    deliver: Callable[[_Result], Awaitable[None]],
+    results: _Results[_Result],
     queue: _Queue[_Item],
     workers: int,
 ) -> None:
@@ -122,12 +110,12 @@ async def _work_off(
 
     async def produce() -> None:
         try:
-            async with aclosing(_looked_at(source, at_once)) as items:
-                async for item, result in items:
-                    if result is None:
+            if at_once is None:
+                async with aclosing(each(source)) as items:
+                    async for item in items:
                         await queue.put(item)
-                    else:
-                        await deliver(result)
+            else:
+                await _look_at(source, at_once, results, queue)
         except NoaError as error:
             broken.append(error)  # what is listed is still worked off
         queue.seal()
@@ -141,7 +129,7 @@ async def _work_off(
             if isinstance(result, Later):
                 put_off.add(item, result.seconds)
             else:
-                await deliver(result)
+                await results.put(result)
                 queue.done()
 
     async with asyncio.TaskGroup() as group:
@@ -153,20 +141,20 @@ async def _work_off(
         raise broken[0]
 
 
-async def _looked_at(
+async def _look_at(
     source: AsyncIterable[_Item] | Iterable[_Item],
-    at_once: Callable[[Sequence[_Item]], Iterable[_Result | None]] | None,
-) -> AsyncGenerator[tuple[_Item, _Result | None]]:
-    """Each item, with its result where it needs no worker."""
-    if at_once is None:
-        async with aclosing(each(source)) as items:
-            async for item in items:
-                yield item, None
-    else:
-        async with aclosing(gathered(source, _TOGETHER)) as lists:
-            async for some in lists:
-                for pair in zip(some, at_once(some), strict=True):
-                    yield pair
+    at_once: Callable[[Sequence[_Item]], Iterable[_Result | None]],
+    results: _Results[_Result],
+    queue: _Queue[_Item],
+) -> None:
+    """Hand on the result of each item that needs no worker, and queue all others."""
+    async with aclosing(gathered(source, _TOGETHER)) as lists:
+        async for some in lists:
+            for item, result in zip(some, at_once(some), strict=True):
+                if result is None:
+                    await queue.put(item)
+                else:
+                    await results.put(result)
 
 
 def _unknown(_item: object) -> None:
@@ -175,6 +163,40 @@ def _unknown(_item: object) -> None:
 
 def _nobody() -> None:
     """Whom to tell."""
+
+
+class _Results(Generic[_Result]):
+    """What is ready for the caller: at most ``depth``, in the order of coming."""
+
+    def __init__(self, depth: int) -> None:
+        self.ready: deque[_Result] = deque()
+        self._depth = depth
+        self._ended = False
+        self._came = asyncio.Event()
+        self._went = asyncio.Event()
+
+    async def put(self, result: _Result) -> None:
+        while len(self.ready) >= self._depth:
+            self._went.clear()
+            await self._went.wait()
+        self.ready.append(result)
+        self._came.set()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._came.set()
+
+    async def some(self) -> bool:
+        """Wait until a result is ready; False where none will be any more."""
+        while not self.ready and not self._ended:
+            self._came.clear()
+            await self._came.wait()
+        return bool(self.ready)
+
+    def take(self) -> _Result:
+        self._went.set()
+        return self.ready.popleft()
 
 
 class _Queue(Generic[_Item]):
