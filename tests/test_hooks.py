@@ -25,7 +25,13 @@ VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 
 
 def outcome(name: str = "S2A.SAFE", **changes: object) -> Outcome:
-    held = {"path": Path("/data/S2A.SAFE.zip"), "bytes": 12, "checksum": "md5:00", "attempts": 1}
+    held = {
+        "folder": Path("/data"),
+        "key": "S2A.SAFE.zip",
+        "bytes": 12,
+        "checksum": "md5:00",
+        "attempts": 1,
+    }
     return Outcome(Product("0a5c", name), **{"status": Status.DOWNLOADED} | held | changes)  # type: ignore[arg-type]
 
 
@@ -67,7 +73,7 @@ def test_what_a_command_comes_to(text: str, filled: list[str]) -> None:
 def test_what_is_not_known_is_empty_and_a_path_is_absolute(monkeypatch, tmp_path) -> None:
     monkeypatch.chdir(tmp_path)
     command = Command.parse("ls {checksum} {path}")
-    assert command.filled(outcome(checksum=None, path=Path("data/x"))) == [
+    assert command.filled(outcome(checksum=None, folder=Path("data"), key="x")) == [
         "ls",
         "",
         f"{tmp_path}/data/x",

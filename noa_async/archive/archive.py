@@ -272,7 +272,7 @@ class Archive:
         return Outcome(
             product,
             status or (Status.PRESENT if verified else Status.UNVERIFIED),
-            path=self.folder.path_of(record.path),
+            folder=self.folder.root,
             url=self.folder.url_of(record.path),
             key=record.path,
             bytes=record.size or 0,

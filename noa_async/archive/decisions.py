@@ -83,7 +83,7 @@ def is_as_left(glance: Glance, product: Product, facts: FileFacts | None) -> boo
         and glance.state in HELD
         and facts.mtime_ns == glance.mtime_ns
         and facts.size == glance.size
-        and any(str(each) == glance.checksum for each in product.checksums)
+        and glance.checksum in [str(each) for each in product.checksums]
     )
 
 

@@ -95,10 +95,13 @@ def _unreadable(error: OSError, folder: Path) -> DestinationError:
 class Destination(Scratch, ABC):
     """Where products are published, under paths with ``/``, and the scratch they come through.
 
-    What is published is whole and checked. All of it blocks but ``facts``, ``path_of``, ``url_of``.
+    What is published is whole and checked. All of it blocks but ``facts`` and ``url_of``.
     Resources: ``open`` takes the lock, ``close`` gives it back.
     Error handling: DestinationError; ``digest`` raises OSError for what is the matter with one.
     """
+
+    root: Path | None = None
+    """Where it is on this machine; None where it is elsewhere."""
 
     bare = False
     """Whether nothing lay here when it was opened."""
@@ -112,10 +115,6 @@ class Destination(Scratch, ABC):
     @abstractmethod
     def open(self) -> Self:
         """Make it where it is missing, and lock it."""
-
-    @abstractmethod
-    def path_of(self, path: PurePosixPath | str) -> Path | None:
-        """Where it lies on this machine; None where it lies elsewhere."""
 
     @abstractmethod
     def url_of(self, path: PurePosixPath | str) -> str | None:
@@ -187,7 +186,7 @@ class LocalFolder(Destination):
 
     def __init__(self, root: Path) -> None:
         super().__init__(state_of(root), str(root))
-        self.root = root
+        self.root: Path = root
         self._root = os.path.join(root, "")  # noqa: PTH118 (for every product)
         self._unsynced: set[str] = set()
 
@@ -207,8 +206,6 @@ class LocalFolder(Destination):
     def place(self, path: PurePosixPath | str) -> Path:
         """A path from the output folder, on this machine."""
         return self.root.joinpath(path)
-
-    path_of = place
 
     def url_of(self, path: PurePosixPath | str) -> None:
         """It lies here."""

@@ -129,9 +129,6 @@ class ObjectFolder(Destination):
             self._obstore = obstore
         return self._obstore
 
-    def path_of(self, path: PurePosixPath | str) -> None:
-        """It does not lie here."""
-
     def url_of(self, path: PurePosixPath | str) -> str:
         """Its address."""
         return f"{self.name}/{path}"

@@ -57,7 +57,7 @@ def _digest(
     algorithm: str,
     stopped: Callable[[], bool],
 ) -> str:
-    with blamed_on(folder.path_of(path) or str(path)):
+    with blamed_on(folder.root / path if folder.root else str(path)):
         return folder.digest(path, algorithm, stopped)
 
 

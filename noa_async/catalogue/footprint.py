@@ -29,7 +29,7 @@ def read_footprint(value: object) -> str | None:
         if found is None or found["srid"] not in (None, _WGS84):
             return None
         return found["wkt"].upper()
-    if isinstance(value, Mapping):
+    if value is not None and isinstance(value, Mapping):  # of None, that takes long
         try:
             return geojson_to_wkt(value)
         except (TypeError, ValueError, LookupError):

@@ -13,7 +13,7 @@ from noa_async.catalogue.times import read_instant
 from noa_async.errors import ServiceFault
 
 _SAFE_ID = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,128}")
-_HEX = re.compile(r"(?:[0-9a-f]{2}){4,64}")
+_HEX = re.compile(r"[0-9a-f]{8,128}")
 _ALGORITHM = re.compile(r"[a-z0-9][a-z0-9._/-]{0,31}")
 _NOT_ALNUM = re.compile(r"[^a-z0-9]")
 _LARGEST = 2**63 - 1  # what a file system, HTTP header or SQLite column can hold
@@ -53,7 +53,8 @@ class Checksum:
         if not isinstance(algorithm, str) or not isinstance(value, str):
             return None
         name, digits = _algorithm(algorithm), value.strip().lower()
-        right_length = name and len(digits) == _HEX_DIGITS.get(name, len(digits))
+        length = len(digits)
+        right_length = name and length == _HEX_DIGITS.get(name, length) and length % 2 == 0
         return cls(name, digits) if right_length and _HEX.fullmatch(digits) else None
 
 

@@ -22,8 +22,6 @@ class Outcome:
     """As the catalogue has it."""
     status: Status
     """How it ended."""
-    path: Path | None = None
-    """Where it lies on this machine; None where it failed, or lies in an object store."""
     bytes: int = 0
     """Size of the file, 0 where it failed."""
     checksum: str | None = None
@@ -36,6 +34,13 @@ class Outcome:
     """Where it lies in an object store."""
     key: str | None = None
     """Where it lies from the output on, with ``/``; None where it failed."""
+    folder: Path | None = None
+    """The output; None where it is an object store."""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies on this machine; None where it failed, or lies in an object store."""
+        return None if self.folder is None or self.key is None else self.folder / self.key
 
     @property
     def ok(self) -> bool:

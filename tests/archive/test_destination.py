@@ -41,7 +41,7 @@ def test_the_name_is_synced_behind_the_bytes(folder, monkeypatch):
 @pytest.mark.parametrize("root", ["/", "/srv/noa", "data"])
 def test_a_path_from_the_folder_on(root):
     folder = LocalFolder(Path(root))
-    assert folder.path_of("2026/01/a.zip") == Path(root, "2026/01/a.zip")
+    assert folder.place("2026/01/a.zip") == Path(root, "2026/01/a.zip")
 
 
 def test_what_lies_in_a_newcomers_way_is_put_aside(folder):
