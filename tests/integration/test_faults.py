@@ -71,8 +71,8 @@ def test_the_table_knows_every_fault_of_the_emulator() -> None:
 
 
 def plan(kind: FaultKind, times: int | None) -> FaultPlan:
-    seconds = 30.0 if kind is K.STALL else 0.05
-    fault = Fault(kind, times=times, seconds=seconds, rate=400_000)
+    seconds, at = (30.0, 0.9) if kind is K.STALL else (0.05, 0.5)  # few attempts: each waits
+    fault = Fault(kind, times=times, seconds=seconds, at=at, rate=400_000)
     if CASES[kind].after_a_cut:
         return FaultPlan((Fault(K.CUT, at=0.5), replace(fault, first=2)))
     return FaultPlan((fault,))
