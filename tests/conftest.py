@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from ssl import SSLContext
@@ -15,6 +16,9 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)  # machines are busy; no time is promised
 settings.register_profile("few", deadline=None, max_examples=20)
 settings.load_profile("unhurried")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's background job begins
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests press Ctrl-C
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
