@@ -170,15 +170,13 @@ class _Results(Generic[_Result]):
 
     def __init__(self, depth: int) -> None:
         self.ready: deque[_Result] = deque()
-        self._depth = depth
         self._ended = False
         self._came = asyncio.Event()
-        self._went = asyncio.Event()
+        self._room = asyncio.Semaphore(depth)
+        """First come, first served: else who never waits would keep the workers out."""
 
     async def put(self, result: _Result) -> None:
-        while len(self.ready) >= self._depth:
-            self._went.clear()
-            await self._went.wait()
+        await self._room.acquire()
         self.ready.append(result)
         self._came.set()
 
@@ -195,7 +193,7 @@ class _Results(Generic[_Result]):
         return bool(self.ready)
 
     def take(self) -> _Result:
-        self._went.set()
+        self._room.release()
         return self.ready.popleft()
 
 

@@ -415,6 +415,25 @@ async def test_what_needs_no_worker_takes_none() -> None:
     assert sorted(results) == sorted([*range(1, 200, 2), *range(0, 2000, 20)])
 
 
+async def test_a_slow_caller_gets_what_a_worker_brought_in_its_turn() -> None:
+    """Also beside many that need no worker: they do not keep the workers out."""
+
+    async def bring(number: int) -> int:
+        await asyncio.sleep(0)
+        return number
+
+    def all_but_one(numbers: Sequence[int]) -> list[int | None]:
+        return [None if number == 500 else number for number in numbers]
+
+    results = []
+    async for each in run_pipeline(range(1000), bring, workers=1, depth=2, at_once=all_but_one):
+        results.append(each)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert sorted(results) == list(range(1000))
+    assert results.index(500) < 600
+
+
 async def test_a_look_that_fails_ends_all() -> None:
     source = Source(200)
 

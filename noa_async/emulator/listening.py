@@ -35,8 +35,13 @@ class Door:
         """Listen. Raises OSError where the port is taken."""
         listener, self._held = self._held or self._bound(), None
         self._server = await asyncio.get_running_loop().create_server(
-            self._factory, sock=listener, ssl=self._tls, backlog=_BACKLOG
+            self._factory, sock=listener, ssl=self._tls, backlog=_BACKLOG, start_serving=False
         )
+        try:
+            await self._server.start_serving()
+        except OSError:
+            self.close()
+            raise
 
     def shut(self) -> None:
         """Refuse new connections until it is opened again; open ones live on.

@@ -61,6 +61,7 @@ class Emulator:
         self._servers: list[web.Server] = []
         self._doors: list[Door] = []
         self._reopening: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def start(self) -> Self:
         """Listen on all three hosts."""
@@ -75,6 +76,7 @@ class Emulator:
 
     async def stop(self) -> None:
         """Refuse what comes, drop what is under way."""
+        self._stopped = True
         if self._reopening is not None:
             self._reopening.cancel()
         for _ in range(_TURNS):
@@ -179,7 +181,7 @@ class Emulator:
             await asyncio.wait([self._reopening])
 
     def _refuse(self, seconds: float) -> None:
-        if self._reopening is not None and not self._reopening.done():
+        if self._stopped or (self._reopening is not None and not self._reopening.done()):
             return
         self._doors[0].shut()
         for connection in self._servers[0].connections:

@@ -296,7 +296,7 @@ async def test_connection_refused_for_some_seconds(open_site: OpenSite) -> None:
 async def test_while_it_refuses_nobody_else_is_given_its_port(open_site: OpenSite) -> None:
     site = await open_site(PRODUCT, login=False)  # no connection that would keep the port
     door = urlsplit(site.emulator.base_url)
-    await site.emulator.refuse_connections(0.05)
+    await site.emulator.refuse_connections(1.0)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(door.hostname, door.port)
     with socket.socket() as other, pytest.raises(OSError, match="in use"):
