@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings, wire
 from noa_async.emulator import Emulator
@@ -94,10 +96,26 @@ def wait_for_helpers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Helped, "bring", bring_when_there)
 
 
-@pytest.fixture(params=["fast", "thread", "stream", "helper"])
-def path_of_small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once by each path that small products have."""
-    bring_bytes_by(request.param, monkeypatch)
+PATHS = ("fast", "thread", "stream", "helper")
+"""Those that small products have."""
+
+
+@dataclass(frozen=True)
+class Secure:
+    """What an emulator that speaks TLS needs, and what its clients trust."""
+
+    server: ssl.SSLContext
+    ca_file: str
+
+
+@pytest.fixture(scope="session")
+def secure(tmp_path_factory: pytest.TempPathFactory) -> Secure:
+    """A certificate for 127.0.0.1."""
+    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    file = tmp_path_factory.mktemp("authority") / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return Secure(server, str(file))
 
 
 @pytest.fixture(params=["thread", "stream"])

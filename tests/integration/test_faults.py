@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import pytest
+import uvloop
 
-from noa_async import Query, RetryPolicy, ServiceAway, Status, Timeouts
+from noa_async import Outcome, Query, RetryPolicy, ServiceAway, Status, Timeouts
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 
-from .conftest import Connect, assert_right
+from .conftest import PATHS, Connect, Secure, assert_right, bring_bytes_by
 
 ALL = Query(everything=True)
 K = FaultKind
@@ -78,33 +81,97 @@ def plan(kind: FaultKind, times: int | None) -> FaultPlan:
     return FaultPlan((fault,))
 
 
-@pytest.mark.usefixtures("path_of_small")
-@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.value)
-async def test_a_fault_that_passes(connect: Connect, tmp_path: Path, kind: FaultKind) -> None:
-    settings = EmulatorSettings(products=3, mean_bytes=100_000, faults=plan(kind, 1))
-    async with Emulator(settings) as mirror:
-        async with connect(mirror, timeouts=Timeouts(stall=0.3)) as noa:
-            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
-        assert {each.status for each in outcomes} == {CASES[kind].once}
-        assert_right(mirror, tmp_path, 3 if CASES[kind].once is WHOLE else 0)
-        assert mirror.stats.faults >= 3
-        assert mirror.stats.leaked_tokens == 0
+@dataclass(frozen=True)
+class Way:
+    """How the bytes come."""
+
+    path: str
+    loop: str
+    tls: bool
+
+    def __str__(self) -> str:
+        return f"{self.path}-{self.loop}-{'https' if self.tls else 'http'}"
+
+    @property
+    def usual(self) -> bool:
+        """Whether the command line takes that loop for such a service."""
+        return self.tls == (self.loop == "asyncio")
 
 
-@pytest.mark.usefixtures("path_of_small")
+WAYS = [
+    pytest.param(way, id=str(way), marks=[] if way.usual else pytest.mark.soak)
+    for way in (Way(*each) for each in product(PATHS, ("asyncio", "uvloop"), (False, True)))
+]
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Three products, and a client that brings them on one of the ways."""
+
+    connect: Connect
+    folder: Path
+    way: Way
+    secure: Secure
+
+    def outcomes(self, faults: FaultPlan, stall: float) -> tuple[Emulator, list[Outcome]]:
+        """What comes of them, and the emulator as it was left."""
+        settings = EmulatorSettings(
+            products=3,
+            mean_bytes=100_000,
+            faults=faults,
+            tls=self.secure.server if self.way.tls else None,
+        )
+        ca_file = self.secure.ca_file if self.way.tls else None
+
+        async def bring() -> tuple[Emulator, list[Outcome]]:
+            timeouts = Timeouts(stall=stall)
+            async with Emulator(settings) as mirror:
+                async with self.connect(mirror, timeouts=timeouts, ca_file=ca_file) as noa:
+                    found = noa.download_all(noa.search(ALL), self.folder)
+                    return mirror, [each async for each in found]
+
+        with asyncio.Runner(loop_factory=LOOPS[self.way.loop]) as runner:
+            return runner.run(bring())
+
+
+@pytest.fixture(params=WAYS)
+def scene(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    connect: Connect,
+    tmp_path: Path,
+    secure: Secure,
+) -> Scene:
+    """The whole matrix; what the command line would not do with ``-m soak``."""
+    bring_bytes_by(request.param.path, monkeypatch)
+    return Scene(connect, tmp_path, request.param, secure)
+
+
+def patience(kind: FaultKind) -> float:
+    """Seconds without a byte, after which a connection is given up."""
+    return 0.1 if kind is K.STALL else 0.3
+
+
 @pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.value)
-async def test_a_fault_for_good(connect: Connect, tmp_path: Path, kind: FaultKind) -> None:
+def test_a_fault_that_passes(scene: Scene, kind: FaultKind) -> None:
+    mirror, outcomes = scene.outcomes(plan(kind, 1), patience(kind))
+    assert {each.status for each in outcomes} == {CASES[kind].once}
+    assert_right(mirror, scene.folder, 3 if CASES[kind].once is WHOLE else 0)
+    assert mirror.stats.faults >= 3
+    assert mirror.stats.leaked_tokens == 0
+
+
+@pytest.mark.parametrize("kind", CASES, ids=lambda kind: kind.value)
+def test_a_fault_for_good(scene: Scene, kind: FaultKind) -> None:
     case = CASES[kind]
-    settings = EmulatorSettings(products=3, mean_bytes=100_000, faults=plan(kind, None))
-    async with Emulator(settings) as mirror:
-        async with connect(mirror, timeouts=Timeouts(stall=0.3)) as noa:
-            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
-        assert {each.status for each in outcomes} == {case.for_good}
-        assert_right(mirror, tmp_path, 3 if case.for_good is WHOLE else 0)
-        assert all(case.error in str(each.error) for each in outcomes)
-        aside = list(tmp_path.glob(".noa-async/quarantine/*"))
-        if case.error:
-            assert bool(aside) == case.quarantined
+    mirror, outcomes = scene.outcomes(plan(kind, None), patience(kind))
+    assert {each.status for each in outcomes} == {case.for_good}
+    assert_right(mirror, scene.folder, 3 if case.for_good is WHOLE else 0)
+    assert all(case.error in str(each.error) for each in outcomes)
+    aside = list(scene.folder.glob(".noa-async/quarantine/*"))
+    if case.error:
+        assert bool(aside) == case.quarantined
 
 
 async def test_refused_connections_are_waited_for(connect: Connect, tmp_path: Path) -> None:
