@@ -26,7 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
         module.add_arguments(own)
         own.set_defaults(run=module.run)
     chosen = parser.parse_args(arguments)
-    code: int = chosen.run(chosen)
+    try:
+        code: int = chosen.run(chosen)
+    except RuntimeError as error:  # a part is missing, or a program broke off
+        print(error, file=sys.stderr)
+        return 1
     return code
 
 

@@ -83,7 +83,14 @@ class FileServer:
     def __init__(
         self, root: Path, sizes: Iterable[int], *, tls: bool = False, rate: int = 0
     ) -> None:
-        """``rate``: the most bytes a second for each connection; 0 is as many as can be."""
+        """``rate``: the most bytes a second for each connection; 0 is as many as can be.
+
+        Raises RuntimeError where nginx is not installed.
+        """
+        nginx = find_nginx()
+        if nginx is None:
+            raise RuntimeError("nginx is not installed; on Debian: apt-get install nginx-light")
+        self._nginx = nginx
         self.root = root
         self.tls = tls
         self.rate = rate
@@ -163,11 +170,8 @@ class FileServer:
         return holds(output, self.sums)
 
     def __enter__(self) -> Self:
-        nginx = find_nginx()
-        if nginx is None:
-            raise RuntimeError("nginx is not installed; on Debian: apt-get install nginx-light")
         log, config = self.root / "error.log", self.root / "nginx.conf"
-        words = (nginx, "-e", str(log), "-p", str(self.root), "-c", str(config))
+        words = (self._nginx, "-e", str(log), "-p", str(self.root), "-c", str(config))
         self._process = subprocess.Popen(words)
         deadline = time.monotonic() + _START_SECONDS
         while not _answers(self.port):

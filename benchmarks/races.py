@@ -129,7 +129,7 @@ def results(race: Race, laps: Sequence[Lap], goals: Mapping[str, float]) -> dict
     by_name = {name: [lap for lap in laps if lap.name == name] for name in names}
     ours = by_name[OURS]
     ratios = {
-        name: [round(theirs.wall / own.wall, 2) for own, theirs in zip(ours, others, strict=True)]
+        name: [round(theirs.wall / own.wall, 3) for own, theirs in zip(ours, others, strict=True)]
         for name, others in by_name.items()
         if name != OURS
     }
@@ -175,8 +175,11 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def met(found: Mapping[str, Any]) -> bool:
-    """Whether every goal was met by a peer that was there, and all that we brought is right."""
+    """Whether every goal was met beside the peers that were there, and all was brought and right.
+
+    A peer that breaks off or hangs has no speed to be compared with.
+    """
     ratios = found["ratios"]
     goals = {name: goal for name, goal in found["goals"].items() if name in ratios}
     fast = all(ratios[name]["median"] >= goal for name, goal in goals.items())
-    return fast and bool(found["medians"][OURS]["whole"])
+    return fast and all(found["medians"][name]["whole"] for name in (OURS, *goals))

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
+_DIFFERENT = (AttributeError, TypeError, ValueError)
+"""What comes of calling something that is not as it was; aiohttp's own errors are others."""
+
+
 class Headed(Protocol):
     """A ``ClientResponse``, or what has as much of one: its head was read."""
 
@@ -51,16 +55,16 @@ class _Given:
 async def given(kind: Any, connected: socket.socket, begun: bytes) -> Headed | None:
     """What aiohttp makes of an answer that ``begun`` on a connection which is its from now on.
 
-    ``kind`` is its ``ResponseHandler``. None, the connection closed, where that is not as it was.
-    Raises ConnectionError where it is no answer.
+    ``kind`` is its ``ResponseHandler``. None, the connection closed, where that is gone or not as it
+    was. Raises ConnectionError where it is no answer.
     """
-    handler = kind(asyncio.get_running_loop())
-    carrier = Carrier(connected, handler)
     try:
+        handler = kind(asyncio.get_running_loop())
+        carrier = Carrier(connected, handler)
         handler.connection_made(carrier)
         handler.set_response_params(read_until_eof=True, auto_decompress=False)
         read, receive = handler.read, handler.data_received
-    except (AttributeError, TypeError):
+    except _DIFFERENT:
         connected.close()
         return None
     receive(begun)
@@ -69,10 +73,13 @@ async def given(kind: Any, connected: socket.socket, begun: bytes) -> Headed | N
         message, content = await read()
         while message.code < 200:
             message, content = await read()
+        return _Given(message.code, message.headers, content, carrier.abort)
+    except _DIFFERENT:
+        carrier.abort()
+        return None
     except Exception as error:
         carrier.abort()
         raise ConnectionError("what came is no answer") from error
     except BaseException:
         carrier.abort()
         raise
-    return _Given(message.code, message.headers, content, carrier.abort)

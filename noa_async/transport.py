@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -25,6 +24,11 @@ from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, to
 from noa_async.response import LONGEST_HELD, READ_BUFFER, Response, no_answer
 from noa_async.tls import tls_context
 from noa_async.wires import Unplain, Wires
+
+try:
+    from aiohttp.client_proto import ResponseHandler
+except ImportError:  # a newer aiohttp: what is not plain it is asked for itself
+    ResponseHandler = None  # type: ignore[assignment, misc]
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
 from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
@@ -178,17 +182,50 @@ async def test_an_answer_that_is_not_plain_is_asked_for_once(
     assert asked == 1
 
 
-async def test_an_aiohttp_that_is_different_inside_is_asked_itself(
-    origin: Origin, asking: Asking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Different:
-        def __init__(self, loop: object) -> None:
-            pass
+class Unconnected:
+    """What aiohttp reads answers with, had it another interface."""
 
-    monkeypatch.setattr(transport, "ResponseHandler", Different)
+    def __init__(self, loop: object) -> None:
+        pass
+
+
+class Single(ResponseHandler):
+    """The same, had it another result."""
+
+    async def read(self) -> Any:
+        message, _ = await super().read()
+        return message.code
+
+
+class Nameless(ResponseHandler):
+    """The same, had its result other names."""
+
+    async def read(self) -> Any:
+        return object(), (await super().read())[1]
+
+
+@pytest.mark.parametrize("handler", [None, Unconnected, Single, Nameless])
+async def test_an_aiohttp_that_is_different_inside_is_asked_itself(
+    origin: Origin, asking: Asking, monkeypatch: pytest.MonkeyPatch, handler: type | None
+) -> None:
+    monkeypatch.setattr(transport, "ResponseHandler", handler)
     origin.answers["/x"] = chunked
     assert await gather(asking, f"{origin.url}/x") == (b"four", None)
     assert origin.connections == 2
+
+
+def test_an_aiohttp_without_its_inside_can_be_imported() -> None:
+    code = (
+        "import sys; sys.modules['aiohttp.client_proto'].__dict__.pop('ResponseHandler');"
+        "from noa_async.transport import ResponseHandler; print(ResponseHandler)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", f"import aiohttp; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "None\n"
 
 
 @pytest.mark.parametrize("text", [b"\r\n\r\n\r\n\r\n", b"SSH-2.0\r\n\r\n", b"x" * (_ROOM + 10)])
