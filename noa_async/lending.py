@@ -55,8 +55,8 @@ class _Given:
 async def given(kind: Any, connected: socket.socket, begun: bytes) -> Headed | None:
     """What aiohttp makes of an answer that ``begun`` on a connection which is its from now on.
 
-    ``kind`` is its ``ResponseHandler``. None, the connection closed, where that is gone or is not as
-    it was. Raises ConnectionError where it is no answer.
+    ``kind`` is its ``ResponseHandler``. None, the connection closed, where that is gone or
+    different. Raises ConnectionError where it is no answer.
     """
     try:
         handler = kind(asyncio.get_running_loop())
