@@ -23,7 +23,7 @@ from noa_async.transfer import helpers as helping
 from noa_async.transfer.helper import Brought, Order
 from noa_async.transfer.helpers import Helpers
 
-from .conftest import Connect, Recorder, assert_right, wait_for_helpers
+from .conftest import Connect, Recorder, Secure, assert_right, wait_for_helpers
 
 ALL = Query(everything=True)
 SMALL = EmulatorSettings(products=60, mean_bytes=30_000)
@@ -72,11 +72,18 @@ async def until_gone(process: int) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 async def test_all_is_told_as_ever(
-    connect: Connect, recorder: Recorder, orders: list[Brought | None], tmp_path: Path
+    connect: Connect,
+    recorder: Recorder,
+    orders: list[Brought | None],
+    tmp_path: Path,
+    secure: Secure,
+    *,
+    tls: bool,
 ) -> None:
-    async with Emulator(SMALL) as mirror:
-        async with connect(mirror) as noa:
+    async with Emulator(replace(SMALL, tls=secure.server if tls else None)) as mirror:
+        async with connect(mirror, ca_file=secure.ca_file if tls else None) as noa:
             outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
             [process] = processes(noa)
         assert_right(mirror, tmp_path, 60)

@@ -15,7 +15,15 @@ from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from noa_async import Checksum, Limits, NoaClient, Query, Status
-from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
+from noa_async.emulator import (
+    Catalogue,
+    Emulator,
+    EmulatorSettings,
+    Fault,
+    FaultKind,
+    FaultPlan,
+    make_product,
+)
 from noa_async.errors import DestinationFull
 from noa_async.events import TransferAdvanced
 from noa_async.transfer import shares, tail
@@ -59,6 +67,23 @@ async def test_free_connections_bring_the_rest(
         assert mirror.stats.bytes_sent < 1.2 * size
         assert sum(each.received for each in recorder.of(TransferAdvanced)) == size  # type: ignore[attr-defined]
         assert [path.name for path in tmp_path.glob(".noa-async/parts/*")] == []
+
+
+async def test_a_batch_of_unequal_products_ends_together(connect: Connect, tmp_path: Path) -> None:
+    """Three small ones and a large one: who has brought a small one helps with the rest of that."""
+    sizes = (SIZE // 4, SIZE // 4, SIZE // 4, SIZE)
+    products = [make_product(f"S2A_{n}.zip", size) for n, size in enumerate(sizes)]
+    catalogue = Catalogue(products)
+    async with (
+        Emulator(EmulatorSettings(rate=RATE), catalogue=catalogue) as mirror,
+        connect(mirror) as noa,
+    ):
+        began = time.monotonic()
+        assert await fetch(noa, tmp_path) == [Status.DOWNLOADED] * 4
+        took = time.monotonic() - began
+        assert_right(mirror, tmp_path, 4)
+    assert took < 0.7 * SIZE / RATE
+    assert len(mirror.stats.downloads[products[-1].id]) > 1
 
 
 async def test_a_quota_is_kept_to(connect: Connect, tmp_path: Path) -> None:
