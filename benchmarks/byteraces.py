@@ -16,7 +16,7 @@ from benchmarks.races import OURS, Race, installed, met, results, run_race, tabl
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 RESULTS = Path(__file__).parent / "results"
 MEMORY = Path("/dev/shm")
@@ -88,12 +88,17 @@ def run(arguments: argparse.Namespace, work: Work) -> int:
 
 def keep(found: Mapping[str, Any], title: str) -> None:
     """Write a race's results as JSON and as a plot."""
-    name = f"{found['suite']}{'' if found.get('in_memory', True) else '-disk'}"
-    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     fastest = sorted(found["medians"].items(), key=lambda pair: pair[1]["wall"])
     rows = [
         (who, one["mib_per_second"], f"{one['mib_per_second']} MiB/s, {one['wall']:g} s")
         for who, one in fastest
     ]
+    write(found, title, rows)
+
+
+def write(found: Mapping[str, Any], title: str, rows: Sequence[tuple[str, float, str]]) -> None:
+    """Write results as JSON, and ``rows`` of label, length and note as a plot."""
+    name = f"{found['suite']}{'' if found.get('in_memory', True) else '-disk'}"
+    (RESULTS / f"{name}.json").write_text(json.dumps(found, indent=1) + "\n")
     foot = f"Medians of {found['rounds']} rounds, {found['date']}; {sentence(found['machine'])}"
     (RESULTS / f"{name}.svg").write_text(bars(title, foot, rows, OURS))

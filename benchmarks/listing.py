@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.byteraces import RESULTS, write
 from benchmarks.machine import describe, sentence
 from benchmarks.mirrors import Addresses, MirrorProcess
 from benchmarks.planning import SHARED, sensing_times
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
     Lister = Callable[[Catalogue], Awaitable[Counter[str]]]
 
-JSON = Path(__file__).parent / "results" / "listing.json"
+JSON = RESULTS / "listing.json"
 LATENCY = 0.04
 MAX_SKIP = 10_000
 PAGE_SIZE = 50
@@ -89,8 +88,16 @@ def _run_both_ways(arguments: argparse.Namespace, beside: dict[str, Any]) -> boo
     results = _results(arguments.products, runs)
     print(f"{results['ratios']} times as fast, {sentence(results['machine'])}")
     if not arguments.no_write:
-        JSON.write_text(json.dumps(results | {"beside_the_reference": beside}, indent=1) + "\n")
+        draw(results | {"beside_the_reference": beside})
     return all(each.each_once for each in runs)
+
+
+def draw(found: dict[str, Any]) -> None:
+    """Write the results, as JSON and as a plot of what is listed beside the reference."""
+    beside = found["beside_the_reference"]
+    rows = [(who, one["wall"], f"{one['wall']:g} s") for who, one in beside["medians"].items()]
+    title = f"{beside['products']} entries of a catalogue that answers after 40 ms"
+    write({"suite": "listing", "rounds": beside["rounds"]} | found, title, rows)
 
 
 async def windows(catalogue: Catalogue) -> Counter[str]:

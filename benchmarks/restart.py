@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.byteraces import MEMORY, RESULTS
+from benchmarks.byteraces import MEMORY, write
 from benchmarks.fileserver import FileServer
 from benchmarks.machine import describe, sentence
 from benchmarks.onetool import download
@@ -52,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         "machine": describe(),
         "products": arguments.products,
         "in_memory": arguments.folder is None,
+        "rounds": arguments.rounds,
         "first_seconds": round(first.seconds, 1),
         "seconds": [round(ran.seconds, 2) for ran in again],
         "median": round(seconds, 2),
@@ -60,5 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
         "goal_seconds": GOAL_SECONDS,
     }
     if not arguments.no_write:
-        (RESULTS / "restart.json").write_text(json.dumps(found, indent=1) + "\n")
+        products = f"{arguments.products} products of 1 KiB"
+        rows = [
+            ("brought", first.seconds, f"{first.seconds:.1f} s"),
+            ("found there", seconds, f"{seconds:.2f} s, the goal {GOAL_SECONDS:g}"),
+        ]
+        write(found, f"{products}: the first run, and one that has nothing to do", rows)
     return 0 if seconds <= GOAL_SECONDS and whole and present == {arguments.products} else 1
