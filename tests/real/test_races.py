@@ -80,8 +80,21 @@ def test_who_leaves_something_wrong_is_not_whole(capsys, tmp_path):
     assert [found["medians"][name]["whole"] for name in (OURS, "other")] == [True, False]
     assert capsys.readouterr().out.count("NOT WHOLE") == 3
     assert "NOT WHOLE" in table(found)
+    assert not met(found)  # a peer that brought something else has no speed to be compared with
+    assert met(found | {"goals": {}})
+
+
+def test_a_goal_is_met_or_missed_unrounded(tmp_path):
+    there = (
+        Contestant(OURS, VERSION, writing("right")),
+        Contestant("other", VERSION, writing("right")),
+    )
+    race = Race("made up", there, 5, 1, lambda _: True, rounds=2)
+    found = results(race, run_race(race, tmp_path / "work"), {"other": 0.01})
     assert met(found)
     assert not met(found | {"goals": {"other": 1000.0}})
+    ratio = {"other": {"median": 1.695, "all": [1.695]}}
+    assert not met(found | {"goals": {"other": 1.7}, "ratios": ratio})
 
 
 def test_a_byte_too_many_or_another_is_seen(tmp_path):
