@@ -35,7 +35,7 @@ class Outcome:
     key: str | None = None
     """Where it lies from the output on, with ``/``; None where it failed."""
     folder: Path | None = None
-    """The output; None where it is an object store."""
+    """The output folder; None where it failed, or lies in an object store."""
 
     @property
     def path(self) -> Path | None:
