@@ -12,7 +12,7 @@ from benchmarks import byteraces
 from benchmarks.__main__ import main
 from benchmarks.fileserver import FileServer
 from benchmarks.programs import Command
-from benchmarks.races import OURS, Contestant, Race, met, results, run_race, table
+from benchmarks.races import OURS, Contestant, Race, installed, met, results, run_race, table
 from benchmarks.store import KINDS, Bucket
 
 from .parts import needed, needed_module
@@ -82,6 +82,13 @@ def test_who_leaves_something_wrong_is_not_whole(capsys, tmp_path):
     assert "NOT WHOLE" in table(found)
     assert not met(found)  # a peer that brought something else has no speed to be compared with
     assert met(found | {"goals": {}})
+
+
+def test_a_peer_that_is_missing_is_named_and_left_out(capsys):
+    there = Contestant(OURS, VERSION, writing("right"))
+    missing = Contestant("a peer", ("no-such-program", "--version"), writing("right"))
+    assert installed([missing, there]) == (there,)
+    assert capsys.readouterr().out == "a peer is not installed: it is left out.\n"
 
 
 def test_a_goal_is_met_or_missed_unrounded(tmp_path):
