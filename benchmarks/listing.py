@@ -96,8 +96,8 @@ def draw(found: dict[str, Any]) -> None:
     """Write the results, as JSON and as a plot of what is listed beside the reference."""
     beside = found["beside_the_reference"]
     rows = [(who, one["wall"], f"{one['wall']:g} s") for who, one in beside["medians"].items()]
-    title = f"{beside['products']} entries of a catalogue that answers after 40 ms"
-    write({"suite": "listing", "rounds": beside["rounds"]} | found, title, rows)
+    title = f"{beside['products']} entries of a catalogue that answers after {LATENCY * 1e3:g} ms"
+    write(found | {"rounds": beside["rounds"]}, title, rows)
 
 
 async def windows(catalogue: Catalogue) -> Counter[str]:
