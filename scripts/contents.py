@@ -15,11 +15,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "noa_async"
 
 
+BUILT = "noa_async/transfer/_md5.abi3.so"
+
+
 def package_files() -> set[str]:
-    """Every file of the package in this checkout: modules, and data such as py.typed."""
+    """Every file of the package's source: modules, and data such as py.typed."""
     files = (path for path in (ROOT / PACKAGE).rglob("*") if path.is_file())
     names = {path.relative_to(ROOT).as_posix() for path in files}
-    return {name for name in names if "__pycache__" not in name}
+    return {name for name in names if "__pycache__" not in name and not name.endswith(".so")}
 
 
 def wrong_in_wheel(names: set[str], package: set[str]) -> list[str]:
@@ -37,7 +40,7 @@ def wrong_in_wheel(names: set[str], package: set[str]) -> list[str]:
 
 def wrong_in_sdist(names: set[str], package: set[str]) -> list[str]:
     """The same of an sdist, whose names begin behind its folder."""
-    needed = package | {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml"}
+    needed = package | {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "setup.py"}
     faults = [f"{name} is missing" for name in sorted(needed - names)]
     strangers = sorted(name for name in names if re.match(r"tests/|benchmarks/|\.", name))
     return faults + [f"{name} does not belong there" for name in strangers]
@@ -51,7 +54,7 @@ def main(folder: Path) -> int:
     with tarfile.open(sdist) as tarred:
         in_sdist = {one.name.partition("/")[2] for one in tarred.getmembers() if one.isfile()}
     package = package_files()
-    faults = [f"{wheel.name}: {fault}" for fault in wrong_in_wheel(in_wheel, package)]
+    faults = [f"{wheel.name}: {fault}" for fault in wrong_in_wheel(in_wheel, package | {BUILT})]
     faults += [f"{sdist.name}: {fault}" for fault in wrong_in_sdist(in_sdist, package)]
     for fault in faults:
         print(fault, file=sys.stderr)

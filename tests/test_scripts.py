@@ -99,7 +99,8 @@ def test_what_is_released_is_looked_into() -> None:
     assert contents.wrong_in_wheel(whole, package) == []
     assert contents.wrong_in_wheel(whole - {"noa_async/py.typed"}, package)
     assert contents.wrong_in_wheel(whole | {"tests/test_scripts.py"}, package)
-    source = package | {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "setup.cfg"}
+    told = {"CHANGELOG.md", "LICENSE", "README.md", "pyproject.toml", "setup.py"}
+    source = package | told | {"setup.cfg"}
     assert contents.wrong_in_sdist(source, package) == []
     assert contents.wrong_in_sdist(source - {"LICENSE"}, package)
     assert contents.wrong_in_sdist(source | {"tests/test_scripts.py"}, package)

@@ -38,6 +38,14 @@ def _blake3() -> Hasher:
     return blake3.blake3()
 
 
+def _md5() -> Hasher:
+    try:
+        from noa_async.transfer._md5 import MD5  # noqa: PLC0415 (not there on every machine)
+    except ImportError:
+        return hashlib.new("md5", usedforsecurity=False)
+    return MD5()
+
+
 def _from_hashlib(name: str) -> Callable[[], Hasher]:
     return lambda: hashlib.new(name, usedforsecurity=False)
 
@@ -55,7 +63,7 @@ _HASHERS: dict[str, Callable[[], Hasher]] = {
     "sha3-224": _from_hashlib("sha3_224"),
     "sha224": _from_hashlib("sha224"),
     "sha1": _from_hashlib("sha1"),
-    "md5": _from_hashlib("md5"),
+    "md5": _md5,
 }
 """Strongest first; BLAKE3 leads, being no weaker than SHA-256 in use and by far the fastest."""
 _RANK = {name: rank for rank, name in enumerate(_HASHERS)}
