@@ -243,6 +243,12 @@ unlock(void)
     pthread_mutex_unlock(&guard);
 }
 
+static void
+watch_forks(void)
+{
+    pthread_atfork(lock, unlock, unlock);
+}
+
 /* The Python object. */
 
 typedef struct {
@@ -401,7 +407,8 @@ static PyType_Spec type_spec = {
 static int
 fill(PyObject *module)
 {
-    pthread_atfork(lock, unlock, unlock);
+    static pthread_once_t once = PTHREAD_ONCE_INIT; /* a module may be filled twice */
+    pthread_once(&once, watch_forks);
     PyObject *type = PyType_FromSpec(&type_spec);
     int failed = !type || PyModule_AddObjectRef(module, "MD5", type) < 0;
     Py_XDECREF(type);

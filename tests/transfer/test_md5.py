@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import random
 import sys
@@ -132,6 +133,8 @@ def test_two_threads_cannot_mix_their_bytes() -> None:
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # that it has threads
 def test_a_forked_child_hashes_too() -> None:
+    spec = importlib.util.find_spec("noa_async.transfer._md5")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))  # as another interpreter would
     done = threading.Event()
 
     def keep_busy() -> None:
