@@ -13,8 +13,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "noa_async"
-
-
 BUILT = "noa_async/transfer/_md5.abi3.so"
 
 

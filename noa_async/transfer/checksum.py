@@ -42,7 +42,7 @@ def _md5() -> Hasher:
     try:
         from noa_async.transfer._md5 import MD5  # noqa: PLC0415 (not there on every machine)
     except ImportError:
-        return hashlib.new("md5", usedforsecurity=False)
+        return _from_hashlib("md5")()
     return MD5()
 
 

@@ -91,10 +91,10 @@ def test_streams_of_several_threads(streams: list[list[int]]) -> None:
 def test_streams_that_wait_for_each_other() -> None:
     """By one thread: each has some that waits, in turns, and they end in another order."""
     taken = [MD5() for _ in range(7)]
-    for start in range(0, 2 << 20, 100_000):
+    for start in range(0, 2 << 20, 200_000):
         for one in taken:
-            one.update(BYTES[start : start + 100_000])
-    assert {one.hexdigest() for one in reversed(taken)} == {of(BYTES[:2_100_000])}
+            one.update(BYTES[start : start + 200_000])
+    assert {one.hexdigest() for one in reversed(taken)} == {of(BYTES[:2_200_000])}
 
 
 def test_what_is_left_alone_harms_nobody() -> None:
@@ -149,8 +149,8 @@ def test_a_forked_child_hashes_too() -> None:
         for _ in range(40):
             if (child := os.fork()) == 0:
                 taken = MD5()
-                taken.update(BYTES[: 64 << 10])
-                os._exit(taken.hexdigest() != of(BYTES[: 64 << 10]))
+                taken.update(BYTES[: 128 << 10])
+                os._exit(taken.hexdigest() != of(BYTES[: 128 << 10]))
             assert os.waitpid(child, 0)[1] == 0
     finally:
         done.set()
