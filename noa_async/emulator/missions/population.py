@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import lru_cache
 
 from noa_async.emulator.content import fitting_size
 from noa_async.emulator.missions import sentinel1, sentinel2, sentinel3, sentinel5p
@@ -18,12 +19,23 @@ _SHARES: tuple[tuple[_Maker, float], ...] = (
     (sentinel3.drafts, 0.08),
     (sentinel5p.drafts, 0.08),
 )
+_FEW = 1000
+"""Products that are kept in mind: tests ask for the same few by the hundred, and all that a period
+holds is drawn for them."""
 
 
 def make_products(
     seed: int, count: int, mean_bytes: int, start: datetime, end: datetime
 ) -> list[Product]:
     """`count` products sensed between `start` and `end`, in the order of their publication."""
+    made = _made if count <= _FEW else _made.__wrapped__
+    return list(made(seed, count, mean_bytes, start, end))
+
+
+@lru_cache(maxsize=16)
+def _made(
+    seed: int, count: int, mean_bytes: int, start: datetime, end: datetime
+) -> tuple[Product, ...]:
     draw = random.Random(seed)
     drafts: list[Draft] = []
     for maker, share in _SHARES[1:]:
@@ -31,7 +43,8 @@ def make_products(
     drafts += _drawn(draw, _SHARES[0][0], count - len(drafts), start, end)
     drafts.sort(key=lambda one: (one.published, one.name))
     mean = sum(one.weight for one in drafts) / max(1, len(drafts))
-    return [_product(draw, draft, place, mean_bytes / mean) for place, draft in enumerate(drafts)]
+    unit = mean_bytes / mean
+    return tuple(_product(draw, draft, place, unit) for place, draft in enumerate(drafts))
 
 
 def _drawn(
