@@ -43,8 +43,8 @@ def _made(
     drafts += _drawn(draw, _SHARES[0][0], count - len(drafts), start, end)
     drafts.sort(key=lambda one: (one.published, one.name))
     mean = sum(one.weight for one in drafts) / max(1, len(drafts))
-    unit = mean_bytes / mean
-    return tuple(_product(draw, draft, place, unit) for place, draft in enumerate(drafts))
+    made = (_product(draw, each, place, mean_bytes / mean) for place, each in enumerate(drafts))
+    return tuple(made)
 
 
 def _drawn(
