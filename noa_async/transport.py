@@ -22,7 +22,7 @@ from noa_async.holding import Held
 from noa_async.lending import given, unread
 from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, token_may_go
 from noa_async.response import LONGEST_HELD, READ_BUFFER, Response, no_answer
-from noa_async.tls import tls_context
+from noa_async.tls import system_context, tls_context
 from noa_async.wires import Unplain, Wires
 
 try:
@@ -31,6 +31,7 @@ except ImportError:  # a newer aiohttp: what is not plain it is asked for itself
     ResponseHandler = None  # type: ignore[assignment, misc]
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from noa_async.lending import Headed
@@ -161,6 +162,7 @@ class Transport:
         self._home = origin_of(settings.service.catalogue_url)
         self._session: aiohttp.ClientSession | None = None
         self._wires: Wires | None = None
+        self._tls: ssl.SSLContext | None = None
         self._proxies = urllib.request.getproxies()
         self._closed = False
         self._past_aiohttp = os.environ.get("NOA_FASTPATH") != "0"
@@ -243,6 +245,7 @@ class Transport:
                 response = await self._wired(wires, url, headers)
                 if response is not None:
                     return response
+            proxy = self._proxy(url) if self._proxies.keys() - {"no"} else None
             async with asyncio.timeout(timeouts.answer):
                 raw = await session.request(
                     method,
@@ -250,7 +253,8 @@ class Transport:
                     headers=headers,
                     data=body,
                     allow_redirects=False,
-                    proxy=self._proxy(url) if self._proxies.keys() - {"no"} else None,
+                    proxy=proxy,
+                    ssl=self._trusted(url, proxy or ""),
                     auto_decompress="Accept-Encoding" not in headers,
                 )
             wires.answered(url)
@@ -303,16 +307,24 @@ class Transport:
         if self._closed:  # and what was left running, such as a listing, asks no more
             raise UsageError("This client was closed.", hint="Use what it gives while it is open.")
         if self._session is None or self._wires is None:
-            timeouts, tls = self._settings.timeouts, tls_context(self._settings)
+            timeouts, self._tls = self._settings.timeouts, tls_context(self._settings)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=tls or True),
+                connector=aiohttp.TCPConnector(limit=0),
                 timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=READ_BUFFER,
                 headers={"User-Agent": _AGENT},
             )
-            self._wires = Wires(tls, timeouts)
+            self._wires = Wires(self._tls, timeouts)
         return self._session, self._wires
+
+    def _trusted(self, *addresses: str) -> ssl.SSLContext | bool:
+        """Whom to trust on the way to ``addresses``; True where none is asked over TLS."""
+        if all(urlsplit(address).scheme != "https" for address in addresses):
+            return True
+        if self._tls is None:  # a redirect or a proxy: neither was foreseen
+            self._tls = system_context()
+        return self._tls
 
     def _proxy(self, url: str) -> str | None:
         parts = urlsplit(url)

@@ -680,6 +680,29 @@ async def test_a_private_authority_is_trusted_where_its_file_is_named(
     assert home.tokens == [f"Bearer {TOKEN}"]
 
 
+async def test_whom_the_machine_trusts_is_trusted_behind_a_redirect_from_plain_text(
+    home, home_url, serve, away, authority, ca_file, monkeypatch
+):
+    """Not what aiohttp has in mind, which is nobody where the command line runs."""
+    away_url = await serve(away.handle, serving(authority, "127.0.0.1"))
+    home.redirect("/x", f"{away_url}/bytes")
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    async with Transport(settings(home_url)) as one:
+        assert (await ask(one, f"{home_url}/x"))[0] == 200
+    assert len(away.seen) == 1
+
+
+async def test_whom_the_machine_trusts_is_trusted_as_a_proxy(
+    serve, home, authority, ca_file, monkeypatch
+):
+    proxy = await serve(home.handle, serving(authority, "127.0.0.1"))
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    async with Transport(settings("http://mirror.invalid")) as one:
+        assert (await ask(one, "http://mirror.invalid/x"))[0] == 200
+    assert len(home.seen) == 1
+
+
 async def test_an_untrusted_authority_is_refused(serve, home, authority):
     url = await serve(home.handle, serving(authority, "127.0.0.1"))
     async with Transport(settings(url)) as one:

@@ -50,7 +50,7 @@ def command(manner: Manner, query: QueryOptions, service: ServiceOptions, form: 
 
     The number is the service's own count and comes at once; for the bytes all pages are listed.
     """
-    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     asked = read_query(query, service.config)
     lines = make_lines(manner)

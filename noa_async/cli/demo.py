@@ -54,8 +54,8 @@ def command(manner: Manner, output: Path | None, *, no_progress: bool) -> int:
 
 
 async def _demo(screen: Lines, folder: Path) -> int:
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
     from noa_async.cli.stage import read_again, set_stage  # noqa: PLC0415 (the emulator)
-    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
 
     course, troubles = Course(), Troubles(screen.say)
     async with set_stage() as stage:

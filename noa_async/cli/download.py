@@ -63,7 +63,7 @@ def command(
 
 
 def _download(job: Job, settings: Settings, transfer: TransferOptions, screen: Lines) -> int:
-    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     course = Course()
     told: list[str] = []

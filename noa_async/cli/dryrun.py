@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.archive.names import safe_name, with_id, with_zip
+from noa_async.cli.library import NoaClient
 from noa_async.cli.lines import make_lines, nothing_found
 from noa_async.cli.output import meant
 from noa_async.cli.running import run
 from noa_async.cli.sounding import reasons
 from noa_async.cli.text import bytes_text, number_of
-from noa_async.client import NoaClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

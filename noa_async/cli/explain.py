@@ -107,8 +107,8 @@ def _may_ask(settings: Settings) -> bool:
 
 def _count(query: Query, settings: Settings, lines: Lines) -> None:
     from noa_async.cli.bringing import observers  # noqa: PLC0415 (slow to import, as those below)
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415
     from noa_async.cli.sounding import Sounder  # noqa: PLC0415
-    from noa_async.client import NoaClient  # noqa: PLC0415
 
     sounder = Sounder()
     client = NoaClient(settings, observer=observers(lines, sounder))

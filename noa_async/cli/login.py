@@ -46,7 +46,7 @@ def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: b
     ESA_USERNAME and ESA_PASSWORD, in ~/.netrc and in the system's keyring. Where there are none,
     they are asked for at a terminal. A password that is refused is sent once, and is not kept.
     """
-    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     settings = read_settings(service)
     lines = make_lines(manner)

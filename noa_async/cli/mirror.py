@@ -126,7 +126,7 @@ def _interval(text: str) -> timedelta:
 
 async def _look(look: _Round) -> int:
     """One run; its exit code."""
-    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     course = Course()
     report = report_of(look.job, look.transfer, course)

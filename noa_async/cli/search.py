@@ -44,7 +44,7 @@ def command(
 
     They come as the catalogue lists them, by sensing time, and are never held all at once.
     """
-    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     asked = read_query(query, service.config)
     lines = make_lines(manner)

@@ -222,7 +222,7 @@ def find_help(service: ServiceOptions, workers: str | None, scratch: str | None)
 
 async def repair(folder: Path | str, helper: Helper, screen: Lines, course: Course) -> None:
     """Fetch again what the ledger of ``folder`` knows to be wrong; ``course`` says what came."""
-    from noa_async.client import NoaClient  # noqa: PLC0415 (slow to import)
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     target = meant(folder, helper.settings.scratch)
     if not await asyncio.to_thread(has_wrong, target):

@@ -6,9 +6,13 @@ import asyncio
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
+
+import trustme
 
 from noa_async.cli.program import VERBS
 from noa_async.emulator import Fault, FaultKind, FaultPlan, make_product
@@ -197,6 +201,21 @@ def test_help_imports_nothing_heavy() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout.count("Usage: noa-async") == len(VERBS) + 1
     assert ended.stdout.endswith("set()\n")
+
+
+def test_no_authorities_are_read_before_somebody_is_asked(tmp_path: Path) -> None:
+    """Nor is anything else changed: aiohttp makes its contexts when it is imported."""
+    authority = tmp_path / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(authority)
+    environ = os.environ | {"SSL_CERT_FILE": str(authority)}
+    code = "import gc, os, ssl; before = dict(os.environ); import {}; assert os.environ == before\n"
+    code += "made = [one for one in gc.get_objects() if isinstance(one, ssl.SSLContext)]\n"
+    code += "print(sum(one.cert_store_stats()['x509'] for one in made))\n"
+    read = [
+        subprocess.check_output([sys.executable, "-c", code.format(module)], env=environ)
+        for module in ("aiohttp", "noa_async.cli.library")
+    ]
+    assert [int(number) > 0 for number in read] == [True, False]
 
 
 async def test_a_search_of_a_page_takes_less_than_half_a_second(open_mirror: Open) -> None:
