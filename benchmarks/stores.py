@@ -14,9 +14,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +25,9 @@ import trustme
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
+    from contextlib import AbstractContextManager
+
+    Start = Callable[..., AbstractContextManager["StoreServer"]]
 
 KEY, SECRET, BUCKET = "a-key", "a-secret", "products"
 READER, GUEST = "reads-only", "comes-and-goes"
@@ -115,6 +119,32 @@ def find_program(name: str) -> str | None:
     return shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
 
 
+class PortTaken(RuntimeError):
+    """Another process took a port between its choice and its use."""
+
+
+def patiently(start: Start) -> Start:
+    """``start``, with other ports in an emptied folder, where one was taken: twice at the most."""
+
+    @wraps(start)
+    @contextmanager
+    def started(folder: Path, *words: Any, **more: Any) -> Generator[StoreServer]:
+        with ExitStack() as stack:
+            for tries_left in (2, 1, 0):
+                try:
+                    server = stack.enter_context(start(folder, *words, **more))
+                    break
+                except PortTaken:
+                    if not tries_left:
+                        raise
+                    shutil.rmtree(folder)
+                    folder.mkdir()
+            yield server
+
+    return started
+
+
+@patiently
 @contextmanager
 def seaweed(folder: Path, program: str, *, tls: bool = False) -> Generator[StoreServer]:
     """SeaweedFS, all its servers in one process, with its files in ``folder``."""
@@ -135,6 +165,7 @@ def seaweed(folder: Path, program: str, *, tls: bool = False) -> Generator[Store
         yield replace(server, pid=pid)
 
 
+@patiently
 @contextmanager
 def rclone(
     folder: Path, program: str, *, keys: bool = True, tls: bool = False
@@ -208,8 +239,11 @@ def _await_ready(
             obstore.put(store, "ready", b"1")
             obstore.delete(store, "ready")
         except Exception as error:
+            text = log.read_text()
+            if "address already in use" in text:  # which SeaweedFS may outlive for long
+                raise PortTaken(text[-2000:]) from error
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(log.read_text()[-2000:]) from error
+                raise RuntimeError(text[-2000:]) from error
             time.sleep(0.1)
         else:
             return

@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import json
 import os
+import socket
 import threading
 
 import pytest
 
+from benchmarks.stores import free_port
 from noa_async import NoaClient
 from noa_async.archive.objects import ObjectFolder
 from noa_async.archive.providers import metadata_name
@@ -20,6 +22,7 @@ from noa_async.events import Status, TransferStarted
 from noa_async.settings import Following, OnRemoved
 from tests.integration.conftest import settings_for
 
+from . import stores
 from .parts import needed_module
 from .storing import ALL, WHO, bring, few, right, said, started
 
@@ -52,6 +55,19 @@ async def test_a_large_product_goes_up_in_pieces_with_its_label(store, tmp_path)
         label = {metadata_name(name): value for name, value in label.items()}
         assert label["noa-id"] == product.id
         assert label["noa-checksum"] == f"md5:{mirror.content(product.id).md5}"
+
+
+@pytest.mark.parametrize("kind", ["seaweed", "rclone"])
+def test_a_server_that_finds_its_port_taken_gets_others(kind, tmp_path, monkeypatch):
+    """What starts the stores here: many are started at once, on the same machine."""
+    free = free_port
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        taken = iter([other.getsockname()[1]])
+        monkeypatch.setattr("benchmarks.stores.free_port", lambda: next(taken, None) or free())
+        with getattr(stores, kind)(tmp_path) as server:
+            assert server.keys() == []
+        assert next(taken, None) is None
 
 
 async def test_while_one_product_goes_up_the_next_one_comes(store, tmp_path, monkeypatch):
