@@ -7,11 +7,13 @@ import csv
 import io
 import json
 import os
+import ssl
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import pytest
 import trustme
 
 from noa_async.cli.program import VERBS
@@ -216,6 +218,22 @@ def test_no_authorities_are_read_before_somebody_is_asked(tmp_path: Path) -> Non
         for module in ("aiohttp", "noa_async.cli.library")
     ]
     assert [int(number) > 0 for number in read] == [True, False]
+
+
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "NOA_CA_FILE"])
+async def test_over_tls_whom_the_machine_or_a_named_file_trusts_is_trusted(
+    open_mirror: Open, tmp_path: Path, variable: str
+) -> None:
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    _, noa = await open_mirror(products=3, tls=tls)
+    refused = await noa("count", "--everything")
+    assert (refused.code, "is not trusted" in refused.err) == (4, True)
+    noa.environ[variable] = str(tmp_path / "authority.pem")
+    ended = await noa("download", "--everything", "--output", "out", "--no-progress")
+    assert ended.code == 0
+    assert len(list((tmp_path / "work" / "out").glob("*.zip"))) == 3
 
 
 async def test_a_search_of_a_page_takes_less_than_half_a_second(open_mirror: Open) -> None:
