@@ -26,7 +26,9 @@ _AHEAD_PAGES = 10
 """So many pages for each request at once may wait for their turn before no window is begun but the
 next ones: many windows are empty, so their number says little."""
 _HELD_PAGES = 30
-"""Pages of one window that may wait for whoever takes them."""
+"""Pages of one window that may wait for its turn."""
+_PAGES_AT_HAND = 4
+"""Pages of the window whose turn it is that may wait for whoever takes them: more come as soon."""
 
 
 @dataclass(slots=True, eq=False)
@@ -156,12 +158,16 @@ class Listing:
         free = place < at_once or held < at_once * _AHEAD_PAGES
         return self._order[place] if free else None
 
+    def _room(self, part: _Part) -> int:
+        """How many pages of a window may wait."""
+        return _PAGES_AT_HAND if part in self._order[:1] else _HELD_PAGES
+
     async def _list(self, part: _Part) -> None:
         async def emit(products: Sequence[Product]) -> None:
             self._read += 1
             part.pages.append(products)
             self._notify()
-            while len(part.pages) > _HELD_PAGES:
+            while len(part.pages) > self._room(part):
                 await self._changed.wait()
 
         pages = WindowPages(

@@ -347,6 +347,20 @@ async def test_a_reader_that_stands_still_holds_the_listing_back(
         assert 20 < pages < most
 
 
+async def test_a_reader_that_stands_still_has_few_pages_wait_where_none_are_ahead(
+    connect: Connect,
+) -> None:
+    """One page after another, as where nobody counts: none would come later for waiting."""
+    async with mirror_of(made(spread(3000)), counts=False) as mirror, connect(mirror) as noa:
+        async with aclosing(noa.search(ALL)) as products:
+            await anext(products)
+            pages = -1
+            while pages != mirror.stats.pages:
+                pages = mirror.stats.pages
+                await asyncio.sleep(0.2)
+        assert 4 < pages < 12
+
+
 @pytest.mark.parametrize("limit", [1, 60, 749, 751, 1500])
 async def test_a_limit_gives_so_many_of_the_first(connect: Connect, limit: int) -> None:
     async with mirror_of(made(spread(2000)), max_skip=100) as mirror, connect(mirror) as noa:
