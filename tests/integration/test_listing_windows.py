@@ -332,19 +332,24 @@ async def test_leaving_early_leaves_no_task(connect: Connect) -> None:
         assert noa._open.catalogue._places.taken == 0
 
 
+async def asked_for_one(mirror: Emulator, noa: NoaClient) -> int:
+    """Pages that are asked for where a reader takes one product, and then stands still."""
+    async with aclosing(noa.search(ALL)) as products:
+        await anext(products)
+        pages = -1
+        while pages != mirror.stats.pages:
+            pages = mirror.stats.pages
+            await asyncio.sleep(0.2)
+    return pages
+
+
 @pytest.mark.parametrize(("at_once", "count", "most"), [(4, 6000, 110), (8, 12_000, 220)])
 async def test_a_reader_that_stands_still_holds_the_listing_back(
     connect: Connect, at_once: int, count: int, most: int
 ) -> None:
     limits = Limits(listings=at_once)
     async with mirror_of(made(spread(count))) as mirror, connect(mirror, limits=limits) as noa:
-        async with aclosing(noa.search(ALL)) as products:
-            await anext(products)
-            pages = -1
-            while pages != mirror.stats.pages:
-                pages = mirror.stats.pages
-                await asyncio.sleep(0.2)
-        assert 20 < pages < most
+        assert 20 < await asked_for_one(mirror, noa) < most
 
 
 async def test_a_reader_that_stands_still_has_few_pages_wait_where_none_are_ahead(
@@ -352,13 +357,7 @@ async def test_a_reader_that_stands_still_has_few_pages_wait_where_none_are_ahea
 ) -> None:
     """One page after another, as where nobody counts: none would come later for waiting."""
     async with mirror_of(made(spread(3000)), counts=False) as mirror, connect(mirror) as noa:
-        async with aclosing(noa.search(ALL)) as products:
-            await anext(products)
-            pages = -1
-            while pages != mirror.stats.pages:
-                pages = mirror.stats.pages
-                await asyncio.sleep(0.2)
-        assert 4 < pages < 12
+        assert 4 < await asked_for_one(mirror, noa) < 12
 
 
 @pytest.mark.parametrize("limit", [1, 60, 749, 751, 1500])
