@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.planning import DAY, Measured, Spread, bringing, listing, spread, token_requests
-from noa_async.archive.objects import PIECE
+from noa_async.archive.objectstore import PIECE
 from noa_async.services import SERVICES
 from noa_async.settings import Following, Limits
 from noa_async.values import byte_rate

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from noa_async.archive.admission import Admission
+from noa_async.archive.overlap import Overlap
 from noa_async.budget import Patience
 from noa_async.errors import (
     CredentialsError,
@@ -71,10 +73,14 @@ class Keeper:
         self._clock = clock
         self._waits: dict[str, _Wait] = {}
         self._arrived = 0
+        self._overlap = Overlap(sys.maxsize, sys.maxsize)
 
     def hands(self, connections: int) -> int:
-        """How many products may be under way where so many at once are received."""
-        return connections * max(self._archive.folder.hands, self._fetcher.hands)
+        """How many products a run may have under way where so many at once are received."""
+        coming = connections * self._fetcher.hands
+        most = max(coming, connections * self._archive.folder.hands)
+        self._overlap = Overlap(coming, most, self._clock)
+        return most
 
     async def bring(self, product: Product) -> Outcome | Later:
         """The product's outcome, told to the observer.
@@ -136,16 +142,18 @@ class Keeper:
         before, arrived = wait.attempts if wait else 0, self._arrived
 
         async def admit(fetched: Fetched) -> Outcome:
+            place.came()
             fetched.add_attempts(before)
             return await self._admission.admit(fetched, known, part)
 
         try:
             if not product.online and self._may_wait(product):
                 await self._orders.order(product.id)
-            with self._archive.room_for(product):
-                outcome = await self._fetcher.fetch(
-                    product, part, admit, fresh=not self._archive.folder.begin(product.id)
-                )
+            async with self._overlap.place() as place:
+                with self._archive.room_for(product):
+                    outcome = await self._fetcher.fetch(
+                        product, part, admit, fresh=not self._archive.folder.begin(product.id)
+                    )
         except (CredentialsError, DestinationError, ServiceAway):
             raise
         except NoaError as error:

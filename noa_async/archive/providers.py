@@ -32,6 +32,8 @@ _DENIED = {
     "AuthorizationPermissionMismatch",
     "InsufficientAccountPermissions",
 }
+MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch"}
+"""What stores call bytes whose sum is not the one that came with them."""
 _MISSING = {"404", "ContainerNotFound", "NoSuchBucket", "NotFound"}
 _MACHINE = ("//169.254.169.254/", "//metadata.google.internal/")
 """Who is asked for keys at last, where nothing gave any."""
@@ -89,9 +91,14 @@ class Provider:
                 "These keys may not do that, or are wrong: they need to list, read, write and "
                 "delete there."
             )
-        if code in _MISSING:
-            return code, f"Make the {self.holder} first, and check its name and {self.address}."
         kept = "What has arrived is kept in the scratch folder: start again when the store is well."
+        hints = (
+            (_MISSING, f"Make the {self.holder} first, and check its name and {self.address}."),
+            (MISMATCHES, f"Bytes change on their way there: reach it by https. {kept}"),
+        )
+        for codes, hint in hints:
+            if code in codes:
+                return code, hint
         if "error sending request" in text:
             return "it does not answer", f"Check {self.address}. {kept}"
         return code, kept

@@ -48,9 +48,16 @@ class Bucket:
         return cls(address, region, key_id, secret, token or None)
 
     def request(
-        self, method: str, key: str, query: Mapping[str, str], now: datetime
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        now: datetime,
+        more: Mapping[str, str] | None = None,
     ) -> tuple[str, dict[str, str]]:
         """The address and the headers of a request without a body; ``key`` empty: the bucket's.
+
+        ``more``: headers to be signed with the rest, their names in lower case.
 
         >>> bucket = Bucket("https://b.s3.amazonaws.com", "us-east-1", "AKIA", "secret")
         >>> at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,6 +71,7 @@ class Bucket:
         headers = {"host": parts.netloc, "x-amz-content-sha256": _NOTHING, "x-amz-date": stamp}
         if self.token:
             headers["x-amz-security-token"] = self.token
+        headers = dict(sorted((headers | dict(more or {})).items()))
         named = ";".join(headers)
         lines = [f"{name}:{value}" for name, value in headers.items()]
         canonical = "\n".join([method, parts.path, asked, *lines, "", named, _NOTHING])

@@ -12,13 +12,13 @@ import json
 import re
 import time
 import urllib.error
-import urllib.request
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from noa_async.archive.signed import ask
 from noa_async.disk import blamed_on
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _WITHIN = timedelta(minutes=5)
 """An upload is begun as soon as its note is written, but may be refused for minutes."""
 _SLACK = timedelta(seconds=2)
 """Stores write down whole seconds."""
-_WAIT_SECONDS = 10
 _UPLOAD = re.compile(r"<Upload>(.*?)</Upload>", re.DOTALL)
 _FIELD = re.compile(r"<(Key|UploadId|Initiated)>([^<]*)</\1>")
 _TRUNCATED = "<IsTruncated>true</IsTruncated>"
@@ -123,7 +122,7 @@ def _end(bucket: Bucket, note: Note) -> int:
     found, ahead = _listed(bucket, note.key)
     mine = ours(found, note, ahead)
     for one in mine:
-        _ask(bucket, "DELETE", one.key, {"uploadId": one.id})
+        ask(bucket, "DELETE", one.key, {"uploadId": one.id})
     return len(mine)
 
 
@@ -132,7 +131,7 @@ def _listed(bucket: Bucket, key: str) -> tuple[list[Upload], timedelta]:
     found: list[Upload] = []
     after: dict[str, str] = {}
     while True:
-        text, ahead = _ask(bucket, "GET", "", {"uploads": "", "prefix": key} | after)
+        text, ahead = ask(bucket, "GET", "", {"uploads": "", "prefix": key} | after)
         found += read_uploads(text)
         if _TRUNCATED not in text or not found:
             return found, ahead
@@ -157,25 +156,3 @@ def read_uploads(text: str) -> list[Upload]:
             begun = begun if begun.tzinfo else begun.replace(tzinfo=UTC)
             found.append(Upload(said["Key"], said["UploadId"], begun))
     return found
-
-
-class _Staying(urllib.request.HTTPRedirectHandler):
-    """What is signed for one address goes to no other."""
-
-    def redirect_request(self, *_: Any) -> None:
-        """None: the redirect is an error."""
-
-
-def _ask(bucket: Bucket, method: str, key: str, query: dict[str, str]) -> tuple[str, timedelta]:
-    """The answer's text, and how far the store's clock is before ours."""
-    now = datetime.now(UTC)
-    address, headers = bucket.request(method, key, query, now)
-    request = urllib.request.Request(address, headers=headers, method=method)  # noqa: S310 (theirs)
-    opener = urllib.request.build_opener(_Staying)
-    with opener.open(request, timeout=_WAIT_SECONDS) as answer:
-        text = answer.read().decode(errors="replace")
-        date = answer.headers.get("Date")
-    ahead = timedelta(0)
-    with suppress(ValueError, TypeError):
-        ahead = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S %Z").replace(tzinfo=UTC) - now
-    return text, ahead

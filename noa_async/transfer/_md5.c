@@ -1,8 +1,9 @@
 /* MD5 of several streams at once: four of them take little longer than one.
 
    Each step of MD5 waits for the step before it, so one stream leaves most of a processor idle.
-   Here bytes are copied, and wait until those of four streams can be hashed together, in the lanes
-   of vector registers; a stream that has no more room, or is to tell its hash, waits for no others.
+   Where more than two streams are fed, bytes are copied, and wait until those of four can be hashed
+   together, in the lanes of vector registers; a stream that has no more room, or is to tell its
+   hash, waits for no others.
    There are no threads but the callers': whoever finds four waiting hashes for all of them.
 
    The algorithm is RFC 1321's. Where this is not built, hashlib takes its place. */
@@ -128,11 +129,34 @@ typedef struct Stream {
     size_t filled, hashed; /* bytes that ever came into the ring, and left it */
     pthread_cond_t changed;
     struct Stream *next;
+    int fed; /* whether large pieces came, and nobody has asked for the hash since */
 } Stream;
 
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER; /* of all that follows, and of streams */
 static Stream *first, **last = &first; /* those that wait, and that nobody hashes now */
-static int waiting;
+static int waiting, fed;
+
+/* Whether a stream that a large piece comes for is one of enough to be hashed together. */
+static int
+in_company(Stream *stream)
+{
+    pthread_mutex_lock(&guard);
+    fed += !stream->fed;
+    stream->fed = 1;
+    int enough = fed >= FEW;
+    pthread_mutex_unlock(&guard);
+    if (enough && !stream->ring)
+        stream->ring = malloc(RING);
+    return enough && stream->ring;
+}
+
+/* The guard is held. */
+static void
+leave(Stream *stream)
+{
+    fed -= stream->fed;
+    stream->fed = 0;
+}
 
 static void
 append(Stream *stream)
@@ -208,6 +232,15 @@ finish(Stream *stream)
     pthread_mutex_unlock(&guard);
 }
 
+static void
+part_company(Stream *stream)
+{
+    finish(stream);
+    pthread_mutex_lock(&guard);
+    leave(stream);
+    pthread_mutex_unlock(&guard);
+}
+
 /* Have whole blocks wait; at the end, unless they make four streams that do. */
 static void
 put(Stream *stream, const uint8_t *data, size_t length)
@@ -267,7 +300,7 @@ feed(MD5 *self, const uint8_t *data, size_t length)
     size_t kept = self->length % BLOCK;
     self->length += length;
     if (!length) {
-        finish(stream);
+        part_company(stream);
         return;
     }
     if (kept) {
@@ -280,9 +313,7 @@ feed(MD5 *self, const uint8_t *data, size_t length)
         hash_one(stream->state, self->rest, 1);
     }
     size_t whole = length / BLOCK * BLOCK;
-    if (whole >= WORTH && !stream->ring)
-        stream->ring = malloc(RING);
-    if (whole >= WORTH && stream->ring)
+    if (whole >= WORTH && in_company(stream))
         put(stream, data, whole);
     else if (whole) {
         finish(stream);
@@ -313,6 +344,8 @@ settle(MD5 *self)
 {
     pthread_mutex_lock(&guard);
     int settled = !self->in_use && self->stream.filled == self->stream.hashed;
+    if (settled)
+        leave(&self->stream);
     pthread_mutex_unlock(&guard);
     return settled ? 0 : use(self, NULL, 0);
 }
@@ -378,7 +411,7 @@ md5_dealloc(PyObject *object)
 {
     MD5 *self = (MD5 *)object;
     PyTypeObject *type = Py_TYPE(object);
-    finish(&self->stream);
+    part_company(&self->stream);
     pthread_cond_destroy(&self->stream.changed);
     free(self->stream.ring);
     PyObject_Free(object);

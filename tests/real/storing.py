@@ -79,12 +79,18 @@ def refusal(status: int, code: str) -> web.Response:
 
 @asynccontextmanager
 async def between(
-    store: StoreServer, look: Look, tls: ssl.SSLContext | None = None
+    store: StoreServer,
+    look: Look,
+    tls: ssl.SSLContext | None = None,
+    spoil: Callable[[bytes], bytes] = bytes,
 ) -> AsyncIterator[str]:
-    """An address that leads to the store, but for what ``look`` answers itself."""
+    """An address that leads to the store, but for what ``look`` answers itself.
+
+    ``spoil``: what becomes of the bytes of a request on their way.
+    """
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.content.read()
+        body = spoil(await request.content.read())
         own = look(request)
         own = await own if inspect.isawaitable(own) else own
         if own is not None:
