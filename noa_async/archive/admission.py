@@ -167,7 +167,13 @@ class Admission:
         with self._places.claimed(path, product.id):
             try:
                 facts, aside = await fetched.hand_over(
-                    self._folder.publish, part, path, newcomer, label, brief=self._folder.brief
+                    self._folder.publish,
+                    part,
+                    path,
+                    newcomer,
+                    label,
+                    brief=self._folder.brief,
+                    stable=self._folder.stable,
                 )
             except BaseException:
                 self._folder.bare = False  # the thread may have given the name all the same

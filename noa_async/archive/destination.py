@@ -112,6 +112,9 @@ class Destination(Scratch, ABC):
     brief = False
     """Whether ``publish`` is a matter of the disk alone, where the part lies."""
 
+    stable = False
+    """Whether a part itself becomes the product: its bytes have to be on stable storage before."""
+
     @abstractmethod
     def open(self) -> Self:
         """Make it where it is missing, and lock it."""
@@ -182,7 +185,7 @@ class Destination(Scratch, ABC):
 class LocalFolder(Destination):
     """A folder that holds products, and beside them ``.noa-async/`` with all else."""
 
-    brief = True
+    brief = stable = True
 
     def __init__(self, root: Path) -> None:
         super().__init__(state_of(root), str(root))

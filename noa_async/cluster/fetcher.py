@@ -69,7 +69,12 @@ class ClusterFetcher(Fetching):
     ) -> _T:
         """As ``Fetching.fetch_once``: what is at ``path`` is gone on with, by whichever worker."""
 
-        def give_away(publish: Callable[..., _S], *given: Any, brief: bool) -> Awaitable[_S]:  # noqa: ARG001 (a worker may be asked)
+        def give_away(
+            publish: Callable[..., _S],
+            *given: Any,
+            brief: bool,  # noqa: ARG001 (a worker may be asked)
+            stable: bool,  # noqa: ARG001 (as the worker left it)
+        ) -> Awaitable[_S]:
             return self._stock.give_away(path, publish, *given)
 
         for _ in range(_MOST_LOST):

@@ -161,7 +161,7 @@ class Session:
         async def admit(fetched: Fetched) -> Whole:
             self._tell(order.key, Received())
             self._news.set()
-            await fetched.hand_over(seal, part, brief=False)
+            await fetched.hand_over(seal, part, brief=False, stable=True)
             return fetched.whole
 
         traffic, catalogue = self._ways(order)

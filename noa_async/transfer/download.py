@@ -102,10 +102,11 @@ class Fetcher(Fetching):
 
             def fetched(checksum: Checksum, *, verified: bool) -> Fetched:
                 def hand_over(
-                    publish: Callable[..., _S], *given: Any, brief: bool
+                    publish: Callable[..., _S], *given: Any, brief: bool, stable: bool
                 ) -> Awaitable[_S]:
                     brief = brief and part.is_small
-                    return sink.run(part.hand_over, checksum.value, publish, *given, brief=brief)
+                    hand_over = partial(part.hand_over, stable=stable)
+                    return sink.run(hand_over, checksum.value, publish, *given, brief=brief)
 
                 whole = Whole(product, checksum, verified, attempts.made, part.is_zip)
                 return Fetched(whole, hand_over)
@@ -152,7 +153,13 @@ class Fetcher(Fetching):
     def _attempts(self, product: Product) -> Attempts:
         return Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
 
-    async def _hand_on(self, publish: Callable[..., _S], *given: Any, brief: bool) -> _S:
+    async def _hand_on(
+        self,
+        publish: Callable[..., _S],
+        *given: Any,
+        brief: bool,
+        stable: bool,  # noqa: ARG002 (as a helper leaves it)
+    ) -> _S:
         """Publish what a helper has sealed."""
         submit = self._pool.submit_brief if brief else self._pool.submit
         return await seen_through(submit(publish, *given))

@@ -20,13 +20,14 @@ _T = TypeVar("_T")
 
 
 class HandOver(Protocol):
-    """Gives a part away: in its thread the bytes are put on stable storage, then ``publish``ed.
+    """Gives a part away: in its thread its file is closed, then ``publish``ed.
 
-    ``brief``: whether ``publish`` takes no time to speak of, where the disk is fast.
+    ``brief``: whether ``publish`` takes no time to speak of, where the disk is fast. ``stable``:
+    whether the bytes have to be on stable storage before.
     """
 
     def __call__(
-        self, publish: Callable[..., _T], *arguments: Any, brief: bool
+        self, publish: Callable[..., _T], *arguments: Any, brief: bool, stable: bool
     ) -> Awaitable[_T]: ...
 
 

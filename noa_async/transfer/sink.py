@@ -141,21 +141,27 @@ class PartFile:
         """The hash of all bytes so far, hexadecimal."""
         return self._hash.hexdigest()
 
-    def seal(self) -> None:
-        """The bytes on stable storage, the file closed; some file systems tell a loss only then."""
+    def seal(self, *, stable: bool = True) -> None:
+        """The file closed, ``stable``: its bytes on stable storage.
+
+        Some file systems tell a loss only then.
+        """
         with blamed_on(self.path):
-            os.fsync(self._descriptor)
+            if stable:
+                os.fsync(self._descriptor)
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
-    def hand_over(self, expected: str, publish: Callable[..., _T], *arguments: Any) -> _T:
+    def hand_over(
+        self, expected: str, publish: Callable[..., _T], *arguments: Any, stable: bool = True
+    ) -> _T:
         """The bytes checked, sealed, ``publish``ed; only then goes the note that vouches for them.
 
         Raises WrongDigest where their hash is not ``expected``: nothing has happened then.
         """
         if self.digest() != expected:
             raise WrongDigest
-        self.seal()
+        self.seal(stable=stable)
         published = publish(*arguments)
         if self._noted:
             self.forget_note()

@@ -59,7 +59,9 @@ class Fetching:
         return await admit(Fetched(Whole(product, checksum, True, 1, True), hand_over))
 
 
-async def hand_over(publish: Callable[..., Any], *arguments: object, brief: bool) -> Any:
+async def hand_over(
+    publish: Callable[..., Any], *arguments: object, brief: bool, stable: bool
+) -> Any:
     return publish(*arguments)
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,11 @@ from noa_async import NoaClient
 from noa_async.archive.objects import ObjectFolder
 from noa_async.archive.providers import metadata_name
 from noa_async.cli.program import run
-from noa_async.emulator import Emulator
+from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.errors import DestinationError
 from noa_async.events import Status, TransferStarted
 from noa_async.settings import Following, OnRemoved
+from noa_async.transfer import sink
 from tests.integration.conftest import settings_for
 
 from . import stores
@@ -42,6 +44,22 @@ async def test_products_go_in_and_are_there_for_the_next_run(store, tmp_path):
         served = mirror.stats.bytes_sent
         assert await bring(mirror, tmp_path, url) == [Status.PRESENT] * count
         assert mirror.stats.bytes_sent == served
+
+
+async def test_parts_that_go_up_are_not_written_through_to_the_disk(store, tmp_path, monkeypatch):
+    """They are gone in a moment: what a power cut leaves of them is read again before its use."""
+    synced, fsync = [], os.fsync
+
+    def look(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().suffix)
+        fsync(descriptor)
+
+    monkeypatch.setattr(sink.os, "fsync", look)
+    async with Emulator(few(2, 2_000_000)) as mirror:
+        assert await bring(mirror, tmp_path, store.url("brisk")) == [Status.DOWNLOADED] * 2
+        assert ".part" not in synced
+        assert await bring(mirror, tmp_path, str(tmp_path / "here")) == [Status.DOWNLOADED] * 2
+        assert synced.count(".part") == 2
 
 
 @everywhere
@@ -71,21 +89,25 @@ def test_a_server_that_finds_its_port_taken_gets_others(kind, tmp_path, monkeypa
 
 
 async def test_while_one_product_goes_up_the_next_one_comes(store, tmp_path, monkeypatch):
-    """By one connection: no upload goes on before a second product was asked for."""
-    put, second, begun = obstore.put, threading.Event(), []
+    """By one connection that is slower than the store, as the first product shows.
+
+    The second upload does not go on before a third product was asked for.
+    """
+    put, third, begun, sent = obstore.put, threading.Event(), [], []
 
     def waiting(*arguments: object, **how: object) -> object:
-        assert second.wait(20)
+        sent.append(arguments)
+        assert len(sent) != 2 or third.wait(20)
         return put(*arguments, **how)
 
     def observe(event: object) -> None:
         if isinstance(event, TransferStarted):
             begun.append(event.product_id)
-            if len(begun) == 2:
-                second.set()
+            if len(begun) == 3:
+                third.set()
 
     monkeypatch.setattr(obstore, "put", waiting)
-    async with Emulator(few(3, 2_000_000)) as mirror:
+    async with Emulator(EmulatorSettings(products=3, mean_bytes=2_000_000, rate=2e6)) as mirror:
         settings = settings_for(mirror, scratch=str(tmp_path / "scratch"), workers=1)
         async with NoaClient(settings, WHO, observer=observe) as noa:
             outcomes = noa.download_all(noa.search(ALL), store.url("meanwhile"))
