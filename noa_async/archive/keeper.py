@@ -76,7 +76,10 @@ class Keeper:
         self._overlap = Overlap(sys.maxsize, sys.maxsize)
 
     def hands(self, connections: int) -> int:
-        """How many products a run may have under way where so many at once are received."""
+        """The most products that a run has under way where so many at once are received.
+
+        From now on ``Overlap`` decides how many of them are.
+        """
         coming = connections * self._fetcher.hands
         most = max(coming, connections * self._archive.folder.hands)
         self._overlap = Overlap(coming, most, self._clock)
