@@ -45,14 +45,15 @@ def s3_options(environ: Mapping[str, str]) -> dict[str, str]:
     )
     if endpoint:
         found["endpoint"] = endpoint
-    tls = _has_tls(endpoint or environ.get("AWS_ENDPOINT"))
+    tls = has_tls(endpoint or environ.get("AWS_ENDPOINT"))
     if tls and not environ.get("AWS_UNSIGNED_PAYLOAD"):
         # As the AWS tools do it: TLS keeps the bytes as they are, a hash of them more adds nothing.
         found["unsigned_payload"] = "true"
     return found
 
 
-def _has_tls(endpoint: str | None) -> bool:
+def has_tls(endpoint: str | None) -> bool:
+    """Whether a store is reached over TLS, by its address; None is Amazon's own."""
     return endpoint is None or endpoint.lower().startswith("https:")
 
 

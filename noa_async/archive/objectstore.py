@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from contextlib import contextmanager
 from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.destination import FileFacts
-from noa_async.archive.providers import MISMATCHES, plain, provider_of
+from noa_async.archive.providers import is_mismatch, plain, provider_of, refusal_code
 from noa_async.archive.sigv4 import Bucket
 from noa_async.archive.sums import sum_options
 from noa_async.archive.targets import STATE_FOLDER
@@ -29,8 +28,6 @@ PIECE = 5 << 20
 _TRIES = 3
 """For bytes that change on their way."""
 _RETRIES = {"max_retries": 10, "retry_timeout": timedelta(minutes=3)}
-_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,60})</Code>")
-_STATUS = re.compile(r"\b([45][0-9][0-9])\b [A-Z]")
 
 
 class ObjectStore:
@@ -96,23 +93,28 @@ class ObjectStore:
 
         Raises what obstore does.
         """
-        obstore, way_in = self.connect()[0], self.way_in()
+        obstore, _ = self.connect()
+        for _ in range(_TRIES - 1):
+            try:
+                return self._put_once(part, key, attributes)
+            except obstore.exceptions.GenericError as error:
+                if not is_mismatch(str(error)):
+                    raise
+        return self._put_once(part, key, attributes)
+
+    def _put_once(self, part: Path, key: str, attributes: Mapping[str, str]) -> None:
+        obstore, _ = self.connect()
+        way_in = self.way_in()
         self._going.add(key)
         try:
-            for tries_left in reversed(range(_TRIES)):
-                try:
-                    obstore.put(
-                        way_in,
-                        key,
-                        part,
-                        attributes=dict(attributes),
-                        chunk_size=PIECE,
-                        max_concurrency=pieces_at_once(len(self._going)),
-                    )
-                    break
-                except obstore.exceptions.GenericError as error:
-                    if not tries_left or _code(str(error)) not in MISMATCHES:
-                        raise
+            obstore.put(
+                way_in,
+                key,
+                part,
+                attributes=dict(attributes),
+                chunk_size=PIECE,
+                max_concurrency=pieces_at_once(len(self._going)),
+            )
         finally:
             self._going.discard(key)
 
@@ -141,7 +143,7 @@ class ObjectStore:
 
     def _refusal(self, error: Exception, what: str) -> DestinationError:
         text = str(error)
-        code = _code(text) or type(error).__name__.removesuffix("Error")
+        code = refusal_code(text) or type(error).__name__.removesuffix("Error")
         said, hint = self.provider.refusal(text, code, type(error).__name__)
         return DestinationError(f"{self._target} cannot be {what}: {said}.", hint=hint)
 
@@ -162,9 +164,3 @@ def facts_of(meta: Any) -> FileFacts:
         return FileFacts(meta["size"], int(meta["last_modified"].timestamp()) * 10**9)
     stamp = hashlib.sha256(tag.strip('"').encode()).digest()
     return FileFacts(meta["size"], int.from_bytes(stamp[:8], "big") >> 1)
-
-
-def _code(text: str) -> str | None:
-    """What a store calls its refusal, or the status; None where it did not answer."""
-    found = _CODE.search(text) or _STATUS.search(text)
-    return found[1] if found else None

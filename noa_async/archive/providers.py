@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from noa_async.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_CODE = re.compile(r"<Code>([A-Za-z0-9_.-]{1,60})</Code>")
+_STATUS = re.compile(r"\b([45][0-9][0-9])\b [A-Z]")
 _WRONG = {
     "401",
     "AuthenticationFailed",
@@ -32,7 +35,7 @@ _DENIED = {
     "AuthorizationPermissionMismatch",
     "InsufficientAccountPermissions",
 }
-MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch"}
+_MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch"}
 """What stores call bytes whose sum is not the one that came with them."""
 _MISSING = {"404", "ContainerNotFound", "NoSuchBucket", "NotFound"}
 _MACHINE = ("//169.254.169.254/", "//metadata.google.internal/")
@@ -94,7 +97,7 @@ class Provider:
         kept = "What has arrived is kept in the scratch folder: start again when the store is well."
         hints = (
             (_MISSING, f"Make the {self.holder} first, and check its name and {self.address}."),
-            (MISMATCHES, f"Bytes change on their way there: reach it by https. {kept}"),
+            (_MISMATCHES, f"Bytes change on their way there: reach it by https. {kept}"),
         )
         for codes, hint in hints:
             if code in codes:
@@ -107,6 +110,21 @@ class Provider:
 def provider_of(scheme: str) -> Provider:
     """The kind that an address's scheme means."""
     return _PROVIDERS[scheme]
+
+
+def refusal_code(text: str) -> str | None:
+    """What a store calls its refusal, or the status; None where it did not answer.
+
+    >>> refusal_code("400 Bad Request: <Error><Code>BadDigest</Code></Error>")
+    'BadDigest'
+    """
+    found = _CODE.search(text) or _STATUS.search(text)
+    return found[1] if found else None
+
+
+def is_mismatch(text: str) -> bool:
+    """Whether a store refused bytes whose sum is not the one that came with them."""
+    return refusal_code(text) in _MISMATCHES
 
 
 def plain(options: Mapping[str, str]) -> bool:

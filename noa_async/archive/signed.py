@@ -37,7 +37,7 @@ def ask(
     now = datetime.now(UTC)
     address, headers = bucket.request(method, key, query, now, more)
     body = b"" if method == "PUT" else None
-    request = urllib.request.Request(  # noqa: S310 (theirs)
+    request = urllib.request.Request(  # noqa: S310 (the address is the user's own)
         address, body, headers, method=method
     )
     opener = urllib.request.build_opener(_Staying)

@@ -12,7 +12,8 @@ import urllib.error
 from functools import cache
 from typing import TYPE_CHECKING
 
-from noa_async.archive.providers import MISMATCHES
+from noa_async.archive.awsfiles import has_tls
+from noa_async.archive.providers import is_mismatch
 from noa_async.archive.signed import ask
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def sum_options(bucket: Bucket | None, key: str, environ: Mapping[str, str]) -> 
     None), or the store does not compare sums: then the bytes are signed. ``key``: one that nothing
     else has. Blocks.
     """
-    if bucket is None or bucket.address.startswith("https:") or any(map(environ.get, _CHOSEN)):
+    if bucket is None or has_tls(bucket.address) or any(map(environ.get, _CHOSEN)):
         return {}
     try:
         return _BY_SUMS if _compares_sums(bucket, key) else {}
@@ -46,8 +47,7 @@ def _compares_sums(bucket: Bucket, key: str) -> bool:
     try:
         ask(bucket, "PUT", key, {}, _WRONG)
     except urllib.error.HTTPError as error:
-        text = error.read().decode(errors="replace")
-        if any(f"<Code>{code}</Code>" in text for code in MISMATCHES):
+        if is_mismatch(error.read().decode(errors="replace")):
             return True
         raise
     ask(bucket, "DELETE", key, {})

@@ -26,7 +26,7 @@ needed_module("obstore", "noa-async[s3]")
 KNOWS_KEYS = pytest.mark.parametrize("server", ["seaweed"], indirect=True)
 """``rclone serve s3`` knows one key, and no policy."""
 COMPARES = KNOWS_KEYS
-"""It takes any sum, and any signature, of bytes that came otherwise."""
+"""``rclone serve s3`` takes any sum, and any signature, with bytes that are others."""
 REFUSED_LOOK = ("cannot be written: 403.", "or are wrong")
 
 
