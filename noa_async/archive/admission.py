@@ -149,6 +149,15 @@ class Admission:
     async def _has(self, path: str, expected: str) -> bool:
         return await has_checksum(self._folder, path, expected, self._pool)
 
+    def path_of(self, product: Product, *, is_zip: bool) -> str:
+        """Where a product is to lie: where the ledger has it, or where nothing else is."""
+        owned = self._owned(product)
+        return owned or self._places.choose(product, self._archive.layout, is_zip=is_zip)
+
+    def _owned(self, product: Product) -> str | None:
+        record = self._ledger.get(product.id)
+        return None if record is None else record.path
+
     async def admit(self, fetched: Fetched, before: Product, part: Path) -> Outcome:
         """Publish a whole, checked part under the product's name and write it down.
 
@@ -156,12 +165,8 @@ class Admission:
         """
         whole = fetched.whole
         product = whole.product
-        record = self._ledger.get(product.id)
-        owned = record is not None and record.path is not None
-        if record is not None and record.path is not None:
-            path = record.path
-        else:
-            path = self._places.choose(product, self._archive.layout, is_zip=whole.is_zip)
+        owned = self._owned(product)
+        path = self.path_of(product, is_zip=whole.is_zip)
         newcomer = None if owned and self._folder.facts(path) is not None else product.id
         label = Label(product, str(whole.checksum))
         with self._places.claimed(path, product.id):
@@ -172,6 +177,7 @@ class Admission:
                     path,
                     newcomer,
                     label,
+                    fetched.passage,
                     brief=self._folder.brief,
                     stable=self._folder.stable,
                 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from noa_async.archive.decisions import Sighting, counts, judge, sighted, wanted_checksum
-from noa_async.archive.destination import destination_of
+from noa_async.archive.folder import LocalFolder
 from noa_async.archive.layout import FLAT, Layout
 from noa_async.archive.ledger import Ledger
 from noa_async.archive.places import Places
@@ -23,8 +24,8 @@ from noa_async.transfer.outcome import Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
+    from noa_async.archive.destination import Destination
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
     from noa_async.errors import NoaError, ProductCorrupt, ProductOffline
@@ -35,6 +36,15 @@ _SPARE = 16 << 20
 """Bytes that are left free, for the ledger and what the catalogue's sizes do not tell."""
 FAILURES = 10
 """Runs that may fail for a product before later ones leave it alone."""
+
+
+def destination_of(target: Path | StoreUrl) -> Destination:
+    """The output that is meant, not opened yet."""
+    if isinstance(target, Path):
+        return LocalFolder(target)
+    from noa_async.archive.objects import ObjectFolder  # noqa: PLC0415 (seldom asked for)
+
+    return ObjectFolder(target)
 
 
 class Archive:

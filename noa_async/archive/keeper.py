@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from noa_async.archive.admission import Admission
 from noa_async.archive.overlap import Overlap
+from noa_async.archive.straight import Straight
 from noa_async.budget import Patience
 from noa_async.errors import (
     CredentialsError,
@@ -74,6 +75,7 @@ class Keeper:
         self._waits: dict[str, _Wait] = {}
         self._arrived = 0
         self._overlap = Overlap(sys.maxsize, sys.maxsize)
+        self._straight = Straight(archive, self._admission, fetcher, observer, clock)
 
     def hands(self, connections: int) -> int:
         """The most products that a run has under way where so many at once are received.
@@ -154,7 +156,7 @@ class Keeper:
                 await self._orders.order(product.id)
             async with self._overlap.place() as place:
                 with self._archive.room_for(product):
-                    outcome = await self._fetcher.fetch(
+                    outcome = await self._straight.fetch(
                         product, part, admit, fresh=not self._archive.folder.begin(product.id)
                     )
         except (CredentialsError, DestinationError, ServiceAway):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from noa_async.archive.destination import Destination, FileFacts, Label
 from noa_async.archive.objectstore import PIECE, ObjectStore, facts_of
+from noa_async.archive.passages import StorePassage
 from noa_async.archive.providers import metadata_name
 from noa_async.archive.targets import STATE_FOLDER
 from noa_async.archive.uploads import Uploads
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from noa_async.archive.sigv4 import Bucket
     from noa_async.archive.targets import StoreUrl
+    from noa_async.transfer.passing import Passage
 
     Sender = Callable[[Path, str, Mapping[str, str]], FileFacts]
 
@@ -50,8 +53,12 @@ class ObjectFolder(Destination):
         self._known: dict[str, FileFacts] = {}
         self._uploads = Uploads(self.state / "uploads")
         self._store = ObjectStore(target)
-        self.sender: Sender = self.send
-        """As ``send``, by whoever has the part."""
+        self._bucket: Bucket | None = None
+        self._sender: Sender = self.send
+
+    def send_by(self, sender: Sender) -> None:
+        """Have parts sent as by ``send`` by whoever has them, from now on."""
+        self._sender, self.least_straight = sender, None
 
     @property
     def scratch_name(self) -> str:
@@ -65,7 +72,10 @@ class ObjectFolder(Destination):
         self._store.connect()
         self.lock()
         try:
-            self._uploads.clear(self._store.bucket())
+            self._bucket = self._store.bucket()
+            self._uploads.clear(self._bucket)
+            if self._bucket is not None:  # what is cut off can be taken back
+                self.least_straight = PIECE
             self.look()
         except BaseException:
             self.close()
@@ -81,7 +91,7 @@ class ObjectFolder(Destination):
         """Note what goes up, where the store would keep the pieces of what is cut off."""
         if size is not None and size < PIECE:
             return nullcontext()
-        return self._uploads.noted(f"{self._target.prefix}{key}")
+        return self._uploads.noted(self._store.full(key))
 
     def url_of(self, path: PurePosixPath | str) -> str:
         """Its address."""
@@ -97,40 +107,63 @@ class ObjectFolder(Destination):
         path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,
+        passage: Passage | None = None,
     ) -> tuple[FileFacts, str | None]:
         """As ``Destination.publish``: sent in pieces, seen by nobody before the last has come."""
-        key, aside = str(path), None
+        key, aside, attributes = str(path), None, self._store.provider.named(_attributes(label))
+        if isinstance(passage, StorePassage):
+            passage.check(key, attributes)
         if newcomer is not None and key in self._known:
             aside = self.put_aside(path, newcomer)
+        if isinstance(passage, StorePassage):
+            facts = self._whole(key, passage.end())
+        else:
+            facts = self._sent(part, key, attributes)
+        self._known[key] = facts
+        self._begun.discard(part.stem)
+        return facts, aside
+
+    def _sent(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
         try:
             size = part.stat().st_size
         except FileNotFoundError:
             size = None  # it is not here, but with whoever sends it
         with self._noted(key, size):
-            facts = self.sender(part, key, self._store.provider.named(_attributes(label)))
-        self._known[key] = facts
-        self._begun.discard(part.stem)
-        return facts, aside
+            return self._sender(part, key, attributes)
 
     def send(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
         """Put a part into the store, and delete it here."""
         with self._store.blamed("written"), blamed_on(part):
-            self._store.put(part, key, attributes)
-            facts = self._store.look_at(key)
-        with blamed_on(part):
             size = part.stat().st_size
-            if facts.size != size:
-                self.remove(key)
-                raise DestinationError(
-                    f"{self.url_of(key)} came to be {facts.size} bytes, not {size}.",
-                    hint="The store took something else than what was sent: start again.",
-                )
+            self._store.put(part, key, attributes)
+        facts = self._whole(key, size)
+        with blamed_on(part):
             part.unlink()
         return facts
 
+    def _whole(self, key: str, size: int) -> FileFacts:
+        """What an object of so many bytes is like, now that all of it was sent."""
+        with self._store.blamed("written"):
+            facts = self._store.look_at(key)
+        if facts.size != size:
+            self.remove(key)
+            raise DestinationError(
+                f"{self.url_of(key)} came to be {facts.size} bytes, not {size}.",
+                hint="The store took something else than what was sent: start again.",
+            )
+        return facts
+
+    def passage(self, path: PurePosixPath | str, label: Label, *, is_zip: bool) -> StorePassage:
+        """As ``Destination.passage``."""
+        assert self._bucket is not None  # as ``least_straight`` says
+        attributes = self._store.provider.named(_attributes(label))
+        return StorePassage(
+            self._store, self._uploads, self._bucket, str(path), attributes, is_zip=is_zip
+        )
+
     def room(self) -> int:
         """As ``Scratch.room``; enough where parts gather elsewhere."""
-        return super().room() if self.sender == self.send else _ENOUGH
+        return super().room() if self._sender == self.send else _ENOUGH
 
     def sync(self) -> None:
         """What a store has taken lasts."""

@@ -72,6 +72,10 @@ class ObjectStore:
                 hint=f"Check what gives its keys ({self.provider.keys}) and its address.",
             ) from None  # its text may hold them
 
+    def full(self, key: str) -> str:
+        """A key from the bucket on."""
+        return f"{self._target.prefix}{key}"
+
     def bucket(self) -> Bucket | None:
         """None where it is not S3, or keys are none of ours to sign with."""
         if self._target.scheme != "s3":
@@ -83,7 +87,7 @@ class ObjectStore:
         obstore, store = self.connect()
         with self._asking:
             if self._way_in is None:
-                key = f"{self._target.prefix}{STATE_FOLDER}/sums"
+                key = self.full(f"{STATE_FOLDER}/sums")
                 more = sum_options(self.bucket(), key, os.environ)
                 self._way_in = self._opened(obstore, more) if more else store
         return self._way_in
@@ -117,6 +121,25 @@ class ObjectStore:
             )
         finally:
             self._going.discard(key)
+
+    def writer(self, key: str, attributes: Mapping[str, str]) -> Any:
+        """What takes an object's bytes one after the other; ``went`` is to be called at its end.
+
+        What it is given must stay as it is until that is sent.
+        """
+        obstore, _ = self.connect()
+        self._going.add(key)
+        return obstore.open_writer(
+            self.way_in(),
+            key,
+            attributes=dict(attributes),
+            buffer_size=PIECE,
+            max_concurrency=pieces_at_once(len(self._going)),
+        )
+
+    def went(self, key: str) -> None:
+        """What went up by ``writer`` does so no more."""
+        self._going.discard(key)
 
     def look_at(self, key: str) -> FileFacts:
         """Size and ETag of an object. Raises what obstore does."""

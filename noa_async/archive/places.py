@@ -66,7 +66,7 @@ class _Claim(AbstractContextManager[None]):
         self._claims[self._key] = self._product_id
 
     def __exit__(self, *_: object) -> None:
-        del self._claims[self._key]
+        self._claims.pop(self._key, None)  # whoever claims it for a step has claimed it for all
 
 
 def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> Iterator[str]:

@@ -75,7 +75,7 @@ class _Run:
         if isinstance(output, ObjectFolder):
             crew = await self._crew(output.name, None)
             stock = stocks = OwnStocks(output.name, crew, self.transfers.pool)
-            output.sender = stocks.send
+            output.send_by(stocks.send)
         else:
             folder = output.part("any").parent
             stock = shared = SharedStock(folder, self.transfers.pool)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from noa_async.archive.destination import LocalFolder
+from noa_async.archive.folder import LocalFolder
 from noa_async.transfer.sink import note_of
 
 

@@ -43,7 +43,7 @@ def test_each_address_has_a_scratch_of_its_own(tmp_path):
 def test_obstore_is_loaded_for_an_object_store_alone():
     code = (
         "import sys, noa_async, noa_async.cli.download, noa_async.client, pathlib\n"
-        "from noa_async.archive.destination import destination_of\n"
+        "from noa_async.archive.archive import destination_of\n"
         "destination_of(pathlib.Path('data'))\n"
         "print([name for name in sys.modules if 'obstore' in name or 'objects' in name])"
     )

@@ -21,7 +21,8 @@ from blake3 import blake3
 
 from noa_async.archive import reading, repairing
 from noa_async.archive.archive import Archive
-from noa_async.archive.destination import FileFacts, LocalFolder
+from noa_async.archive.destination import FileFacts
+from noa_async.archive.folder import LocalFolder
 from noa_async.archive.record import Record, first_record
 from noa_async.archive.repairing import ANY_WRONG, has_wrong, wrong_products
 from noa_async.archive.states import HELD, State

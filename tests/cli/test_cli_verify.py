@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from noa_async.archive.database import Database
-from noa_async.archive.destination import LocalFolder, ledger_of
+from noa_async.archive.destination import ledger_of
+from noa_async.archive.folder import LocalFolder
 from noa_async.cli.program import run
 from noa_async.cli.verify import read_share, read_since
 from noa_async.emulator import Fault, FaultKind, FaultPlan

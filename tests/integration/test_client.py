@@ -28,7 +28,8 @@ from noa_async import (
     Status,
     UsageError,
 )
-from noa_async.archive.destination import FileFacts, LocalFolder
+from noa_async.archive.destination import FileFacts
+from noa_async.archive.folder import LocalFolder
 from noa_async.auth.credentials import find_credentials
 from noa_async.emulator import (
     Catalogue,

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from noa_async import Command, Outcome, Query, Status
-from noa_async.archive.destination import LocalFolder
+from noa_async.archive.folder import LocalFolder
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import HookFailed, ProductFinished
 from noa_async.transfer.checksum import strongest

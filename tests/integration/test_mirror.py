@@ -31,7 +31,7 @@ from noa_async import (
     UsageError,
 )
 from noa_async.archive.database import read_database
-from noa_async.archive.destination import LocalFolder
+from noa_async.archive.folder import LocalFolder
 from noa_async.archive.journal import read_followed, read_runs
 from noa_async.archive.record import Record
 from noa_async.archive.rows import COLUMNS, record_of
