@@ -25,7 +25,7 @@
 #define LANES 4
 #define FEW 3 /* streams: fewer gain nothing by being hashed together */
 #define SLICE (64 << 10) /* bytes of each lane, after which others may join in */
-#define RING (512 << 10) /* bytes of a stream that can wait */
+#define RING (4 << 20) /* bytes of a stream that can wait: what comes before its thread has to */
 #define WORTH (128 << 10) /* bytes: fewer are hashed at once, sooner than they would be copied */
 
 typedef uint32_t lanes __attribute__((vector_size(4 * LANES)));
@@ -241,12 +241,24 @@ part_company(Stream *stream)
     pthread_mutex_unlock(&guard);
 }
 
+/* Whether bytes of a stream do: where none do, none come but by its own thread. */
+static int
+waits(Stream *stream)
+{
+    pthread_mutex_lock(&guard);
+    int some = stream->filled > stream->hashed;
+    pthread_mutex_unlock(&guard);
+    return some;
+}
+
 /* Have whole blocks wait; at the end, unless they make four streams that do. */
 static void
 put(Stream *stream, const uint8_t *data, size_t length)
 {
     pthread_mutex_lock(&guard);
     while (length) {
+        if (stream->filled == stream->hashed)
+            stream->filled = stream->hashed = 0; /* memory that was used before */
         size_t at = stream->filled % RING, some = smaller(length, smaller(SLICE, RING - at));
         shorten(stream, RING - some);
         pthread_mutex_unlock(&guard);
@@ -309,8 +321,10 @@ feed(MD5 *self, const uint8_t *data, size_t length)
         data += some, length -= some;
         if (kept + some < BLOCK)
             return;
-        finish(stream);
-        hash_one(stream->state, self->rest, 1);
+        if (waits(stream))
+            put(stream, self->rest, BLOCK);
+        else
+            hash_one(stream->state, self->rest, 1);
     }
     size_t whole = length / BLOCK * BLOCK;
     if (whole >= WORTH && in_company(stream))

@@ -22,9 +22,9 @@ from ..real.parts import needed_module
 
 MD5 = needed_module("noa_async.transfer._md5", "built where there is a C compiler").MD5
 
-BYTES = random.Random(1).randbytes(3 << 20)
-# Around a block, what is worth to be copied, a slice, and what can wait of a stream.
-EDGES = [edge + off for edge in (0, 64, 64 << 10, 128 << 10, 512 << 10) for off in (-1, 0, 1, 63)]
+BYTES = random.Random(1).randbytes(12 << 20)
+# Around a block, what is worth to be copied, and a slice.
+EDGES = [edge + off for edge in (0, 64, 64 << 10, 128 << 10) for off in (-1, 0, 1, 63)]
 lengths = st.one_of(st.integers(0, 300), st.sampled_from(EDGES[1:]), st.integers(0, 1 << 20))
 
 
@@ -91,10 +91,20 @@ def test_streams_of_several_threads(streams: list[list[int]]) -> None:
 def test_streams_that_wait_for_each_other() -> None:
     """By one thread: each has some that waits, in turns, and they end in another order."""
     taken = [MD5() for _ in range(7)]
-    for start in range(0, 2 << 20, 200_000):
+    for start in range(0, 2 << 20, 200_001):
         for one in taken:
-            one.update(BYTES[start : start + 200_000])
-    assert {one.hexdigest() for one in reversed(taken)} == {of(BYTES[:2_200_000])}
+            one.update(BYTES[start : start + 200_001])
+    assert {one.hexdigest() for one in reversed(taken)} == {of(BYTES[: 11 * 200_001])}
+
+
+@pytest.mark.parametrize("piece", [200_000, 200_001])  # of whole blocks, or not
+def test_streams_that_have_no_more_room(piece: int) -> None:
+    """Three wait for a fourth, as long as they can; what follows goes where the first was."""
+    taken = [MD5() for _ in range(3)]
+    for start in range(0, len(BYTES), piece):
+        for one in taken:
+            one.update(BYTES[start : start + piece])
+    assert {one.hexdigest() for one in taken} == {of(BYTES)}
 
 
 def test_what_is_left_alone_harms_nobody() -> None:
