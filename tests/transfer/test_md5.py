@@ -99,12 +99,20 @@ def test_streams_that_wait_for_each_other() -> None:
 
 @pytest.mark.parametrize("piece", [200_000, 200_001])  # of whole blocks, or not
 def test_streams_that_have_no_more_room(piece: int) -> None:
-    """Three wait for a fourth, as long as they can; what follows goes where the first was."""
-    taken = [MD5() for _ in range(3)]
-    for start in range(0, len(BYTES), piece):
-        for one in taken:
-            one.update(BYTES[start : start + piece])
-    assert {one.hexdigest() for one in taken} == {of(BYTES)}
+    """Three wait for a fourth, as long as they can; what follows goes where the first was.
+
+    One of them is slow: what it has ends within what the others could be hashed by at once.
+    """
+    fast, slow, fed = [MD5() for _ in range(2)], MD5(), b""
+    for number, start in enumerate(range(0, len(BYTES), piece)):
+        some = BYTES[start : start + piece]
+        for one in fast:
+            one.update(some)
+        if number % 20 == 0:
+            slow.update(some)
+            fed += some
+    assert {one.hexdigest() for one in fast} == {of(BYTES)}
+    assert slow.hexdigest() == of(fed)
 
 
 def test_what_is_left_alone_harms_nobody() -> None:
