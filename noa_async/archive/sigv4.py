@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NOTHING = hashlib.sha256(b"").hexdigest()
+BODY_SUM = "x-amz-content-sha256"
+"""The header that tells what is signed of the body."""
 _METHOD = "AWS4-HMAC-SHA256"
 
 
@@ -68,13 +70,13 @@ class Bucket:
         parts = urlsplit(f"{self.address}/{quote(key, safe='/~')}")
         asked = "&".join(f"{_quoted(name)}={_quoted(query[name])}" for name in sorted(query))
         stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        headers = {"host": parts.netloc, "x-amz-content-sha256": _NOTHING, "x-amz-date": stamp}
+        headers = {"host": parts.netloc, BODY_SUM: _NOTHING, "x-amz-date": stamp}
         if self.token:
             headers["x-amz-security-token"] = self.token
         headers = dict(sorted((headers | dict(more or {})).items()))
         named = ";".join(headers)
         lines = [f"{name}:{value}" for name, value in headers.items()]
-        canonical = "\n".join([method, parts.path, asked, *lines, "", named, _NOTHING])
+        canonical = "\n".join([method, parts.path, asked, *lines, "", named, headers[BODY_SUM]])
         scope = f"{stamp[:8]}/{self.region}/s3/aws4_request"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
         signature = self._sign("\n".join([_METHOD, stamp, scope, digest]), scope)

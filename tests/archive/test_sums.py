@@ -43,7 +43,8 @@ def refusal(status: int, code: str) -> urllib.error.HTTPError:
     return urllib.error.HTTPError("http://127.0.0.1:9", status, "No.", Message(), text)
 
 
-BY_SUMS = {"checksum_algorithm": "crc64nvme", "unsigned_payload": "true"}
+UNSIGNED = {"unsigned_payload": "true"}
+BY_SUMS = {"checksum_algorithm": "crc64nvme"} | UNSIGNED
 ANSWERS: dict[str, tuple[list[Exception | None], dict[str, str], list[str]]] = {
     "compares": ([refusal(400, "BadDigest")], BY_SUMS, ["PUT"]),
     "compares, by another name": (
@@ -51,8 +52,17 @@ ANSWERS: dict[str, tuple[list[Exception | None], dict[str, str], list[str]]] = {
         BY_SUMS,
         ["PUT"],
     ),
-    "takes all": ([None, None], {}, ["PUT", "DELETE"]),
-    "takes all, deletes nothing": ([None, refusal(403, "AccessDenied")], {}, ["PUT", "DELETE"]),
+    "compares what is signed": (
+        [None, refusal(400, "XAmzContentSHA256Mismatch"), None],
+        {},
+        ["PUT", "PUT", "DELETE"],
+    ),
+    "takes all": ([None, None, None], UNSIGNED, ["PUT", "PUT", "DELETE"]),
+    "takes all, deletes nothing": (
+        [None, None, refusal(403, "AccessDenied")],
+        {},
+        ["PUT", "PUT", "DELETE"],
+    ),
     "knows no sums": ([refusal(501, "NotImplemented")], {}, ["PUT"]),
     "refuses": ([refusal(403, "AccessDenied")], {}, ["PUT"]),
     "is away": ([ConnectionRefusedError()], {}, ["PUT"]),
@@ -60,7 +70,7 @@ ANSWERS: dict[str, tuple[list[Exception | None], dict[str, str], list[str]]] = {
 
 
 @pytest.mark.parametrize("kind", ANSWERS)
-def test_bytes_go_unsigned_only_where_the_store_compares_their_sum(
+def test_bytes_go_unsigned_only_where_that_loses_nothing(
     kind: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers, options, asked = ANSWERS[kind]
