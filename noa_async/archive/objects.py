@@ -54,6 +54,8 @@ class ObjectFolder(Destination):
         self._uploads = Uploads(self.state / "uploads")
         self._store = ObjectStore(target)
         self._bucket: Bucket | None = None
+        self._asides: dict[str, str] = {}
+        """Where that lies which was in the way of what is not published yet, by its key."""
         self._sender: Sender = self.send
 
     def send_by(self, sender: Sender) -> None:
@@ -110,18 +112,18 @@ class ObjectFolder(Destination):
         passage: Passage | None = None,
     ) -> tuple[FileFacts, str | None]:
         """As ``Destination.publish``: sent in pieces, seen by nobody before the last has come."""
-        key, aside, attributes = str(path), None, self._store.provider.named(_attributes(label))
+        key, attributes = str(path), self._store.provider.named(_attributes(label))
         if isinstance(passage, StorePassage):
             passage.check(key, attributes)
         if newcomer is not None and key in self._known:
-            aside = self.put_aside(path, newcomer)
+            self._asides[key] = self.put_aside(path, newcomer)
         if isinstance(passage, StorePassage):
             facts = self._whole(key, passage.end())
         else:
             facts = self._sent(part, key, attributes)
         self._known[key] = facts
         self._begun.discard(part.stem)
-        return facts, aside
+        return facts, self._asides.pop(key, None)
 
     def _sent(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
         try:

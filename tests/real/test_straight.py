@@ -19,7 +19,7 @@ from noa_async.archive import straight
 from noa_async.archive.providers import metadata_name
 from noa_async.emulator import Emulator, EmulatorSettings, make_product
 from noa_async.emulator.faults import Fault, FaultKind, FaultPlan
-from noa_async.events import Status, TransferRetried, TransferStarted
+from noa_async.events import FilePutAside, Status, TransferRetried, TransferStarted
 from tests.integration.conftest import settings_for
 
 from .parts import needed_module
@@ -178,6 +178,40 @@ async def test_what_the_store_does_not_take_is_fetched_into_the_scratch(
         assert (len(refused), len(ways["straight"]), len(ways["scratch"])) == (1, 1, 4)
         assert right(mirror, store.contents("no"))
     assert ["AccessDenied" in reason for reason in told] == [True]
+    assert nothing_left(store, tmp_path)
+
+
+@KNOWS_KEYS
+async def test_what_was_put_aside_for_what_did_not_come_through_is_told(
+    store, tmp_path, ways, monkeypatch
+):
+    refused, told = [], []
+
+    def refuse(request: web.BaseRequest) -> web.Response | None:
+        last = request.method == "POST" and "uploadId" in request.query
+        if ways["straight"] and last and not refused:
+            refused.append(request.path)
+            return refusal(403, "AccessDenied")
+        return None
+
+    def observe(event: object) -> None:
+        if isinstance(event, FilePutAside):
+            told.append((event.path, event.kept_at))
+
+    async with between(store, refuse) as endpoint, Emulator(large(2)) as mirror:
+        keys = [product.name for product in mirror.catalogue.products]
+        for key in keys:
+            obstore.put(store.store("foreign"), key, b"foreign")
+        ways["scratch"].clear()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        outcomes = await one_by_one(mirror, tmp_path, f"s3://{BUCKET}/foreign", observe)
+        assert (outcomes, len(refused)) == ([Status.DOWNLOADED] * 2, 1)
+        held = store.contents("foreign")
+    asides = [key for key in held if key.startswith(".noa-async/")]
+    assert [held.pop(key) for key in asides] == [b"foreign"] * 2
+    assert right(mirror, held)
+    assert sorted(key for key, _ in told) == sorted(keys)
+    assert {where.partition("/foreign/")[2] for _, where in told} == set(asides)
     assert nothing_left(store, tmp_path)
 
 
