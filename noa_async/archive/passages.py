@@ -6,12 +6,12 @@ store, too; where that fails, as where the run is killed, the next run does it (
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.objectstore import PIECE
 from noa_async.errors import DestinationError
-from noa_async.transfer.passing import NotPassed
+from noa_async.transfer.passing import NotPassed, PassageShut
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -73,22 +73,26 @@ class StorePassage:
         """Send the rest; from now on all of it is seen. How many bytes that are. NotPassed."""
         with self._passing():
             self._writer.close()
-        self._forget()
-        if self._note is not None:
-            self._note.unlink(missing_ok=True)
-            self._note = None
+        self._writer = None
+        self._store.went(self._key)
+        self._forget_note()
         return self._size
 
     def drop(self) -> None:
         """Leave nothing in the store of what did not come to its end."""
-        self._forget()
-        note, self._note = self._note, None
-        if note is not None:
+        writer, self._writer = self._writer, None
+        self._store.went(self._key)
+        if writer is None or aborted(writer):
+            self._forget_note()
+        elif self._note is not None:
+            note, self._note = self._note, None
             self._uploads.end(self._bucket, note)
 
-    def _forget(self) -> None:
-        self._writer = None
-        self._store.went(self._key)
+    def _forget_note(self) -> None:
+        note, self._note = self._note, None
+        if note is not None:
+            with suppress(OSError):  # the next run finds nothing that it tells of
+                note.unlink()
 
     @contextmanager
     def _passing(self) -> Generator[None]:
@@ -97,4 +101,13 @@ class StorePassage:
             with self._store.blamed("written"):
                 yield
         except DestinationError as error:
-            raise NotPassed(error.message) from None
+            raise PassageShut(error.message) from None
+
+
+def aborted(writer: Any) -> bool:
+    """Whether an unfinished upload came to its end by obstore, which knows which one it is."""
+    try:
+        writer.__exit__(NotPassed, NotPassed(), None)
+    except Exception:  # noqa: BLE001 (whatever it is, the upload may be there)
+        return False
+    return True

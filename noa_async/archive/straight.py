@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from noa_async.archive.destination import Label
 from noa_async.events import Observer, TransferRetried
 from noa_async.transfer.checksum import strongest
-from noa_async.transfer.passing import NotPassed
+from noa_async.transfer.passing import NotPassed, PassageShut
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -45,7 +46,7 @@ class Straight:
     """Fetches products, straight where that is of use. For one loop.
 
     The first of a kind gather in the scratch: they tell how fast products pass, and whether those
-    whose names end so are zips, on which the path depends. After one that did not come through,
+    whose names end so are zips, on which the path depends. After one that the store did not take,
     all of them do.
     """
 
@@ -78,21 +79,18 @@ class Straight:
         least = self._archive.folder.least_straight
         if self._shut or product.size is None or least is None or product.size < least:
             return await self._fetcher.fetch(product, part, admit, fresh=fresh)
-        began = came = self._clock()
+        began = self._clock()
 
         async def learning(fetched: Fetched) -> _T:
-            nonlocal came
-            came = self._clock()
             self._zips[_ending(product)] = fetched.whole.is_zip
             return await admit(fetched)
 
         brought = await self._bring(product, part, learning, fresh=fresh)
-        self._learn(product.size, came - began, self._clock() - came)
+        if fresh:  # else some of it was here
+            self._learn(product.size / max(self._clock() - began, 1e-6))
         return brought
 
-    def _learn(self, size: int, coming: float, going: float) -> None:
-        """What goes straight takes about as long as the longer of the two."""
-        rate = size / max(coming, going, 1e-6)
+    def _learn(self, rate: float) -> None:
         self._rate += (_WEIGHT if self._rate else 1.0) * (rate - self._rate)
 
     async def _bring(
@@ -110,7 +108,10 @@ class Straight:
                         product, part, admit, fresh=True, passage=passage
                     )
                 except NotPassed as error:
-                    self._shut = True
+                    task = asyncio.current_task()
+                    if task is not None and task.cancelling():
+                        raise asyncio.CancelledError from None  # both came: nobody waits for it
+                    self._shut |= isinstance(error, PassageShut)
                     self._tell(product, str(error))
                 finally:
                     await self._archive.in_thread(passage.drop)

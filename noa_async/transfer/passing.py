@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from noa_async.transfer.checksum import hasher
+from noa_async.transfer.checksum import ZIP_START, hasher
 from noa_async.transfer.resume import PartState
 from noa_async.transfer.sink import PartFile
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 class NotPassed(Exception):
     """The bytes did not come to lie there: the product is to be fetched into a part."""
+
+
+class PassageShut(NotPassed):
+    """Nor would those of other products."""
 
 
 class Passage(Protocol):
@@ -61,7 +65,8 @@ class PassedPart(PartFile):
     def append(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Send ``pieces`` on, and hash them."""
         self.look_at(pieces)
-        if self.is_zip != self._passage.is_zip:
+        known = self.state.length + sum(map(len, pieces)) >= len(ZIP_START)
+        if known and self.is_zip != self._passage.is_zip:
             raise NotPassed("It is no zip." if self._passage.is_zip else "It is a zip.")
         length = self.state.length
         for piece in pieces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from noa_async.errors import ServiceFault
 from noa_async.events import TransferRetried
 from noa_async.threads import Threads
 from noa_async.transfer.fetching import Fetched, Whole
-from noa_async.transfer.passing import NotPassed
+from noa_async.transfer.passing import NotPassed, PassageShut
 
 from .products import product
 
@@ -178,6 +179,49 @@ async def test_the_path_is_by_what_those_before_were(world: World) -> None:
     assert [(way.path, way.is_zip) for way in world.ways] == [("2.nc", False), ("3.SAFE.zip", True)]
 
 
+async def test_who_is_stopped_fetches_nothing_more(world: World) -> None:
+    """Although the store refused at the same moment."""
+    straight = world.straight()
+    await world.goes(straight, 0)
+    fetch = world.fetch
+
+    async def stopped_meanwhile(*given: Any, **how: Any) -> str:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        return await fetch(*given, **how)
+
+    world.fetch = stopped_meanwhile  # type: ignore[method-assign]
+    world.error = PassageShut("The store is full.")
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(world.goes(straight, 1))
+    assert [way is not None for way in world.took] == [False, True]
+    assert [way.drops for way in world.ways] == [1]
+
+
+async def test_what_was_partly_here_does_not_tell_how_fast(world: World) -> None:
+    straight = world.straight()
+    await world.goes(straight, 0, fresh=False)
+    assert [await world.goes(straight, number) for number in (1, 2)] == [False, True]
+
+
+async def test_a_place_is_kept_until_the_product_has_ended(world: World) -> None:
+    """Also where its first try to be published fails."""
+    straight = world.straight()
+    await world.goes(straight, 0)
+    places = world.archive.places
+
+    async def fails(fetched: Fetched) -> str:
+        with suppress(NotPassed), places.claimed("1.SAFE.zip", fetched.whole.product.id):
+            raise NotPassed("not yet")
+        assert places.owner("1.SAFE.zip") == fetched.whole.product.id
+        return fetched.whole.product.id
+
+    world.admit = fails  # type: ignore[method-assign]
+    assert await world.goes(straight, 1)
+    assert places.owner("1.SAFE.zip") is None
+
+
 async def test_two_of_one_name_go_to_two_places(world: World) -> None:
     """While the first is under way, the second comes."""
     straight = world.straight()
@@ -201,7 +245,7 @@ async def test_what_does_not_come_through_goes_by_the_scratch_as_all_that_follow
 ) -> None:
     straight = world.straight()
     await world.goes(straight, 0)
-    world.error = NotPassed("The store is full.")
+    world.error = PassageShut("The store is full.")
     assert not await world.goes(straight, 1)
     assert [way is not None for way in world.took] == [False, True, False]
     [told] = world.told
@@ -211,10 +255,11 @@ async def test_what_does_not_come_through_goes_by_the_scratch_as_all_that_follow
     assert [way.drops for way in world.ways] == [1]
 
 
-async def test_a_source_that_fails_shuts_no_way(world: World) -> None:
+@pytest.mark.parametrize("error", [ServiceFault("503"), NotPassed("It is no zip.")])
+async def test_what_one_product_fails_by_shuts_no_way(world: World, error: Exception) -> None:
     straight = world.straight()
     await world.goes(straight, 0)
-    world.error = ServiceFault("503")
+    world.error = error
     with suppress(ServiceFault):
         await world.goes(straight, 1)
     assert await world.goes(straight, 2)

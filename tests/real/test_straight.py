@@ -17,6 +17,8 @@ from aiohttp import web
 from noa_async import NoaClient
 from noa_async.archive import straight
 from noa_async.archive.providers import metadata_name
+from noa_async.archive.signed import ask
+from noa_async.archive.uploads import read_uploads
 from noa_async.emulator import Emulator, EmulatorSettings, make_product
 from noa_async.emulator.faults import Fault, FaultKind, FaultPlan
 from noa_async.events import FilePutAside, Status, TransferRetried, TransferStarted
@@ -25,7 +27,7 @@ from tests.integration.conftest import settings_for
 from .parts import needed_module
 from .stores import BUCKET, StoreServer
 from .storing import ALL, WHO, between, refusal, right, started
-from .test_store_troubles import KNOWS_KEYS, unfinished
+from .test_store_troubles import KNOWS_KEYS, asked, begin_upload, unfinished
 
 obstore = needed_module("obstore", "noa-async[s3]")
 SIZE = 12_000_000
@@ -247,11 +249,22 @@ async def test_who_stops_leaves_nothing_in_the_store(store, tmp_path, ways):
         while not unfinished(store) or not ways["straight"]:
             await asyncio.sleep(0.02)
             assert not bringing.done()
+        foreign = f"stopped/{ways['straight'][0]}"
+        begin_upload(store, foreign)
         bringing.cancel()
         with suppress(asyncio.CancelledError):
             await bringing
     assert len(store.contents("stopped")) == 1
+    assert unfinished(store) == [foreign], "another's, to the same key"
+    end_upload(store, foreign)
     assert nothing_left(store, tmp_path)
+
+
+def end_upload(store: StoreServer, key: str) -> None:
+    bucket = asked(store)
+    text, _ = ask(bucket, "GET", "", {"uploads": ""})
+    [one] = read_uploads(text)
+    ask(bucket, "DELETE", key, {"uploadId": one.id})
 
 
 @KNOWS_KEYS
