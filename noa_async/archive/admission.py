@@ -151,8 +151,10 @@ class Admission:
 
     def path_of(self, product: Product, *, is_zip: bool) -> str:
         """Where a product is to lie: where the ledger has it, or where nothing else is."""
-        owned = self._owned(product)
-        return owned or self._places.choose(product, self._archive.layout, is_zip=is_zip)
+        return self._owned(product) or self._chosen(product, is_zip=is_zip)
+
+    def _chosen(self, product: Product, *, is_zip: bool) -> str:
+        return self._places.choose(product, self._archive.layout, is_zip=is_zip)
 
     def _owned(self, product: Product) -> str | None:
         record = self._ledger.get(product.id)
@@ -166,7 +168,7 @@ class Admission:
         whole = fetched.whole
         product = whole.product
         owned = self._owned(product)
-        path = self.path_of(product, is_zip=whole.is_zip)
+        path = owned or self._chosen(product, is_zip=whole.is_zip)
         newcomer = None if owned and self._folder.facts(path) is not None else product.id
         label = Label(product, str(whole.checksum))
         with self._places.claimed(path, product.id):

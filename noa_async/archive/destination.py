@@ -125,7 +125,10 @@ class Destination(Scratch, ABC):
         """
 
     def passage(self, path: PurePosixPath | str, label: Label, *, is_zip: bool) -> Passage:
-        """A way in for one product, of which nobody sees anything before it is published."""
+        """A way in for one product, of which nobody sees anything before it is published.
+
+        Only where ``least_straight`` says that there are any.
+        """
         raise NotImplementedError
 
     @abstractmethod

@@ -6,7 +6,7 @@ store, too; where that fails, as where the run is killed, the next run does it (
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.objectstore import PIECE
@@ -91,8 +91,7 @@ class StorePassage:
     def _forget_note(self) -> None:
         note, self._note = self._note, None
         if note is not None:
-            with suppress(OSError):  # the next run finds nothing that it tells of
-                note.unlink()
+            self._uploads.forget(note)
 
     @contextmanager
     def _passing(self) -> Generator[None]:

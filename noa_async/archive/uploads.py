@@ -111,9 +111,13 @@ class Uploads:
                 return 0
         except (OSError, http.client.HTTPException):
             return 0
-        with suppress(OSError):
-            file.unlink()
+        self.forget(file)
         return ended
+
+    def forget(self, note: Path) -> None:
+        """What a note tells of is over. One that stays is harmless: the next run finds nothing."""
+        with suppress(OSError):
+            note.unlink()
 
 
 def _read(file: Path) -> Note | None:

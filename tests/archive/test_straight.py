@@ -188,7 +188,7 @@ async def test_who_is_stopped_fetches_nothing_more(world: World) -> None:
     async def stopped_meanwhile(*given: Any, **how: Any) -> str:
         asyncio.current_task().cancel()  # type: ignore[union-attr]
         with suppress(asyncio.CancelledError):
-            await asyncio.sleep(1)
+            await asyncio.Event().wait()
         return await fetch(*given, **how)
 
     world.fetch = stopped_meanwhile  # type: ignore[method-assign]
