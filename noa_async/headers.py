@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+
+_SECONDS = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def retry_after(
@@ -23,9 +28,12 @@ def retry_after(
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None
-    if value.isascii() and value.isdigit():
+    if _SECONDS.fullmatch(value):
         return float(value[:9])
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now())
+        instant = parsedate_to_datetime(value)
+        if instant.tzinfo is None:  # RFC 9110 5.6.7: asctime names no zone and means UTC
+            instant = instant.replace(tzinfo=UTC)
+        return max(0.0, instant.timestamp() - now())
     except (ValueError, OverflowError):
         return None

@@ -20,7 +20,7 @@ LAYERS = (
     {"carrier", "services"},
     {"values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "lending", "plain", "failure"},
-    {"response", "tls"},
+    {"answers", "response", "tls"},
     {"wire"},
     {"wires"},
     {"budget", "looping", "pipeline", "progress", "testing"},

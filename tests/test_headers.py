@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,7 +27,9 @@ NOON = 1_768_219_200.0  # 2026-01-12 12:00:00 UTC
         ("Mon, 12 Jan 2026 11:00:00 GMT", 0.0),
         ("", None),
         ("-7", None),
-        ("7.5", None),
+        ("7.5", 7.5),
+        ("7.", None),
+        ("Mon Jan 12 12:00:30 2026", 30.0),  # asctime, which means UTC
         ("soon", None),
         ("Mon, 32 Jan 2026 12:00:00 GMT", None),
         ("٧", None),
@@ -35,6 +39,16 @@ NOON = 1_768_219_200.0  # 2026-01-12 12:00:00 UTC
 )
 def test_retry_after(value, seconds):
     assert retry_after({"Retry-After": value}, now=lambda: NOON) == seconds
+
+
+def test_asctime_is_utc_in_every_zone(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert retry_after({"Retry-After": "Mon Jan 12 12:00:30 2026"}, now=lambda: NOON) == 30.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_absent_field_is_none():

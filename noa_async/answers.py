@@ -1,0 +1,332 @@
+"""What an answer means that is not the thing asked for: one table for every part of the program.
+
+The table reads status, header fields and the start of the body alike, for the services of this
+family put their reasons in any of them. The first row that fits decides:
+
+    status        what headers or body say                          sender     meaning
+    ------------  ------------------------------------------------  ---------  ------------
+    407           -                                                 any        PROXY
+    any but 5xx   a header field that only proxies send             any        PROXY
+    2xx 3xx       a log-in page                                     not log-in LOGIN
+    401 403
+    3xx 4xx 5xx   an error code of an object store                  any        _STORE_CODES
+    any but 404   a quota, a rate limit, too many of something      any        QUOTA
+    any but 404   maintenance                                       any        MAINTENANCE
+    403           a signature or link that has expired              any        EXPIRED
+    403 404       an HTML page                                      log-in     TEMPORARY
+    202           -                                                 not log-in OFFLINE
+    401           -; the request carried the token                  any        LOGIN
+    429           -                                                 any        QUOTA
+    404 410       -                                                 any        ABSENT
+    2xx 3xx 5xx   -                                                 any        TEMPORARY
+    408 421 425   -                                                 any        TEMPORARY
+    other         -                                                 any        PERMANENT
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from noa_async.excerpts import excerpt
+from noa_async.headers import retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+class Meaning(StrEnum):
+    """What a refusal means for the request."""
+
+    QUOTA = "quota"
+    """Too many requests, downloads or sessions at once, or too much in a period. Passes."""
+    OFFLINE = "offline"
+    """The service fetches the product from its long-term store first. Passes."""
+    LOGIN = "log-in"
+    """The token is not accepted (any more): renew it and ask again."""
+    MAINTENANCE = "maintenance"
+    """The whole service is down on purpose. Passes."""
+    EXPIRED = "expired"
+    """The signed link that a redirect led to is no longer valid: ask the service for a new one."""
+    TEMPORARY = "temporary"
+    """Some other trouble that comes and goes."""
+    ABSENT = "absent"
+    """There is no such thing, or not any more."""
+    PROXY = "proxy"
+    """A proxy between here and the service refuses."""
+    PERMANENT = "permanent"
+    """A clear no. Asking again changes nothing."""
+
+
+class Sender(StrEnum):
+    """Where an answer comes from."""
+
+    SERVICE = "service"
+    """The catalogue's own origin."""
+    STORE = "store"
+    """Another host, to which the service redirected."""
+    LOGIN = "log-in"
+    """The log-in service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is not the thing asked for."""
+
+    meaning: Meaning
+    status: int
+    said: str
+    """The sender's own words in one line, without a full stop; may be empty."""
+    retry_after: float | None = None
+    """Seconds that the sender asks to wait; None if it does not say."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.meaning not in {Meaning.ABSENT, Meaning.PERMANENT}
+
+
+_MARKUP = re.compile(
+    r"<(script|style|title)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL
+)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_HTML = re.compile(r"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html\b)", re.I | re.S)
+_LOGIN_PAGE = re.compile(
+    r"kc-form-login|kc-login|/protocol/openid-connect/auth\b|login-actions/authenticate|"
+    r"name=[\"']?SAMLRequest\b|<input\b[^>]*\btype\s*=\s*[\"']?password\b",
+    re.IGNORECASE,
+)
+_QUOTA = re.compile(
+    r"quota|throttl|slow ?down|too ?many|rate[ -]?limit|bandwidth[ -]limit|"
+    r"concurrent[ -](?:flow|connection|download|request|session|transfer)|"
+    r"max(?:imum)?(?: (?:number|amount))?(?: of)?(?: \d+)?"
+    r" (?:concurrent|parallel|simultaneous|session|connection|download|request|transfer)|"
+    r"(?:limit|threshold|allowance|number) (?:is |was |has been |of [\w ]{1,40} )?"
+    r"(?:reached|exceeded)|exceed(?:s|ed|ing)? (?:the |your |its |maximum |max |allowed |permitted )*"
+    r"(?:\w+ )?(?:limit|rate|allowance|number|sessions|connections|downloads|requests)",
+    re.IGNORECASE,
+)
+_MAINTENANCE = re.compile(
+    r"maintenance|under construction|temporarily (?:unavailable|down|offline|closed|out of service)|"
+    r"(?:be|are|come) (?:right )?back (?:soon|shortly|later|in a)|(?:planned|scheduled) (?:down|out)",
+    re.IGNORECASE,
+)
+_EXPIRED = re.compile(
+    r"(?:request|link|url|signature|token|policy|presigned[\w ]*) (?:has |is |already )*expired|"
+    r"expired (?:request|link|url|signature|token)|signature[ \w]*(?:does not|doesn't|not) (?:match|"
+    r"valid)|signature not valid in the specified time",
+    re.IGNORECASE,
+)
+_STORE_CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
+_STORE_CODES = {
+    "SlowDown": Meaning.QUOTA,
+    "SlowDownRead": Meaning.QUOTA,
+    "TooManyRequests": Meaning.QUOTA,
+    "ServerBusy": Meaning.QUOTA,
+    "Throttling": Meaning.QUOTA,
+    "ThrottlingException": Meaning.QUOTA,
+    "BandwidthLimitExceeded": Meaning.QUOTA,
+    "RequestLimitExceeded": Meaning.QUOTA,
+    "ExpiredToken": Meaning.EXPIRED,
+    "TokenRefreshRequired": Meaning.EXPIRED,
+    "SignatureDoesNotMatch": Meaning.EXPIRED,
+    "AuthenticationFailed": Meaning.EXPIRED,
+    "InvalidObjectState": Meaning.OFFLINE,
+    "BlobArchived": Meaning.OFFLINE,
+    "BlobBeingRehydrated": Meaning.OFFLINE,
+    "RestoreAlreadyInProgress": Meaning.OFFLINE,
+    "NoSuchKey": Meaning.ABSENT,
+    "NoSuchBucket": Meaning.ABSENT,
+    "BlobNotFound": Meaning.ABSENT,
+    "InternalError": Meaning.TEMPORARY,
+    "ServiceUnavailable": Meaning.TEMPORARY,
+    "OperationTimedOut": Meaning.TEMPORARY,
+    "OperationAborted": Meaning.TEMPORARY,
+    "RequestTimeout": Meaning.TEMPORARY,
+}
+"""Error codes of S3, Google and Azure that say more than their status. ``AccessDenied`` is not
+among them: its text tells an expired link from a refusal."""
+_SPEAKING = re.compile(r"error|message|reason|cause|warning|detail|fault|denied", re.IGNORECASE)
+"""Names of header fields whose values are sentences about what went wrong."""
+_EXHAUSTED = re.compile(r"(?:x-)?rate-?limit-remaining(?:-\w+)?", re.IGNORECASE)
+_PROXY_FIELDS = ("X-Squid-Error", "Proxy-Authenticate", "X-Bluecoat-Via", "X-Zscaler-Error")
+_PASSING = frozenset({408, 421, 425})
+
+
+def classify(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+    *,
+    sender: Sender = Sender.SERVICE,
+    url: str = "",
+    had_token: bool = False,
+    reason: str = "",
+) -> Refusal:
+    """Return what an answer means that is not the thing asked for, by the table above.
+
+    ``body``: its first bytes, a few kB at most. ``url``: the address that answered, after
+    redirects. ``had_token``: whether the request carried the token. ``reason``: the phrase behind
+    the status, if the protocol has one.
+
+    >>> classify(403, {}, b"maximum number of 4 concurrent flows achieved").meaning
+    <Meaning.QUOTA: 'quota'>
+    >>> classify(503, {"Retry-After": "5"}).retry_after
+    5.0
+    """
+    text = body.decode(errors="replace")
+    said = _sentence(text) or _spoken(headers, reason)
+    words = " ".join((_plain_text(text), *_sentences(headers), reason))
+    meaning = _meaning(status, headers, text, words, sender, url, had_token=had_token)
+    return Refusal(meaning, status, excerpt(said).rstrip("."), retry_after(headers))
+
+
+def _meaning(
+    status: int,
+    headers: Mapping[str, str],
+    text: str,
+    words: str,
+    sender: Sender,
+    url: str,
+    *,
+    had_token: bool,
+) -> Meaning:
+    code = _STORE_CODE.search(text) if status >= 300 else None
+    if status == 407 or (status < 500 and any(name in headers for name in _PROXY_FIELDS)):
+        return Meaning.PROXY
+    may_be_login = sender is not Sender.LOGIN and (status < 400 or status in {401, 403})
+    if may_be_login and (is_login_address(url) or _LOGIN_PAGE.search(text)):
+        return Meaning.LOGIN
+    if code is not None and code[1] in _STORE_CODES:
+        return _STORE_CODES[code[1]]
+    if status != 404 and (_QUOTA.search(words) or _is_exhausted(status, headers)):
+        return Meaning.QUOTA
+    if status != 404 and _MAINTENANCE.search(words):
+        return Meaning.MAINTENANCE
+    if status == 403 and _EXPIRED.search(words):
+        return Meaning.EXPIRED
+    if status in {403, 404} and sender is Sender.LOGIN and is_html(text):
+        return Meaning.TEMPORARY
+    return _by_status(status, sender, had_token=had_token)
+
+
+def _by_status(status: int, sender: Sender, *, had_token: bool) -> Meaning:
+    if status == 202 and sender is not Sender.LOGIN:
+        return Meaning.OFFLINE
+    if status == 401 and had_token:
+        return Meaning.LOGIN
+    if status == 429:
+        return Meaning.QUOTA
+    if status in {404, 410}:
+        return Meaning.ABSENT
+    if status < 400 or status >= 500 or status in _PASSING:
+        return Meaning.TEMPORARY
+    return Meaning.PERMANENT
+
+
+def is_login_address(url: str) -> bool:
+    """Return whether an address is that of a log-in page, to which browsers are sent.
+
+    >>> is_login_address("https://sso.example/realms/x/protocol/openid-connect/auth?response_type=code")
+    True
+    >>> is_login_address("https://sso.example/realms/x/protocol/openid-connect/token")
+    False
+    """
+    parts = urlsplit(url)
+    if "response_type=" in parts.query and "client_id=" in parts.query:
+        return True
+    return parts.path.rstrip("/").endswith(("/openid-connect/auth", "/login-actions/authenticate"))
+
+
+def is_html(text: str) -> bool:
+    """Return whether a text begins as an HTML page does."""
+    return _HTML.match(text) is not None
+
+
+def looks_like_text(start: bytes) -> bool:
+    r"""Return whether the first bytes of a body are those of a message or a page, not of a product.
+
+    Zip, NetCDF, HDF, TIFF, JPEG 2000 and gzip all have bytes among their first ones that no text
+    has.
+
+    >>> looks_like_text(b"<html>"), looks_like_text(b"PK\x03\x04"), looks_like_text(b"")
+    (True, False, True)
+    """
+    return not any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in start[:512])
+
+
+def _sentence(text: str) -> str:
+    """The sentence in an error's body: JSON of any shape met, XML, HTML or plain text."""
+    try:
+        found = _from_json(json.loads(text))
+    except (ValueError, RecursionError):
+        found = ""
+    if found:
+        return found
+    if (message := re.search(r"<(?:\w+:)?Message[^>]*>([^<]+)<", text, re.IGNORECASE)) is not None:
+        return message[1]
+    plain = _plain_text(text)
+    if plain.lstrip()[:1] in {"{", "["}:
+        return ""
+    title = _TITLE.search(text)
+    return plain if plain.strip() or title is None else title[1]
+
+
+_SAYING = (
+    "message",
+    "detail",
+    "error_description",
+    "msg",
+    "description",
+    "title",
+    "error",
+    "value",
+)
+"""Keys of a JSON error whose values are the sentence, in the order of preference."""
+
+
+def _from_json(document: Any, depth: int = 0) -> str:
+    if isinstance(document, str):
+        return document
+    if depth > 5:
+        return ""
+    if isinstance(document, list):
+        said = [_from_json(each, depth + 1) for each in document[:5]]
+        return "; ".join(each for each in said if each)
+    if isinstance(document, dict):
+        lower = {str(key).lower(): value for key, value in document.items()}
+        for key in ("error", *_SAYING):
+            inner = lower.get(key)
+            if isinstance(inner, dict | list) and (said := _from_json(inner, depth + 1)):
+                return said
+        for key in _SAYING:
+            if isinstance(inner := lower.get(key), str) and inner.strip():
+                return inner
+    return ""
+
+
+def _plain_text(text: str) -> str:
+    """The text of a page without markup, scripts and styles; the title comes first."""
+    title = _TITLE.search(text)
+    plain = _MARKUP.sub(" ", text)
+    return f"{title[1]} {plain}" if title else plain
+
+
+def _spoken(headers: Mapping[str, str], reason: str) -> str:
+    return next(iter(_sentences(headers)), "") or (reason if " " in reason else "")
+
+
+def _sentences(headers: Mapping[str, str]) -> Iterable[str]:
+    return [value for name, value in headers.items() if _SPEAKING.search(name)]
+
+
+def _is_exhausted(status: int, headers: Mapping[str, str]) -> bool:
+    if status not in {400, 403, 503}:
+        return False
+    return any(
+        _EXHAUSTED.fullmatch(name) and value.strip() == "0" for name, value in headers.items()
+    )
