@@ -94,31 +94,37 @@ _MARKUP = re.compile(
     r"<(script|style|title)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL
 )
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_HTML = re.compile(r"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html\b)", re.I | re.S)
+_HTML = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html\b)", re.IGNORECASE | re.DOTALL
+)
 _LOGIN_PAGE = re.compile(
     r"kc-form-login|kc-login|/protocol/openid-connect/auth\b|login-actions/authenticate|"
     r"name=[\"']?SAMLRequest\b|<input\b[^>]*\btype\s*=\s*[\"']?password\b",
     re.IGNORECASE,
 )
 _QUOTA = re.compile(
-    r"quota|throttl|slow ?down|too ?many|rate[ -]?limit|bandwidth[ -]limit|"
-    r"concurrent[ -](?:flow|connection|download|request|session|transfer)|"
-    r"max(?:imum)?(?: (?:number|amount))?(?: of)?(?: \d+)?"
-    r" (?:concurrent|parallel|simultaneous|session|connection|download|request|transfer)|"
-    r"(?:limit|threshold|allowance|number) (?:is |was |has been |of [\w ]{1,40} )?"
-    r"(?:reached|exceeded)|exceed(?:s|ed|ing)? (?:the |your |its |maximum |max |allowed |permitted )*"
-    r"(?:\w+ )?(?:limit|rate|allowance|number|sessions|connections|downloads|requests)",
+    r"quota|throttl|slow ?down|too ?many|rate[ -]?limit|bandwidth[ -]limit"
+    r"|concurrent[ -](?:flow|connection|download|request|session|transfer)"
+    r"|max(?:imum)?(?: (?:number|amount))?(?: of)?(?: \d+)?"
+    r" (?:concurrent|parallel|simultaneous|session|connection|download|request|transfer)"
+    r"|(?:limit|threshold|allowance|number) (?:is |was |has been |of [\w ]{1,40} )?"
+    r"(?:reached|exceeded)"
+    r"|exceed(?:s|ed|ing)? (?:the |your |its |maximum |max |allowed |permitted )*(?:\w+ )?"
+    r"(?:limit|rate|allowance|number|sessions|connections|downloads|requests)",
     re.IGNORECASE,
 )
 _MAINTENANCE = re.compile(
-    r"maintenance|under construction|temporarily (?:unavailable|down|offline|closed|out of service)|"
-    r"(?:be|are|come) (?:right )?back (?:soon|shortly|later|in a)|(?:planned|scheduled) (?:down|out)",
+    r"maintenance|under construction"
+    r"|temporarily (?:unavailable|down|offline|closed|out of service)"
+    r"|(?:be|are|come) (?:right )?back (?:soon|shortly|later|in a)"
+    r"|(?:planned|scheduled) (?:down|out)",
     re.IGNORECASE,
 )
 _EXPIRED = re.compile(
-    r"(?:request|link|url|signature|token|policy|presigned[\w ]*) (?:has |is |already )*expired|"
-    r"expired (?:request|link|url|signature|token)|signature[ \w]*(?:does not|doesn't|not) (?:match|"
-    r"valid)|signature not valid in the specified time",
+    r"(?:request|link|url|signature|token|policy|presigned[\w ]*) (?:has |is |already )*expired"
+    r"|expired (?:request|link|url|signature|token)"
+    r"|signature[ \w]*(?:does not|doesn't|not) (?:match|valid)"
+    r"|signature not valid in the specified time",
     re.IGNORECASE,
 )
 _STORE_CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
@@ -195,23 +201,22 @@ def _meaning(
     *,
     had_token: bool,
 ) -> Meaning:
-    code = _STORE_CODE.search(text) if status >= 300 else None
-    if status == 407 or (status < 500 and any(name in headers for name in _PROXY_FIELDS)):
-        return Meaning.PROXY
+    found = _STORE_CODE.search(text) if status >= 300 else None
+    code = _STORE_CODES.get(found[1]) if found else None
+    from_proxy = status < 500 and any(name in headers for name in _PROXY_FIELDS)
     may_be_login = sender is not Sender.LOGIN and (status < 400 or status in {401, 403})
-    if may_be_login and (is_login_address(url) or _LOGIN_PAGE.search(text)):
-        return Meaning.LOGIN
-    if code is not None and code[1] in _STORE_CODES:
-        return _STORE_CODES[code[1]]
-    if status != 404 and (_QUOTA.search(words) or _is_exhausted(status, headers)):
-        return Meaning.QUOTA
-    if status != 404 and _MAINTENANCE.search(words):
-        return Meaning.MAINTENANCE
-    if status == 403 and _EXPIRED.search(words):
-        return Meaning.EXPIRED
-    if status in {403, 404} and sender is Sender.LOGIN and is_html(text):
-        return Meaning.TEMPORARY
-    return _by_status(status, sender, had_token=had_token)
+    speaks = status != 404
+    rows = (
+        (status == 407 or from_proxy, Meaning.PROXY),
+        (may_be_login and (is_login_address(url) or _LOGIN_PAGE.search(text)), Meaning.LOGIN),
+        (code, code),
+        (speaks and (_QUOTA.search(words) or _is_exhausted(status, headers)), Meaning.QUOTA),
+        (speaks and _MAINTENANCE.search(words), Meaning.MAINTENANCE),
+        (status == 403 and _EXPIRED.search(words), Meaning.EXPIRED),
+        (status in {403, 404} and sender is Sender.LOGIN and is_html(text), Meaning.TEMPORARY),
+    )
+    decided = next((meaning for applies, meaning in rows if applies), None)
+    return decided or _by_status(status, sender, had_token=had_token)
 
 
 def _by_status(status: int, sender: Sender, *, had_token: bool) -> Meaning:
@@ -231,7 +236,7 @@ def _by_status(status: int, sender: Sender, *, had_token: bool) -> Meaning:
 def is_login_address(url: str) -> bool:
     """Return whether an address is that of a log-in page, to which browsers are sent.
 
-    >>> is_login_address("https://sso.example/realms/x/protocol/openid-connect/auth?response_type=code")
+    >>> is_login_address("https://sso.example/realms/x/protocol/openid-connect/auth?client_id=a")
     True
     >>> is_login_address("https://sso.example/realms/x/protocol/openid-connect/token")
     False
@@ -295,8 +300,8 @@ def _from_json(document: Any, depth: int = 0) -> str:
     if depth > 5:
         return ""
     if isinstance(document, list):
-        said = [_from_json(each, depth + 1) for each in document[:5]]
-        return "; ".join(each for each in said if each)
+        sentences = [_from_json(each, depth + 1) for each in document[:5]]
+        return "; ".join(each for each in sentences if each)
     if isinstance(document, dict):
         lower = {str(key).lower(): value for key, value in document.items()}
         for key in ("error", *_SAYING):
