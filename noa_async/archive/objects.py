@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Self
 
 from noa_async.archive.destination import Destination, FileFacts, Label
 from noa_async.archive.objectstore import PIECE, ObjectStore, facts_of
-from noa_async.archive.passages import StorePassage
 from noa_async.archive.providers import metadata_name
 from noa_async.archive.targets import STATE_FOLDER
 from noa_async.archive.uploads import Uploads
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from noa_async.archive.sigv4 import Bucket
     from noa_async.archive.targets import StoreUrl
-    from noa_async.transfer.passing import Passage
 
     Sender = Callable[[Path, str, Mapping[str, str]], FileFacts]
 
@@ -44,23 +41,19 @@ class ObjectFolder(Destination):
     Resources: some 200 bytes for each object.
     """
 
-    hands = 2
-    """While one goes up, another one comes (``Overlap``)."""
-
     def __init__(self, target: StoreUrl) -> None:
         super().__init__(target.state, target.url)
         self._target = target
         self._known: dict[str, FileFacts] = {}
         self._uploads = Uploads(self.state / "uploads")
         self._store = ObjectStore(target)
-        self._bucket: Bucket | None = None
         self._asides: dict[str, str] = {}
         """Where that lies which was in the way of what is not published yet, by its key."""
         self._sender: Sender = self.send
 
     def send_by(self, sender: Sender) -> None:
         """Have parts sent as by ``send`` by whoever has them, from now on."""
-        self._sender, self.least_straight = sender, None
+        self._sender = sender
 
     @property
     def scratch_name(self) -> str:
@@ -74,10 +67,7 @@ class ObjectFolder(Destination):
         self._store.connect()
         self.lock()
         try:
-            self._bucket = self._store.bucket()
-            self._uploads.clear(self._bucket)
-            if self._bucket is not None:  # what is cut off can be taken back
-                self.least_straight = PIECE
+            self._uploads.clear(self._store.bucket())
             self.look()
         except BaseException:
             self.close()
@@ -109,19 +99,12 @@ class ObjectFolder(Destination):
         path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,
-        passage: Passage | None = None,
     ) -> tuple[FileFacts, str | None]:
         """As ``Destination.publish``: sent in pieces, seen by nobody before the last has come."""
         key, attributes = str(path), self._store.provider.named(_attributes(label))
-        if isinstance(passage, StorePassage):
-            passage.check(key, attributes)
         if newcomer is not None and key in self._known:
             self._asides[key] = self.put_aside(path, newcomer)
-        if isinstance(passage, StorePassage):
-            facts = self._whole(key, passage.end())
-        else:
-            facts = self._sent(part, key, attributes)
-        self._known[key] = facts
+        facts = self._known[key] = self._sent(part, key, attributes)
         self._begun.discard(part.stem)
         return facts, self._asides.pop(key, None)
 
@@ -154,14 +137,6 @@ class ObjectFolder(Destination):
                 hint="The store took something else than what was sent: start again.",
             )
         return facts
-
-    def passage(self, path: PurePosixPath | str, label: Label, *, is_zip: bool) -> StorePassage:
-        """As ``Destination.passage``."""
-        assert self._bucket is not None  # as ``least_straight`` says
-        attributes = self._store.provider.named(_attributes(label))
-        return StorePassage(
-            self._store, self._uploads, self._bucket, str(path), attributes, is_zip=is_zip
-        )
 
     def room(self) -> int:
         """As ``Scratch.room``; enough where parts gather elsewhere."""

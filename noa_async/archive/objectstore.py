@@ -122,25 +122,6 @@ class ObjectStore:
         finally:
             self._going.discard(key)
 
-    def writer(self, key: str, attributes: Mapping[str, str]) -> Any:
-        """What takes an object's bytes one after the other; ``went`` is to be called at its end.
-
-        What it is given must stay as it is until that is sent.
-        """
-        obstore, _ = self.connect()
-        self._going.add(key)
-        return obstore.open_writer(
-            self.way_in(),
-            key,
-            attributes=dict(attributes),
-            buffer_size=PIECE,
-            max_concurrency=pieces_at_once(len(self._going)),
-        )
-
-    def went(self, key: str) -> None:
-        """What went up by ``writer`` does so no more."""
-        self._going.discard(key)
-
     def look_at(self, key: str) -> FileFacts:
         """Size and ETag of an object. Raises what obstore does."""
         obstore, store = self.connect()

@@ -78,46 +78,35 @@ class Uploads:
     @contextmanager
     def noted(self, key: str) -> Generator[None]:
         """Keep a note of what goes up; it stays where that does not come to its end."""
-        note = self.note(key)
-        yield
-        note.unlink(missing_ok=True)
-
-    def note(self, key: str) -> Path:
-        """Write down that an upload is begun now; to be deleted when all of it is there."""
         note = self._folder / f"{time.time_ns()}.json"
         with blamed_on(note):
             self._folder.mkdir(exist_ok=True)
             note.write_text(json.dumps({"key": key, "begun": time.time()}))
-        return note
+        yield
+        note.unlink(missing_ok=True)
 
     def clear(self, bucket: Bucket | None) -> int:
-        """End what earlier runs left unfinished, and how many that were."""
-        return sum(self.end(bucket, note) for note in sorted(self._folder.glob("*.json")))
-
-    def end(self, bucket: Bucket | None, file: Path) -> int:
-        """End what a note tells of, and how many uploads that were.
+        """End what earlier runs left unfinished, and how many that were.
 
         A store that cannot be reached is asked again by the next run; one that refuses, or keeps
         keys of its own (None), is left to its rules.
         """
-        note, ended = _read(file), 0
-        try:
-            if note is not None and bucket is not None:
-                ended = _end(bucket, note)
-        except urllib.error.HTTPError as error:
-            if error.code >= http.client.INTERNAL_SERVER_ERROR and error.code != (
-                http.client.NOT_IMPLEMENTED
-            ):
-                return 0
-        except (OSError, http.client.HTTPException):
-            return 0
-        self.forget(file)
+        ended = 0
+        for file in sorted(self._folder.glob("*.json")):
+            note = _read(file)
+            try:
+                if note is not None and bucket is not None:
+                    ended += _end(bucket, note)
+            except urllib.error.HTTPError as error:
+                if error.code >= http.client.INTERNAL_SERVER_ERROR and error.code != (
+                    http.client.NOT_IMPLEMENTED
+                ):
+                    continue
+            except (OSError, http.client.HTTPException):
+                continue
+            with suppress(OSError):
+                file.unlink()
         return ended
-
-    def forget(self, note: Path) -> None:
-        """What a note tells of is over. One that stays is harmless: the next run finds nothing."""
-        with suppress(OSError):
-            note.unlink()
 
 
 def _read(file: Path) -> Note | None:
