@@ -149,17 +149,6 @@ class Admission:
     async def _has(self, path: str, expected: str) -> bool:
         return await has_checksum(self._folder, path, expected, self._pool)
 
-    def path_of(self, product: Product, *, is_zip: bool) -> str:
-        """Where a product is to lie: where the ledger has it, or where nothing else is."""
-        return self._owned(product) or self._chosen(product, is_zip=is_zip)
-
-    def _chosen(self, product: Product, *, is_zip: bool) -> str:
-        return self._places.choose(product, self._archive.layout, is_zip=is_zip)
-
-    def _owned(self, product: Product) -> str | None:
-        record = self._ledger.get(product.id)
-        return None if record is None else record.path
-
     async def admit(self, fetched: Fetched, before: Product, part: Path) -> Outcome:
         """Publish a whole, checked part under the product's name and write it down.
 
@@ -167,8 +156,9 @@ class Admission:
         """
         whole = fetched.whole
         product = whole.product
-        owned = self._owned(product)
-        path = owned or self._chosen(product, is_zip=whole.is_zip)
+        record = self._ledger.get(product.id)
+        owned = None if record is None else record.path
+        path = owned or self._places.choose(product, self._archive.layout, is_zip=whole.is_zip)
         newcomer = None if owned and self._folder.facts(path) is not None else product.id
         label = Label(product, str(whole.checksum))
         with self._places.claimed(path, product.id):
@@ -179,7 +169,6 @@ class Admission:
                     path,
                     newcomer,
                     label,
-                    fetched.passage,
                     brief=self._folder.brief,
                     stable=self._folder.stable,
                 )

@@ -45,16 +45,27 @@ def s3_options(environ: Mapping[str, str]) -> dict[str, str]:
     )
     if endpoint:
         found["endpoint"] = endpoint
-    tls = has_tls(endpoint or environ.get("AWS_ENDPOINT"))
-    if tls and not environ.get("AWS_UNSIGNED_PAYLOAD"):
-        # As the AWS tools do it: TLS keeps the bytes as they are, a hash of them more adds nothing.
-        found["unsigned_payload"] = "true"
-    return found
+    return found | _integrity(endpoint or environ.get("AWS_ENDPOINT"), environ)
 
 
-def has_tls(endpoint: str | None) -> bool:
-    """Whether a store is reached over TLS, by its address; None is Amazon's own."""
-    return endpoint is None or endpoint.lower().startswith("https:")
+def _integrity(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the options that protect bytes on their way; an endpoint of None is Amazon's own.
+
+    | endpoint   | ``AWS_UNSIGNED_PAYLOAD`` | ``AWS_CHECKSUM_ALGORITHM`` | added                |
+    |------------|--------------------------|----------------------------|----------------------|
+    | any        | set                      | any                        | nothing              |
+    | TLS        | not set                  | any                        | no signature of them |
+    | plain HTTP | not set                  | set                        | nothing              |
+    | plain HTTP | not set                  | not set                    | a SHA-256 checksum   |
+
+    Over plain HTTP obstore signs the bytes by their SHA-256 as well, taken once for both: a store
+    compares one of them, or the other.
+    """
+    if environ.get("AWS_UNSIGNED_PAYLOAD"):
+        return {}
+    if endpoint is None or endpoint.lower().startswith("https:"):
+        return {"unsigned_payload": "true"}
+    return {} if environ.get("AWS_CHECKSUM_ALGORITHM") else {"checksum_algorithm": "SHA256"}
 
 
 def _profile(name: str, environ: Mapping[str, str]) -> dict[str, str]:

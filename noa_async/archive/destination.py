@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path, PurePosixPath
 
     from noa_async.catalogue.product import Product
-    from noa_async.transfer.passing import Passage
 
 _LAST_NS = 2**63 - 1
 
@@ -84,17 +83,11 @@ class Destination(Scratch, ABC):
     bare = False
     """Whether nothing lay here when it was opened."""
 
-    hands = 1
-    """How many products may be under way for each that can be received."""
-
     brief = False
-    """Whether ``publish`` is a matter of the disk alone, where the part lies."""
+    """Whether ``publish`` is a matter of the disk alone, where the part lies; else an upload."""
 
     stable = False
     """Whether a part itself becomes the product: its bytes have to be on stable storage before."""
-
-    least_straight: int | None = None
-    """Bytes of the smallest product that may go there as it comes; None where none may."""
 
     @abstractmethod
     def open(self) -> Self:
@@ -115,21 +108,12 @@ class Destination(Scratch, ABC):
         path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,
-        passage: Passage | None = None,
     ) -> tuple[FileFacts, str | None]:
         """Give a whole, checked, synced part its name, at once; ``sync`` makes that last.
 
         ``newcomer``: the Id of a product that had nothing here: what lies in its way is foreign,
-        and put aside, not overwritten. Also where that lies now, if anything did. ``passage``:
-        where the bytes are in place of ``part``; NotPassed where they cannot be published so.
+        and put aside, not overwritten. Also where that lies now, if anything did.
         """
-
-    def passage(self, path: PurePosixPath | str, label: Label, *, is_zip: bool) -> Passage:
-        """A way in for one product, of which nobody sees anything before it is published.
-
-        Only where ``least_straight`` says that there are any.
-        """
-        raise NotImplementedError
 
     @abstractmethod
     def sync(self) -> None:

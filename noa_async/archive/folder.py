@@ -18,8 +18,6 @@ from noa_async.transfer.checksum import broken_zip
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from noa_async.transfer.passing import Passage
-
 _NOT_THERE = (PermissionError, FileNotFoundError, NotADirectoryError)
 
 
@@ -76,7 +74,6 @@ class LocalFolder(Destination):
         path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,  # noqa: ARG002 (a folder keeps none)
-        passage: Passage | None = None,  # noqa: ARG002 (it gives none)
     ) -> tuple[FileFacts, str | None]:
         """As ``Destination.publish``: one rename."""
         target = f"{self._root}{path}"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from noa_async.archive.admission import Admission
-from noa_async.archive.overlap import Overlap
-from noa_async.archive.straight import Straight
 from noa_async.budget import Patience
 from noa_async.errors import (
     CredentialsError,
@@ -74,18 +74,21 @@ class Keeper:
         self._clock = clock
         self._waits: dict[str, _Wait] = {}
         self._arrived = 0
-        self._overlap = Overlap(sys.maxsize, sys.maxsize)
-        self._straight = Straight(archive, self._admission, fetcher, observer, clock)
+        self._downloads = asyncio.Semaphore(sys.maxsize)
+        self._uploads = asyncio.Semaphore(sys.maxsize)
 
     def hands(self, connections: int) -> int:
-        """The most products that a run has under way where so many at once are received.
+        """Return how many products a run works on at once if ``connections`` may download.
 
-        From now on ``Overlap`` decides how many of them are.
+        Into a store as many uploads run beside the downloads. A complete product keeps its download
+        permit until it has an upload permit, so a slow store holds the downloads back.
         """
-        coming = connections * self._fetcher.hands
-        most = max(coming, connections * self._archive.folder.hands)
-        self._overlap = Overlap(coming, most, self._clock)
-        return most
+        downloads = connections * self._fetcher.hands
+        if self._archive.folder.brief:
+            return downloads
+        self._downloads = asyncio.Semaphore(downloads)
+        self._uploads = asyncio.Semaphore(connections)
+        return max(downloads, 2 * connections)
 
     async def bring(self, product: Product) -> Outcome | Later:
         """The product's outcome, told to the observer.
@@ -147,16 +150,18 @@ class Keeper:
         before, arrived = wait.attempts if wait else 0, self._arrived
 
         async def admit(fetched: Fetched) -> Outcome:
-            place.came()
-            fetched.add_attempts(before)
-            return await self._admission.admit(fetched, known, part)
+            async with self._uploads:
+                await download.aclose()
+                fetched.add_attempts(before)
+                return await self._admission.admit(fetched, known, part)
 
         try:
             if not product.online and self._may_wait(product):
                 await self._orders.order(product.id)
-            async with self._overlap.place() as place:
+            async with AsyncExitStack() as download:
+                await download.enter_async_context(self._downloads)
                 with self._archive.room_for(product):
-                    outcome = await self._straight.fetch(
+                    outcome = await self._fetcher.fetch(
                         product, part, admit, fresh=not self._archive.folder.begin(product.id)
                     )
         except (CredentialsError, DestinationError, ServiceAway):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import errno
 import time
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Self
 
 from noa_async.archive.destination import Destination, FileFacts, Label
 from noa_async.archive.objectstore import PIECE, ObjectStore, facts_of
-from noa_async.archive.passages import StorePassage
 from noa_async.archive.providers import metadata_name
 from noa_async.archive.targets import STATE_FOLDER
-from noa_async.archive.uploads import Uploads
 from noa_async.catalogue.times import format_instant
 from noa_async.disk import blamed_on
 from noa_async.errors import DestinationError
@@ -21,12 +19,9 @@ from noa_async.transfer.checksum import hasher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from noa_async.archive.sigv4 import Bucket
     from noa_async.archive.targets import StoreUrl
-    from noa_async.transfer.passing import Passage
 
     Sender = Callable[[Path, str, Mapping[str, str]], FileFacts]
 
@@ -44,23 +39,18 @@ class ObjectFolder(Destination):
     Resources: some 200 bytes for each object.
     """
 
-    hands = 2
-    """While one goes up, another one comes (``Overlap``)."""
-
     def __init__(self, target: StoreUrl) -> None:
         super().__init__(target.state, target.url)
         self._target = target
         self._known: dict[str, FileFacts] = {}
-        self._uploads = Uploads(self.state / "uploads")
         self._store = ObjectStore(target)
-        self._bucket: Bucket | None = None
         self._asides: dict[str, str] = {}
         """Where that lies which was in the way of what is not published yet, by its key."""
         self._sender: Sender = self.send
 
     def send_by(self, sender: Sender) -> None:
         """Have parts sent as by ``send`` by whoever has them, from now on."""
-        self._sender, self.least_straight = sender, None
+        self._sender = sender
 
     @property
     def scratch_name(self) -> str:
@@ -68,16 +58,12 @@ class ObjectFolder(Destination):
         return str(self.state)
 
     def open(self) -> Self:
-        """Lock the scratch folder, end what a killed run was sending, and list what is there."""
+        """Lock the scratch folder, and list what is there."""
         with blamed_on(self.state.parent):
             self.state.parent.mkdir(parents=True, exist_ok=True)
         self._store.connect()
         self.lock()
         try:
-            self._bucket = self._store.bucket()
-            self._uploads.clear(self._bucket)
-            if self._bucket is not None:  # what is cut off can be taken back
-                self.least_straight = PIECE
             self.look()
         except BaseException:
             self.close()
@@ -88,12 +74,6 @@ class ObjectFolder(Destination):
         """List what is there; this alone needs no scratch folder."""
         self._known = dict(self._listed())
         self.bare = not self._known
-
-    def _noted(self, key: str, size: int | None) -> AbstractContextManager[None]:
-        """Note what goes up, where the store would keep the pieces of what is cut off."""
-        if size is not None and size < PIECE:
-            return nullcontext()
-        return self._uploads.noted(self._store.full(key))
 
     def url_of(self, path: PurePosixPath | str) -> str:
         """Its address."""
@@ -109,42 +89,20 @@ class ObjectFolder(Destination):
         path: PurePosixPath | str,
         newcomer: str | None = None,
         label: Label | None = None,
-        passage: Passage | None = None,
     ) -> tuple[FileFacts, str | None]:
         """As ``Destination.publish``: sent in pieces, seen by nobody before the last has come."""
         key, attributes = str(path), self._store.provider.named(_attributes(label))
-        if isinstance(passage, StorePassage):
-            passage.check(key, attributes)
         if newcomer is not None and key in self._known:
             self._asides[key] = self.put_aside(path, newcomer)
-        if isinstance(passage, StorePassage):
-            facts = self._whole(key, passage.end())
-        else:
-            facts = self._sent(part, key, attributes)
-        self._known[key] = facts
+        facts = self._known[key] = self._sender(part, key, attributes)
         self._begun.discard(part.stem)
         return facts, self._asides.pop(key, None)
-
-    def _sent(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
-        try:
-            size = part.stat().st_size
-        except FileNotFoundError:
-            size = None  # it is not here, but with whoever sends it
-        with self._noted(key, size):
-            return self._sender(part, key, attributes)
 
     def send(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
         """Put a part into the store, and delete it here."""
         with self._store.blamed("written"), blamed_on(part):
             size = part.stat().st_size
             self._store.put(part, key, attributes)
-        facts = self._whole(key, size)
-        with blamed_on(part):
-            part.unlink()
-        return facts
-
-    def _whole(self, key: str, size: int) -> FileFacts:
-        """What an object of so many bytes is like, now that all of it was sent."""
         with self._store.blamed("written"):
             facts = self._store.look_at(key)
         if facts.size != size:
@@ -153,15 +111,9 @@ class ObjectFolder(Destination):
                 f"{self.url_of(key)} came to be {facts.size} bytes, not {size}.",
                 hint="The store took something else than what was sent: start again.",
             )
+        with blamed_on(part):
+            part.unlink()
         return facts
-
-    def passage(self, path: PurePosixPath | str, label: Label, *, is_zip: bool) -> StorePassage:
-        """As ``Destination.passage``."""
-        assert self._bucket is not None  # as ``least_straight`` says
-        attributes = self._store.provider.named(_attributes(label))
-        return StorePassage(
-            self._store, self._uploads, self._bucket, str(path), attributes, is_zip=is_zip
-        )
 
     def room(self) -> int:
         """As ``Scratch.room``; enough where parts gather elsewhere."""
@@ -191,8 +143,7 @@ class ObjectFolder(Destination):
             size = found.meta["size"]
             if size > _COPIED_AT_ONCE:
                 pieces = found.stream(min_chunk_size=PIECE)
-                with self._noted(target, size):
-                    obstore.put(self._store.way_in(), target, pieces, attributes=found.attributes)
+                obstore.put(store, target, pieces, attributes=found.attributes)
             else:
                 del found
                 obstore.copy(store, source, target)

@@ -6,14 +6,10 @@ import hashlib
 import os
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.destination import FileFacts
 from noa_async.archive.providers import is_mismatch, plain, provider_of, refusal_code
-from noa_async.archive.sigv4 import Bucket
-from noa_async.archive.sums import sum_options
-from noa_async.archive.targets import STATE_FOLDER
 from noa_async.errors import DestinationError, SettingsError
 
 if TYPE_CHECKING:
@@ -37,8 +33,6 @@ class ObjectStore:
         self.provider = provider_of(target.scheme)
         self._target = target
         self._reached: tuple[ModuleType, Any] | None = None
-        self._way_in: Any = None
-        self._asking = Lock()
         self._going: set[str] = set()
 
     def connect(self) -> tuple[ModuleType, Any]:
@@ -54,11 +48,11 @@ class ObjectStore:
                     f"{self._target} needs obstore, which is not installed.",
                     hint="pip install 'noa-async[s3]'",
                 ) from None
-            self._reached = obstore, self._opened(obstore, {})
+            self._reached = obstore, self._opened(obstore)
         return self._reached
 
-    def _opened(self, obstore: ModuleType, more: dict[str, str]) -> Any:
-        options = self.provider.options(os.environ) | more
+    def _opened(self, obstore: ModuleType) -> Any:
+        options = self.provider.options(os.environ)
         try:
             return obstore.store.from_url(
                 self._target.url,
@@ -71,26 +65,6 @@ class ObjectStore:
                 f"{self._target} cannot be opened as the variables of its kind say.",
                 hint=f"Check what gives its keys ({self.provider.keys}) and its address.",
             ) from None  # its text may hold them
-
-    def full(self, key: str) -> str:
-        """A key from the bucket on."""
-        return f"{self._target.prefix}{key}"
-
-    def bucket(self) -> Bucket | None:
-        """None where it is not S3, or keys are none of ours to sign with."""
-        if self._target.scheme != "s3":
-            return None
-        return Bucket.of(self._target.bucket, self.provider.options(os.environ), os.environ)
-
-    def way_in(self) -> Any:
-        """As the second that ``connect`` gives, for bytes: what goes with them is asked once."""
-        obstore, store = self.connect()
-        with self._asking:
-            if self._way_in is None:
-                key = self.full(f"{STATE_FOLDER}/sums")
-                more = sum_options(self.bucket(), key, os.environ)
-                self._way_in = self._opened(obstore, more) if more else store
-        return self._way_in
 
     def put(self, part: Path, key: str, attributes: Mapping[str, str]) -> None:
         """Send all of a file; again where what arrives is not what was sent.
@@ -107,12 +81,11 @@ class ObjectStore:
         return self._put_once(part, key, attributes)
 
     def _put_once(self, part: Path, key: str, attributes: Mapping[str, str]) -> None:
-        obstore, _ = self.connect()
-        way_in = self.way_in()
+        obstore, store = self.connect()
         self._going.add(key)
         try:
             obstore.put(
-                way_in,
+                store,
                 key,
                 part,
                 attributes=dict(attributes),
@@ -121,25 +94,6 @@ class ObjectStore:
             )
         finally:
             self._going.discard(key)
-
-    def writer(self, key: str, attributes: Mapping[str, str]) -> Any:
-        """What takes an object's bytes one after the other; ``went`` is to be called at its end.
-
-        What it is given must stay as it is until that is sent.
-        """
-        obstore, _ = self.connect()
-        self._going.add(key)
-        return obstore.open_writer(
-            self.way_in(),
-            key,
-            attributes=dict(attributes),
-            buffer_size=PIECE,
-            max_concurrency=pieces_at_once(len(self._going)),
-        )
-
-    def went(self, key: str) -> None:
-        """What went up by ``writer`` does so no more."""
-        self._going.discard(key)
 
     def look_at(self, key: str) -> FileFacts:
         """Size and ETag of an object. Raises what obstore does."""

@@ -55,7 +55,7 @@ class Places:
 class _Claim(AbstractContextManager[None]):
     """A class, for each product holds one: a generator's context is slow."""
 
-    __slots__ = ("_before", "_claims", "_key", "_product_id")
+    __slots__ = ("_claims", "_key", "_product_id")
 
     def __init__(self, claims: dict[str, str], key: str, product_id: str) -> None:
         self._claims = claims
@@ -63,14 +63,10 @@ class _Claim(AbstractContextManager[None]):
         self._product_id = product_id
 
     def __enter__(self) -> None:
-        self._before = self._claims.get(self._key)
         self._claims[self._key] = self._product_id
 
     def __exit__(self, *_: object) -> None:
-        if self._before is None:
-            del self._claims[self._key]
-        else:
-            self._claims[self._key] = self._before  # a claim for one step, within one for all
+        del self._claims[self._key]
 
 
 def paths_of(product: Product, layout: Layout, *, is_zip: bool) -> Iterator[str]:

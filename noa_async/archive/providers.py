@@ -35,7 +35,7 @@ _DENIED = {
     "AuthorizationPermissionMismatch",
     "InsufficientAccountPermissions",
 }
-_MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch"}
+_MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
 """What stores call bytes whose sum is not the one that came with them."""
 _MISSING = {"404", "ContainerNotFound", "NoSuchBucket", "NotFound"}
 _MACHINE = ("//169.254.169.254/", "//metadata.google.internal/")

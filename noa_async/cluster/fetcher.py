@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from noa_async.cluster.stocks import Stock
     from noa_async.events import Event
     from noa_async.transfer.limiter import Lease
-    from noa_async.transfer.passing import Passage
     from noa_async.transfers import Transfers
 
 _T = TypeVar("_T")
@@ -67,7 +66,6 @@ class ClusterFetcher(Fetching):
         admit: Callable[[Fetched], Awaitable[_T]],
         *,
         fresh: bool,
-        passage: Passage | None = None,  # noqa: ARG002 (none is given: the bytes are elsewhere)
     ) -> _T:
         """As ``Fetching.fetch_once``: what is at ``path`` is gone on with, by whichever worker."""
 

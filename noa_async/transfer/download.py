@@ -20,7 +20,6 @@ from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, broken_zip, strongest
 from noa_async.transfer.fetching import Fetched, Fetching, Whole
 from noa_async.transfer.heads import is_text, read_head
-from noa_async.transfer.passing import PassedPart
 from noa_async.transfer.resume import (
     Append,
     Complete,
@@ -31,7 +30,13 @@ from noa_async.transfer.resume import (
     range_headers,
 )
 from noa_async.transfer.shares import Shares
-from noa_async.transfer.sink import PartFile, Sink, WrongDigest, seen_through
+from noa_async.transfer.sink import (
+    WORTH_RESUMING,
+    PartFile,
+    Sink,
+    WrongDigest,
+    seen_through,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -42,7 +47,6 @@ if TYPE_CHECKING:
     from noa_async.settings import RetryPolicy
     from noa_async.threads import Threads
     from noa_async.transfer.helped import Helped
-    from noa_async.transfer.passing import Passage
     from noa_async.transfer.tail import Span
     from noa_async.transfer.traffic import Traffic
 
@@ -86,22 +90,23 @@ class Fetcher(Fetching):
         admit: Callable[[Fetched], Awaitable[_T]],
         *,
         fresh: bool,
-        passage: Passage | None = None,
     ) -> _T:
         """As ``Fetching.fetch_once``."""
         checksum = strongest(product.checksums)
         attempts = self._attempts(product)
-        if passage is None and fresh and checksum is not None and self._helped is not None:
+        if fresh and checksum is not None and self._helped is not None:
             helped = partial(self._helped.bring, product, path, checksum)
             if (whole := await attempts.first(helped)) is not None:
                 return await admit(Fetched(whole, self._hand_on))
-        part = _part(path, checksum, passage)
+        part = PartFile(path, checksum.algorithm if checksum else OWN)
         async with Sink(part, self._pool) as sink:
             if not fresh:
                 await sink.run(part.open, checksum and str(checksum))
             if not _is_whole(part, checksum):  # an earlier run may not have been able to publish it
                 async with self._shares(product, path) as shares:
                     await self._until_whole(attempts, product, checksum, sink, shares)
+            if (part.state.total or 0) > WORTH_RESUMING:
+                await sink.drain()  # it may wait for its upload: a later run finds all of it
 
             def fetched(checksum: Checksum, *, verified: bool) -> Fetched:
                 def hand_over(
@@ -112,7 +117,7 @@ class Fetcher(Fetching):
                     return sink.run(hand_over, checksum.value, publish, *given, brief=brief)
 
                 whole = Whole(product, checksum, verified, attempts.made, part.is_zip)
-                return Fetched(whole, hand_over, passage)
+                return Fetched(whole, hand_over)
 
             if checksum is not None:
                 with suppress(WrongDigest):
@@ -265,11 +270,6 @@ class Fetcher(Fetching):
             await sink.run(part.restart, Validator(), None, None)
             raise TransferInterrupted(f"{length} bytes came where {total} were announced.")
         raise TransferInterrupted(f"The body ended after {length} of {total} bytes.")
-
-
-def _part(path: Path, checksum: Checksum | None, passage: Passage | None) -> PartFile:
-    algorithm = checksum.algorithm if checksum else OWN
-    return PartFile(path, algorithm) if passage is None else PassedPart(path, algorithm, passage)
 
 
 def _is_whole(part: PartFile, checksum: Checksum | None) -> bool:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from noa_async.catalogue.pages import Catalogue
     from noa_async.catalogue.product import Checksum, Product
-    from noa_async.transfer.passing import Passage
 
 _T = TypeVar("_T")
 
@@ -54,8 +53,6 @@ class Fetched:
     whole: Whole
     hand_over: HandOver
     """Raises WrongDigest, nothing having happened, where the bytes are not right after all."""
-    passage: Passage | None = None
-    """What the bytes went through, where they lie in no part file."""
 
     def add_attempts(self, before: int) -> None:
         """Count those of an earlier try as well."""
@@ -85,7 +82,6 @@ class Fetching(ABC):
         admit: Callable[[Fetched], Awaitable[_T]],
         *,
         fresh: bool = False,
-        passage: Passage | None = None,
     ) -> _T:
         """Bring ``product`` into the part file ``path``, and give what ``admit`` makes of it.
 
@@ -94,12 +90,9 @@ class Fetching(ABC):
 
         What arrived whole but is wrong makes us read the entry again and fetch once more from
         byte 0; a second time raises ProductCorrupt and leaves the bytes at ``path``.
-
-        ``passage``: the bytes of a ``fresh`` product go there, and to ``path`` only when they are
-        fetched once more; NotPassed where they do not come through.
         """
         try:
-            return await self.fetch_once(product, path, admit, fresh=fresh, passage=passage)
+            return await self.fetch_once(product, path, admit, fresh=fresh)
         except ProductCorrupt as corrupt:
             first = corrupt
         again = TransferRetried(product.id, product.name, first.attempts, 0.0, first.message)
@@ -124,6 +117,5 @@ class Fetching(ABC):
         admit: Callable[[Fetched], Awaitable[_T]],
         *,
         fresh: bool,
-        passage: Passage | None = None,
     ) -> _T:
         """As ``fetch``; what arrived whole but is wrong raises ProductCorrupt at once."""

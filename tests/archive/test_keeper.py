@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from itertools import product as pairs
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,9 @@ from noa_async.pipeline import Later
 from noa_async.threads import Threads
 from noa_async.transfer.fetching import Fetched, Whole
 from noa_async.transfer.outcome import Outcome
+from noa_async.transfer.sink import WrongDigest
 
+from ..cluster.crowd import until
 from .products import product, record
 
 DATA = b"PK\x03\x04 and the rest"
@@ -156,3 +160,157 @@ async def test_a_fault_of_the_service_counts_only_where_others_came(
             known = archive.ledger.get(RIGHT.id)
     assert known is not None
     assert (known.state, known.failures) == (State.FAILED, counted)
+
+
+class Stages(Fetching):
+    """Products that stay in their download and in their upload until a test lets one go on."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.may_download, self.may_upload = asyncio.Semaphore(0), asyncio.Semaphore(0)
+        self.downloading = self.waiting = self.uploading = 0
+        self.most = (0, 0, 0)
+        """Of the downloads, of the uploads, and of all together."""
+
+    def count(self, *, downloading: int = 0, waiting: int = 0, uploading: int = 0) -> None:
+        self.downloading += downloading
+        self.waiting += waiting
+        self.uploading += uploading
+        downloads = self.downloading + self.waiting
+        now = (downloads, self.uploading, downloads + self.uploading)
+        self.most = tuple(map(max, self.most, now))  # type: ignore[assignment]
+
+    async def fetch(self, product: Product, part: Path, admit: Any, **_: Any) -> Outcome:
+        self.count(downloading=1)
+        try:
+            await self.may_download.acquire()
+        finally:
+            self.count(downloading=-1)
+        part.write_bytes(DATA)
+        whole = Whole(product, product.checksums[0], True, 1, True)
+        self.count(waiting=1)
+        begun = False
+
+        async def upload(publish: Callable[..., Any], *arguments: object, **_: bool) -> Any:
+            nonlocal begun
+            begun = True
+            self.count(waiting=-1, uploading=1)
+            try:
+                await self.may_upload.acquire()
+                return publish(*arguments)
+            finally:
+                self.count(uploading=-1)
+
+        try:
+            return await admit(Fetched(whole, upload))  # type: ignore[no-any-return]
+        finally:
+            if not begun:
+                self.count(waiting=-1)
+
+    def stand(self, *wanted: int) -> Callable[[], bool]:
+        """Whether so many download, wait for their upload, and are in it."""
+        return lambda: (self.downloading, self.waiting, self.uploading) == wanted
+
+
+def many(count: int) -> list[Product]:
+    return [
+        product(str(number), name=f"{number}.zip", size=len(DATA), checksums=RIGHT.checksums)
+        for number in range(count)
+    ]
+
+
+@asynccontextmanager
+async def into_a_store(folder: Path, stages: Stages) -> AsyncIterator[Keeper]:
+    """A keeper whose publishing is an upload, for two connections."""
+    with Threads(1) as pool:
+        async with Archive(folder, None, pool) as archive:
+            archive.folder.brief = False
+            keeper = keeper_of(archive, stages)
+            assert keeper.hands(2) == 4
+            yield keeper
+
+
+async def test_two_download_while_two_others_are_uploaded(tmp_path: Path) -> None:
+    stages = Stages()
+    async with into_a_store(tmp_path, stages) as keeper, asyncio.TaskGroup() as group:
+        tasks = [group.create_task(keeper.bring(one)) for one in many(8)]
+        await until(stages.stand(2, 0, 0))
+        stages.may_download.release()
+        await until(stages.stand(2, 0, 1))
+        for _ in range(3):
+            stages.may_download.release()
+        await until(stages.stand(0, 2, 2))  # a slow store: nothing more is downloaded
+        stages.may_upload.release()
+        await until(stages.stand(1, 1, 2))
+        for _ in tasks:
+            stages.may_download.release()
+            stages.may_upload.release()
+    assert all(isinstance(one.result(), Outcome) for one in tasks)
+    assert stages.most == (2, 2, 4)
+
+
+@pytest.mark.parametrize(("downloaded", "state"), [(0, (2, 0, 0)), (2, (2, 0, 2)), (4, (0, 2, 2))])
+async def test_who_is_cancelled_leaves_its_permits_to_others(
+    tmp_path: Path, downloaded: int, state: tuple[int, ...]
+) -> None:
+    """In a download, in an upload, and in between."""
+    stages = Stages()
+    async with into_a_store(tmp_path, stages) as keeper:
+        tasks = [asyncio.create_task(keeper.bring(one)) for one in many(4)]
+        for _ in range(downloaded):
+            stages.may_download.release()
+        await until(stages.stand(*state))
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert stages.stand(0, 0, 0)()
+        async with asyncio.TaskGroup() as group:
+            for one in many(8)[4:]:
+                group.create_task(keeper.bring(one))
+            stages.may_download.release()
+            stages.may_download.release()
+            await until(stages.stand(2, 0, 2))
+            for _ in range(4):
+                stages.may_download.release()
+                stages.may_upload.release()
+
+
+async def test_a_product_that_is_admitted_twice_gives_its_permit_back_once(tmp_path: Path) -> None:
+    """Its bytes were wrong after all, and it was downloaded again."""
+
+    class WrongAtFirst(Stages):
+        wrong = True
+
+        async def fetch(self, product: Product, part: Path, admit: Any, **_: Any) -> Outcome:
+            async def refuse(*_: object, **__: bool) -> Any:
+                raise WrongDigest
+
+            if self.wrong:
+                self.wrong = False
+                with suppress(WrongDigest):
+                    whole = Whole(product, product.checksums[0], True, 1, True)
+                    await admit(Fetched(whole, refuse))
+            return await super().fetch(product, part, admit)
+
+    stages = WrongAtFirst()
+    async with into_a_store(tmp_path, stages) as keeper:
+        stages.may_download.release()
+        stages.may_upload.release()
+        assert isinstance(await keeper.bring(RIGHT), Outcome)
+        async with asyncio.TaskGroup() as group:
+            for one in many(8):
+                group.create_task(keeper.bring(one))
+            await until(stages.stand(2, 0, 0))
+            for _ in range(4):
+                stages.may_download.release()
+            await until(stages.stand(0, 2, 2))
+            for _ in range(8):
+                stages.may_download.release()
+                stages.may_upload.release()
+    assert stages.most == (2, 2, 4)
+
+
+async def test_a_folder_has_no_second_pool(tmp_path: Path) -> None:
+    with Threads(1) as pool:
+        async with Archive(tmp_path, None, pool) as archive:
+            assert keeper_of(archive, Fetching(None)).hands(3) == 3

@@ -66,7 +66,7 @@ def test_a_profile_of_the_aws_files(tmp_path):
     (aws / "config").write_text("[profile night]\nregion = eu-south-1\nendpoint_url = http://x\n")
     home = {"HOME": str(tmp_path), "AWS_PROFILE": "night"}
     keys = {"access_key_id": "k", "secret_access_key": "s%"}
-    there = {"region": "eu-south-1", "endpoint": "http://x"}
+    there = {"region": "eu-south-1", "endpoint": "http://x", "checksum_algorithm": "SHA256"}
     assert s3_options(home) == keys | there
     assert s3_options(home | {"AWS_ACCESS_KEY_ID": "other"}) == there
     assert s3_options(home | {"AWS_ENDPOINT_URL": "http://y"})["endpoint"] == "http://y"
@@ -77,16 +77,27 @@ def test_a_profile_of_the_aws_files(tmp_path):
         s3_options(home)
 
 
+TLS, HTTP = {"AWS_ENDPOINT_URL": "https://a.store"}, {"AWS_ENDPOINT_URL": "http://a.store"}
+UNSIGNED, CHECKSUM = {"unsigned_payload": "true"}, {"checksum_algorithm": "SHA256"}
+
+
 @pytest.mark.parametrize(
-    ("environ", "unsigned"),
+    ("environ", "options"),
     [
-        ({}, True),
-        ({"AWS_ENDPOINT_URL": "https://store.example"}, True),
-        ({"AWS_ENDPOINT_URL": "http://store.example"}, False),
-        ({"AWS_ENDPOINT": "http://store.example"}, False),
-        ({"AWS_UNSIGNED_PAYLOAD": "false"}, False),
+        ({}, UNSIGNED),
+        (TLS, UNSIGNED),
+        (TLS | {"AWS_CHECKSUM_ALGORITHM": "crc64nvme"}, UNSIGNED),
+        (TLS | {"AWS_UNSIGNED_PAYLOAD": "false"}, {}),
+        (HTTP, CHECKSUM),
+        ({"AWS_ENDPOINT": "http://a.store"}, CHECKSUM),
+        ({"AWS_ENDPOINT_URL_S3": "HTTP://A.STORE"}, CHECKSUM),
+        (HTTP | {"AWS_CHECKSUM_ALGORITHM": "crc64nvme"}, {}),
+        (HTTP | {"AWS_UNSIGNED_PAYLOAD": "true"}, {}),
+        (HTTP | {"AWS_UNSIGNED_PAYLOAD": "false"}, {}),
     ],
 )
-def test_bytes_are_signed_where_no_tls_keeps_them(tmp_path, environ, unsigned):
-    options = s3_options({"HOME": str(tmp_path)} | environ)
-    assert ("unsigned_payload" in options) == unsigned
+def test_bytes_are_hashed_if_no_tls_protects_them_and_no_variable_chooses(
+    tmp_path, environ, options
+):
+    found = s3_options({"HOME": str(tmp_path)} | environ)
+    assert {name: found[name] for name in found if name not in {"region", "endpoint"}} == options

@@ -22,10 +22,12 @@ from noa_async.cluster.messages import Setup
 from noa_async.cluster.worker import Desk
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.errors import DestinationError
+from noa_async.events import FilePutAside
 
 from ..integration.conftest import WHO, Recorder, settings_for
 from ..real import stores
 from ..real.stores import StoreServer
+from ..real.storing import right
 from .crowd import Crowd, until
 
 obstore = pytest.importorskip("obstore")
@@ -142,10 +144,18 @@ async def test_what_a_worker_could_not_send_it_sends_again(
 
     monkeypatch.setattr(worker.ObjectFolder, "send", fail_once)
     async with Emulator(EmulatorSettings(products=4, mean_bytes=3_000_000)) as mirror:
+        names = {product.name for product in mirror.catalogue.products}
+        for name in names:
+            obstore.put(store.store("once"), name, b"foreign")
         outcomes = await bring(mirror, recorder, tmp_path, "s3://products/once")
         assert all(one.ok for one in outcomes), [one.error for one in outcomes]
-        assert_stored(mirror, store, "once", 4)
+        held = store.contents("once")
+        asides = [key for key in held if key.startswith(".noa-async/")]
+        assert [held.pop(key) for key in asides] == [b"foreign"] * 4
+        assert right(mirror, held)
         assert sum(map(len, mirror.stats.downloads.values())) == 4
+    told = [event.path for event in recorder.of(FilePutAside)]  # also the one of the first try
+    assert sorted(told) == sorted(names)
 
 
 @pytest.mark.usefixtures("hasty")

@@ -10,7 +10,7 @@ import os
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -77,17 +77,31 @@ def refusal(status: int, code: str) -> web.Response:
     return web.Response(status=status, text=text, content_type="application/xml")
 
 
-@asynccontextmanager
-async def between(
+def between(
     store: StoreServer,
     look: Look,
     tls: ssl.SSLContext | None = None,
     spoil: Callable[[bytes], bytes] = bytes,
-) -> AsyncIterator[str]:
+) -> AbstractAsyncContextManager[str]:
     """An address that leads to the store, but for what ``look`` answers itself.
 
     ``spoil``: what becomes of the bytes of a request on their way.
     """
+    return _forwarding(store.endpoint, look, tls, spoil)
+
+
+def forward_proxy() -> AbstractAsyncContextManager[str]:
+    """The address of a forward proxy for HTTP."""
+    return _forwarding("", lambda _: None)  # a client names the whole address to a proxy
+
+
+@asynccontextmanager
+async def _forwarding(
+    endpoint: str,
+    look: Look,
+    tls: ssl.SSLContext | None = None,
+    spoil: Callable[[bytes], bytes] = bytes,
+) -> AsyncIterator[str]:
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         body = spoil(await request.content.read())
@@ -97,7 +111,7 @@ async def between(
             return own
         headers = {k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"}
         async with session.request(
-            request.method, URL(f"{store.endpoint}{request.raw_path}", encoded=True),
+            request.method, URL(f"{endpoint}{request.raw_path}", encoded=True),
             headers=headers, data=io.BytesIO(body) if body else None, allow_redirects=False,
             skip_auto_headers=["Content-Type"],  # Azure has it signed
         ) as got:  # fmt: skip

