@@ -45,9 +45,6 @@ class Limits:
     more while that goes well, half where the service is in trouble."""
     bandwidth: float | None = None
     """Bytes a second for all workers together (None: no cap)."""
-    helpers: int | None = None
-    """Processes beside this one that bring small products, once many have come (None: one for each
-    core but one, at most 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,7 +220,6 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "workers": ("limits", "workers", values.count(1, 256)),
     "listings": ("limits", "listings", values.count(1, 64)),
     "bandwidth": ("limits", "bandwidth", values.byte_rate),
-    "helpers": ("limits", "helpers", values.count(0, 64)),
     "retries": ("retry", "retries", values.count(0, 1000)),
     "offline_wait": ("retry", "offline_wait", values.not_negative),
     "connect_timeout": ("timeouts", "connect", values.positive),

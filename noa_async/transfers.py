@@ -12,8 +12,6 @@ from noa_async.threads import Threads
 from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
-from noa_async.transfer.helped import Helped
-from noa_async.transfer.helpers import Helpers
 from noa_async.transfer.limiter import Bandwidth, Slots
 from noa_async.transfer.tail import Tail
 from noa_async.transfer.traffic import Traffic
@@ -60,13 +58,6 @@ def open_transfers(
     bandwidth = Bandwidth(settings.limits.bandwidth)
     health = Health(catalogue.probe, suspicious=max(3, workers))
     traffic = Traffic(dealer, bandwidth, health, Tail(dealer, bandwidth))
-    helped = None
-    if transport.wired and settings.dask is None:
-        helpers = Helpers(settings)
-        stack.push_async_callback(helpers.close)
-        helped = Helped(catalogue, traffic, helpers, observer)
-    fetcher = Fetcher(
-        catalogue, retry, pool, traffic, helped=helped, observer=observer, sleep=waits.sleep
-    )
+    fetcher = Fetcher(catalogue, retry, pool, traffic, observer=observer, sleep=waits.sleep)
     orders = Orders(connection.session, settings.service)
     return Transfers(connection, pool, fetcher, orders, traffic)

@@ -30,7 +30,7 @@ class Wire:
     """One connection, for one request at a time.
 
     Head and small body are read into one stretch of memory, and the body is given out as it lies
-    there; so the next answer goes elsewhere, unless the body is forgotten before.
+    there; so the next answer is read into new memory.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -103,10 +103,6 @@ class Wire:
             return None
         self._given = True
         return self._room[self._begun : self._end]
-
-    def forget(self) -> None:
-        """Nobody has anything of the last small body any more: the next may lie there."""
-        self._given = False
 
     def give(self) -> tuple[socket.socket, bytes]:
         """The connection, and all that came of an answer that is not plain, for an HTTP client."""

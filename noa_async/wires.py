@@ -59,16 +59,6 @@ class Wired(Response):
         else:
             self._wire.close()
 
-    @property
-    def whole(self) -> memoryview | None:
-        """All of a small body, where it came at once."""
-        return self._whole
-
-    def forget(self) -> None:
-        """Nobody has any of ``whole`` any more: what comes next by this wire may lie there."""
-        self._whole = None
-        self._wire.forget()
-
     async def pour(self, into: Intake, most: int) -> int:
         if self._whole is not None:
             piece, self._whole = self._whole[:most], self._whole[most:]

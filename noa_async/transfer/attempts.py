@@ -62,22 +62,6 @@ class Attempts:
                 self._health.succeeded()
                 return result
 
-    async def first(self, once: Callable[[], Awaitable[_T | None]]) -> _T | None:
-        """What ``once`` gives, ahead of ``make``, where no bytes are there, nor will be.
-
-        None: nothing came of it; where it did not fail, it was no attempt.
-        """
-        try:
-            result = await self._attempt(lambda _: once(), 0)
-        except NoaError as error:
-            await self._pause(error, 0, 0)
-            return None
-        if result is None:
-            self.made -= 1
-        else:
-            self._health.succeeded()
-        return result
-
     async def _attempt(self, once: Callable[[int], Awaitable[_T]], there: int) -> _T:
         if self._budget is None and self._retry is not None:
             self._budget = Budget(self._retry, there)

@@ -31,7 +31,7 @@ from noa_async.transfer.resume import (
     range_headers,
 )
 from noa_async.transfer.shares import Shares
-from noa_async.transfer.sink import PartFile, Sink, WrongDigest, seen_through
+from noa_async.transfer.sink import PartFile, Sink, WrongDigest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from noa_async.response import Response
     from noa_async.settings import RetryPolicy
     from noa_async.threads import Threads
-    from noa_async.transfer.helped import Helped
     from noa_async.transfer.passing import Passage
     from noa_async.transfer.tail import Span
     from noa_async.transfer.traffic import Traffic
@@ -62,7 +61,6 @@ class Fetcher(Fetching):
         pool: Threads,
         traffic: Traffic,
         *,
-        helped: Helped | None = None,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -71,13 +69,7 @@ class Fetcher(Fetching):
         self._retry = retry
         self._pool = pool
         self._traffic = traffic
-        self._helped = helped
         self._sleep = sleep
-
-    def expect(self, product: Product) -> None:
-        """A product waits to be brought: many small ones have helpers begin."""
-        if self._helped is not None:
-            self._helped.helpers.expect(product.size)
 
     async def fetch_once(
         self,
@@ -91,10 +83,6 @@ class Fetcher(Fetching):
         """As ``Fetching.fetch_once``."""
         checksum = strongest(product.checksums)
         attempts = self._attempts(product)
-        if passage is None and fresh and checksum is not None and self._helped is not None:
-            helped = partial(self._helped.bring, product, path, checksum)
-            if (whole := await attempts.first(helped)) is not None:
-                return await admit(Fetched(whole, self._hand_on))
         part = _part(path, checksum, passage)
         async with Sink(part, self._pool) as sink:
             if not fresh:
@@ -155,17 +143,6 @@ class Fetcher(Fetching):
 
     def _attempts(self, product: Product) -> Attempts:
         return Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
-
-    async def _hand_on(
-        self,
-        publish: Callable[..., _S],
-        *given: Any,
-        brief: bool,
-        stable: bool,  # noqa: ARG002 (as a helper leaves it)
-    ) -> _S:
-        """Publish what a helper has sealed."""
-        submit = self._pool.submit_brief if brief else self._pool.submit
-        return await seen_through(submit(publish, *given))
 
     async def _until_whole(
         self,
