@@ -131,8 +131,6 @@ class Settings:
     """A file of certificate authorities (PEM) to trust beside the system's."""
     scratch: str | None = None
     """Where products on their way into an object store lie; None: in the user's state folder."""
-    accounts: str | None = None
-    """A file of accounts that products are spread over, for its owner's eyes alone (TOML)."""
     dask: str | None = None
     """A Dask scheduler whose workers fetch, ``tcp://head:8786``; ``local`` starts some here. All
     must see the output folder, or reach the object store."""
@@ -231,7 +229,6 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "max_delete": ("following", "max_delete", values.share),
     "ca_file": (None, "ca_file", values.text),
     "scratch": (None, "scratch", values.text),
-    "accounts": (None, "accounts", values.text),
     "dask": (None, "dask", values.scheduler),
 }
 KEYS = tuple(_READERS)

@@ -43,7 +43,6 @@ GOOD = {
     "max_delete": ("5%", 0.05),
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
     "scratch": ("/srv/scratch", "/srv/scratch"),
-    "accounts": ("~/accounts.toml", "~/accounts.toml"),
     "dask": ("tls://head:8786", "tls://head:8786"),
 }
 PLACES = {
@@ -67,7 +66,6 @@ PLACES = {
     "max_delete": "following.max_delete",
     "ca_file": "ca_file",
     "scratch": "scratch",
-    "accounts": "accounts",
     "dask": "dask",
 }
 

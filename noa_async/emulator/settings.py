@@ -41,8 +41,6 @@ class EmulatorSettings:
     """Where the catalogue lies; its products are in `Products` below."""
     username: str = "demo"
     password: str = field(default="demo", repr=False)
-    accounts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """Further users with their passwords; each has tokens and a quota of its own."""
     client_id: str = "mirror-client"
     realm: str = "mirror"
     token_life: float = 300.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.budget import Budget
-from noa_async.errors import AccountRefused, NoaError, ProductOffline, QuotaExceeded
+from noa_async.errors import NoaError, ProductOffline, QuotaExceeded
 from noa_async.events import Observer, TransferRetried
 
 if TYPE_CHECKING:
@@ -68,16 +68,14 @@ class Attempts:
         await self._health.ready()
         self._others = self._health.successes
         self.made += 1
-        while True:
-            try:
-                return await once(self.made)
-            except AccountRefused as error:  # asked as another one: no attempt was made yet
-                self._tell(0.0, error)
+        return await once(self.made)
 
     async def _pause(self, error: NoaError, length: int, before: int) -> None:
         """Wait until the next may begin. Raises ``error`` where it ended the last."""
         delay = self._failed(error, length, before)
-        self._tell(delay, error)
+        product = self._product
+        told = TransferRetried(product.id, product.name, self.made, delay, error.message)
+        self._observer(told)
         await self._sleep(delay)
 
     def _failed(self, error: NoaError, length: int, before: int) -> float:
@@ -100,8 +98,3 @@ class Attempts:
                 self._health.gave_up(error)
             raise error
         return delay
-
-    def _tell(self, delay: float, error: NoaError) -> None:
-        product = self._product
-        told = TransferRetried(product.id, product.name, self.made, delay, error.message)
-        self._observer(told)

@@ -177,8 +177,8 @@ class Fetcher(Fetching):
         part = sink.part
         url = self._catalogue.value_url(product.id)
         async with (
-            self._traffic.dealer.lease() as (session, lease),
-            session.get(url, headers=range_headers(part.state)) as response,
+            self._traffic.slots.lease() as lease,
+            self._traffic.session.get(url, headers=range_headers(part.state)) as response,
         ):
             head, decision = await read_head(
                 response,
