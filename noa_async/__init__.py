@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from noa_async.catalogue.rules import MissionRule
     from noa_async.client import NoaClient
     from noa_async.errors import (
-        AccountRefused,
         ChecksumMismatch,
         CredentialsError,
         CredentialsMissing,
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SERVICES",
-    "AccountRefused",
     "Checksum",
     "ChecksumMismatch",
     "Command",
@@ -118,7 +116,6 @@ _HOMES = {
     "noa_async.catalogue.rules": ("MissionRule",),
     "noa_async.client": ("NoaClient",),
     "noa_async.errors": (
-        "AccountRefused",
         "ChecksumMismatch",
         "CredentialsError",
         "CredentialsMissing",

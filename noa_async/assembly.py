@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from noa_async.auth.accounts import FirstTokens
 from noa_async.auth.session import AuthSession
 from noa_async.auth.tokens import TokenManager
 from noa_async.catalogue.pages import Catalogue
@@ -13,7 +12,6 @@ from noa_async.testing import Waits
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from contextlib import AsyncExitStack
 
     from noa_async.auth.credentials import Credentials
@@ -27,10 +25,8 @@ class Connection:
     """What an open client asks with."""
 
     transport: Transport
-    tokens: Sequence[TokenManager]
-    """One for each account."""
+    tokens: TokenManager
     session: AuthSession
-    """Lists, with the first account."""
     catalogue: Catalogue
     waits: Waits
 
@@ -38,22 +34,19 @@ class Connection:
 async def connect(
     stack: AsyncExitStack,
     settings: Settings,
-    who: Sequence[Credentials],
+    who: Credentials,
     *,
     observer: Observer,
-    held: Mapping[Credentials, Token | None],
+    held: Token | None,
 ) -> Connection:
     """The connection for ``settings``; ``stack`` ends it.
 
-    ``who``: the accounts that products are spread over; the first lists. ``held``: the log-ins of
-    an earlier use.
+    ``held``: the token that an earlier use of the same credentials had.
     """
     service, waits = settings.service, Waits.now(settings.retry)
     transport = await stack.enter_async_context(Transport(settings))
-    tokens = [
-        TokenManager(transport, service, one, observer=observer, held=held.get(one)) for one in who
-    ]
-    session = AuthSession(transport, FirstTokens(tokens))
+    tokens = TokenManager(transport, service, who, observer=observer, held=held)
+    session = AuthSession(transport, tokens)
     catalogue = Catalogue(
         session,
         service,

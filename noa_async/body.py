@@ -70,6 +70,9 @@ class Body:
         ``lost``: no more comes.
         """
         self.lost = lost
+        self.reset = False
+        """Whether the connection failed rather than being closed, as far as ``more`` can tell: over
+        TLS, a reset looks like a close."""
         self.silence = 0.0
         """Seconds for which a thread has waited for a byte in vain."""
         self._socket = connected
@@ -130,6 +133,10 @@ class Body:
         if self._begun == self._filled < self._end and not self.lost:
             self._move_up()
             await self._some(seconds)
+        return self.here()
+
+    def here(self) -> bytes:
+        """Return what has come already."""
         got = bytes(self._room[self._begun : self._filled])
         self._begun = self._filled
         return got
@@ -192,6 +199,6 @@ class Body:
                     raise TimeoutError from None
                 continue
             except OSError:
-                got = 0
+                got, self.reset = 0, True
             self._filled, self.lost = got, not got
             return

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Self
 
 from noa_async.assembly import Connection, connect
-from noa_async.auth.accounts import find_accounts
+from noa_async.auth.credentials import find_credentials
 from noa_async.errors import UsageError
 from noa_async.events import Observer, ignore
 from noa_async.settings import Settings
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         Callable,
         Iterable,
         Mapping,
-        Sequence,
     )
 
     from noa_async.archive.mirror import MirrorReport
@@ -38,9 +37,8 @@ if TYPE_CHECKING:
 class NoaClient:
     """A connection to a mirror: search it, and bring products home.
 
-    ``settings`` say which mirror and how; ``credentials`` who asks (found as the command line finds
-    them where None: of several accounts with ``settings.accounts``); ``observer`` is told what
-    happens (see ``noa_async.events``).
+    ``settings`` say which mirror and how; ``credentials`` who asks (None: found as the command line
+    finds them); ``observer`` is told what happens (see ``noa_async.events``).
 
     Resources: an async context manager. Leaving it closes all connections and gives back the output
     folders; part files stay and are gone on with next time. It can be entered again, and goes on
@@ -84,8 +82,8 @@ class NoaClient:
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._bringing: Downloads | None = None
-        self._who: Sequence[Credentials] = ()
-        self._held: dict[Credentials, Token | None] = {}
+        self._who: Credentials | None = None
+        self._held: Token | None = None
 
     @classmethod
     def from_env(
@@ -101,19 +99,18 @@ class NoaClient:
         return client
 
     async def __aenter__(self) -> Self:
-        if self._credentials is None:
-            self._who = find_accounts(self.settings, self._environ)
-        else:
-            self._who = (self._credentials,)
+        token_url = self.settings.service.token_url
+        who = self._credentials or find_credentials(token_url, self._environ)
+        if who != self._who:
+            self._who, self._held = who, None
         self._connection = await connect(
-            self._stack, self.settings, self._who, observer=self._observer, held=self._held
+            self._stack, self.settings, who, observer=self._observer, held=self._held
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._connection is not None:
-            tokens = self._connection.tokens
-            self._held = {who: one.held for who, one in zip(self._who, tokens, strict=True)}
+            self._held = self._connection.tokens.held
         self._connection = self._bringing = None
         await self._stack.aclose()
 
@@ -142,18 +139,18 @@ class NoaClient:
         return self._bringing
 
     async def log_in(self) -> float:
-        """Try the credentials, of each account; seconds that all the tokens they gave hold.
+        """Try the credentials; return for how many seconds the token that they gave holds.
 
-        Raises CredentialsRefused, or ServiceError where the service cannot be asked.
+        Raise CredentialsRefused, or ServiceError if the service cannot be asked.
         """
-        for tokens in self._open.tokens:
-            await tokens.token()
-        return min(tokens.expires_in for tokens in self._open.tokens)
+        tokens = self._open.tokens
+        await tokens.token()
+        return tokens.expires_in
 
     @property
     def renewable_for(self) -> float:
         """Seconds that the log-in can be renewed without the password; 0 where it cannot."""
-        return min(tokens.refresh_expires_in for tokens in self._open.tokens)
+        return self._open.tokens.refresh_expires_in
 
     async def count(self, query: Query) -> int:
         """How many products match, by the service's own count; ``query.limit`` caps it."""

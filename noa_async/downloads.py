@@ -84,7 +84,6 @@ class Downloads:
     ) -> Outcome:
         keeper = await self.keeper(folder, layout, retry_failed=retry_failed)
         bring = self._bringing(keeper, after)
-        self.transfers.fetcher.expect(product)
         outcome = await bring(product)
         while isinstance(outcome, Later):
             await asyncio.sleep(outcome.seconds)
@@ -167,7 +166,6 @@ class Downloads:
 
     def _queued(self, product: Product) -> int | None:
         """A product waits for a worker: how large it is, for its place among those that do."""
-        self.transfers.fetcher.expect(product)
         return None if product.size is None else product.size // _SIZE_STEP
 
     async def _announced(

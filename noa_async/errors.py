@@ -10,7 +10,6 @@ NoaError
 ├── ServiceError            exit 4   the service's, or the way to it
 │   ├── ServiceUnreachable           no connection, a broken one, silence     (retryable)
 │   ├── ServiceFault                 5xx, 429, or an answer that is no answer (retryable)
-│   ├── AccountRefused               one of several; another goes on       (retryable)
 │   ├── ServiceAway                  nothing has come from it for so long that the run ends
 │   └── ServiceRefused               a 4xx: it understood, and said no
 ├── ProductError            exit 1   one product's: the others go on
@@ -109,12 +108,6 @@ class ServiceUnreachable(ServiceError):
 
 class ServiceFault(ServiceError):
     """A 5xx, a 429, or an answer that cannot be read: comes and goes."""
-
-    retryable = True
-
-
-class AccountRefused(ServiceError):
-    """One of several accounts is refused: its products are asked for as another."""
 
     retryable = True
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
+from noa_async.body import suspects
 from noa_async.errors import ServiceFault, ServiceUnreachable
 from noa_async.origins import host_of
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 LONGEST_HELD = 0.2
 """Seconds for which bytes that are here are kept from whoever reads."""
 READ_BUFFER = 256 << 10
+_BATCH = 1 << 20
+"""Bytes that are gathered for a thread at most: each hand-over costs."""
 
 
 def no_answer(host: str, seconds: float) -> ServiceUnreachable:
@@ -103,11 +107,96 @@ class Response(ABC):
                         break
         return bytes(body[:limit])
 
-    def broke_off(self, *, stalled: bool) -> ServiceUnreachable:
-        """The error of a body that ended early, or of which no byte came for too long."""
+    def broke_off(self, *, stalled: bool, malformed: bool = False) -> ServiceUnreachable:
+        """The error of a body that ended early, or of which no byte came for too long.
+
+        ``malformed``: of one that is sent in chunks, and whose chunks cannot be told apart.
+        """
         host = host_of(self.url)
         if stalled:
             failure = f"no byte came from {host} for {self._stall:g} s"
+        elif malformed:
+            failure = f"{host} sent chunks that are malformed"
         else:
             failure = f"{host} closed the connection early"
         return ServiceUnreachable(f"The answer broke off: {failure}.")
+
+
+class Streamed(Response):
+    """An answer whose body is read on the loop, piece by piece."""
+
+    __slots__ = ("_ended", "_failure", "_given", "_held")
+
+    def __init__(self, url: str, status: int, headers: Mapping[str, str], stall: float) -> None:
+        super().__init__(url, status, headers, stall)
+        self._held: list[bytes] = []
+        """What came of it; the last piece stays here until another has come."""
+        self._given = 0
+        """Bytes of it that are elsewhere by now."""
+        self._ended = False
+        self._failure: ServiceUnreachable | None = None
+
+    @abstractmethod
+    async def _next(self, most: int) -> bytes:
+        """Return what comes next, at most so many bytes; none at the end.
+
+        Raise ServiceUnreachable if the body is cut or stalls.
+        """
+
+    def _unread(self) -> list[bytes]:
+        """Return what came before a cut and was not returned by ``_next``."""
+        return []
+
+    async def pour(self, into: Intake, most: int) -> int:
+        most = min(most, _BATCH)
+        await self._gather(most)
+        sure, doubtful = (self._held, []) if self._ended else (self._held[:-1], self._held[-1:])
+        given, left = split(sure, most)
+        self._held = left + doubtful
+        received = sum(map(len, given))
+        self._given += received
+        if given:
+            await into.write(given)
+        elif self._failure is not None:
+            raise self._failure
+        return received
+
+    async def _gather(self, size: int) -> None:
+        """Have so many bytes beside the last piece, or what comes in a while."""
+        clock = asyncio.get_running_loop().time
+        due, here = clock() + LONGEST_HELD, sum(map(len, self._held[:-1]))
+        while not self._ended and here < size and not (here and clock() > due):
+            here += sum(map(len, self._held[-1:]))
+            try:
+                if piece := await self._next(size):
+                    self._held.append(piece)
+                else:
+                    self._ended = True
+            except ServiceUnreachable as failure:
+                self._ended, self._failure = True, failure
+                body = b"".join([*self._held, *self._unread()])
+                sure = max(0, len(body) - suspects(self._given + len(body)))
+                self._held = [body[:sure]] if sure else []
+
+    async def pieces(self, most: int) -> AsyncGenerator[bytes]:
+        try:
+            while piece := await self._next(most):
+                yield piece
+        except ServiceUnreachable:
+            for piece in self._unread():
+                yield piece
+            raise
+
+
+def split(pieces: Sequence[bytes], most: int) -> tuple[list[bytes], list[bytes]]:
+    """The first ``most`` bytes of ``pieces``, and the others.
+
+    >>> split([b"abc", b"de"], 4)
+    ([b'abc', b'd'], [b'e'])
+    """
+    first, others = [], []
+    for piece in pieces:
+        first += [piece[:most]] if most else []
+        others += [piece[most:]] if len(piece) > most else []
+        most -= min(most, len(piece))
+    return first, others

@@ -45,9 +45,6 @@ class Limits:
     more while that goes well, half where the service is in trouble."""
     bandwidth: float | None = None
     """Bytes a second for all workers together (None: no cap)."""
-    helpers: int | None = None
-    """Processes beside this one that bring small products, once many have come (None: one for each
-    core but one, at most 3)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +131,6 @@ class Settings:
     """A file of certificate authorities (PEM) to trust beside the system's."""
     scratch: str | None = None
     """Where products on their way into an object store lie; None: in the user's state folder."""
-    accounts: str | None = None
-    """A file of accounts that products are spread over, for its owner's eyes alone (TOML)."""
     dask: str | None = None
     """A Dask scheduler whose workers fetch, ``tcp://head:8786``; ``local`` starts some here. All
     must see the output folder, or reach the object store."""
@@ -223,7 +218,6 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "workers": ("limits", "workers", values.count(1, 256)),
     "listings": ("limits", "listings", values.count(1, 64)),
     "bandwidth": ("limits", "bandwidth", values.byte_rate),
-    "helpers": ("limits", "helpers", values.count(0, 64)),
     "retries": ("retry", "retries", values.count(0, 1000)),
     "offline_wait": ("retry", "offline_wait", values.not_negative),
     "connect_timeout": ("timeouts", "connect", values.positive),
@@ -235,7 +229,6 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "max_delete": ("following", "max_delete", values.share),
     "ca_file": (None, "ca_file", values.text),
     "scratch": (None, "scratch", values.text),
-    "accounts": (None, "accounts", values.text),
     "dask": (None, "dask", values.scheduler),
 }
 KEYS = tuple(_READERS)

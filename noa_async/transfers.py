@@ -6,14 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from noa_async.auth.session import AuthSession
 from noa_async.catalogue.orders import Orders
 from noa_async.threads import Threads
-from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
-from noa_async.transfer.helped import Helped
-from noa_async.transfer.helpers import Helpers
 from noa_async.transfer.limiter import Bandwidth, Slots
 from noa_async.transfer.tail import Tail
 from noa_async.transfer.traffic import Traffic
@@ -41,32 +37,16 @@ def open_transfers(
     stack: AsyncExitStack, settings: Settings, connection: Connection, *, observer: Observer
 ) -> Transfers:
     """The transfers for ``settings``; ``stack`` ends them, before the connection."""
-    transport, catalogue, waits = connection.transport, connection.catalogue, connection.waits
+    session, catalogue, waits = connection.session, connection.catalogue, connection.waits
     retry, workers = waits.retry, settings.limits.workers
     threads = 2 * workers + 2  # what goes up to a store holds one, and as many products come
     pool = Threads(threads)
     stack.push_async_callback(asyncio.to_thread, pool.close)
     pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
-    dealer = Dealer(
-        [
-            Account(
-                one,
-                AuthSession(transport, one),
-                Slots(workers, longest_pause=pause, longest_asked=asked),
-            )
-            for one in connection.tokens
-        ]
-    )
+    slots = Slots(workers, longest_pause=pause, longest_asked=asked)
     bandwidth = Bandwidth(settings.limits.bandwidth)
     health = Health(catalogue.probe, suspicious=max(3, workers))
-    traffic = Traffic(dealer, bandwidth, health, Tail(dealer, bandwidth))
-    helped = None
-    if transport.wired and settings.dask is None:
-        helpers = Helpers(settings)
-        stack.push_async_callback(helpers.close)
-        helped = Helped(catalogue, traffic, helpers, observer)
-    fetcher = Fetcher(
-        catalogue, retry, pool, traffic, helped=helped, observer=observer, sleep=waits.sleep
-    )
-    orders = Orders(connection.session, settings.service)
+    traffic = Traffic(session, slots, bandwidth, health, Tail(slots, bandwidth))
+    fetcher = Fetcher(catalogue, retry, pool, traffic, observer=observer, sleep=waits.sleep)
+    orders = Orders(session, settings.service)
     return Transfers(connection, pool, fetcher, orders, traffic)

@@ -16,100 +16,42 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from noa_async.body import suspects
 from noa_async.errors import ServiceRefused, ServiceUnreachable, UsageError
 from noa_async.holding import Held
-from noa_async.lending import given, unread
 from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, token_may_go
-from noa_async.response import LONGEST_HELD, READ_BUFFER, Response, no_answer
+from noa_async.response import READ_BUFFER, Response, Streamed, no_answer
 from noa_async.tls import system_context, tls_context
-from noa_async.wires import Unplain, Wires
-
-try:
-    from aiohttp.client_proto import ResponseHandler
-except ImportError:  # a newer aiohttp: what is not plain it is asked for itself
-    ResponseHandler = None  # type: ignore[assignment, misc]
+from noa_async.wires import Wires
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from noa_async.lending import Headed
-    from noa_async.response import Intake
-    from noa_async.settings import Settings, Timeouts
+    from noa_async.settings import Settings
 
-_BATCH = 1 << 20
-"""Bytes that are gathered for a thread at most: each hand-over costs."""
 _MOST_REDIRECTS = 5
 _AGENT = "noa-async"
 
 
-class _Streamed(Response):
+class _Streamed(Streamed):
     """An answer of which aiohttp has read the head."""
 
-    __slots__ = ("_ended", "_failure", "_given", "_held", "_raw")
+    __slots__ = ("_raw",)
 
-    def __init__(self, url: str, raw: Headed, stall: float) -> None:
+    def __init__(self, url: str, raw: aiohttp.ClientResponse, stall: float) -> None:
         super().__init__(url, raw.status, raw.headers, stall)
         self._raw = raw
-        self._held: list[bytes] = []
-        """What came of it; the last piece stays here until another has come."""
-        self._given = 0
-        """Bytes of it that are elsewhere by now."""
-        self._ended = False
-        self._failure: ServiceUnreachable | None = None
 
     def drop(self) -> None:
         self._raw.close()
 
-    async def pour(self, into: Intake, most: int) -> int:
-        most = min(most, _BATCH)
-        await self._gather(most)
-        sure, doubtful = (self._held, []) if self._ended else (self._held[:-1], self._held[-1:])
-        given, left = split(sure, most)
-        self._held = left + doubtful
-        received = sum(map(len, given))
-        self._given += received
-        if given:
-            await into.write(given)
-        elif self._failure is not None:
-            raise self._failure
-        return received
-
-    async def _gather(self, size: int) -> None:
-        """Have so many bytes beside the last piece, or what comes in a while."""
-        clock = asyncio.get_running_loop().time
-        due, here = clock() + LONGEST_HELD, sum(map(len, self._held[:-1]))
-        while not self._ended and here < size and not (here and clock() > due):
-            here += sum(map(len, self._held[-1:]))
-            try:
-                if piece := await self._next(size):
-                    self._held.append(piece)
-                else:
-                    self._ended = True
-            except ServiceUnreachable as failure:
-                self._ended, self._failure = True, failure
-                body = b"".join([*self._held, *unread(self._raw.content)])
-                sure = max(0, len(body) - suspects(self._given + len(body)))
-                self._held = [body[:sure]] if sure else []
-
     async def _next(self, most: int) -> bytes:
-        """The next bytes; none at the end."""
         try:
             return await self._piece(self._raw.content, most)
         except TimeoutError:
             raise self.broke_off(stalled=True) from None
         except (aiohttp.ClientError, OSError):
             raise self.broke_off(stalled=False) from None
-
-    async def pieces(self, most: int) -> AsyncGenerator[bytes]:
-        try:
-            while piece := await self._next(most):
-                yield piece
-        except ServiceUnreachable:
-            for piece in unread(self._raw.content):
-                yield piece
-            raise
 
     async def _piece(self, content: aiohttp.StreamReader, most: int) -> bytes:
         """The next bytes; none at the end. Raises TimeoutError where none came for so long."""
@@ -126,29 +68,16 @@ class _Streamed(Response):
                     raise
                 # So late a timer says that this process stood still, not the service.
 
-
-async def read_on(answer: Unplain, url: str, timeouts: Timeouts) -> Response | None:
-    """What aiohttp makes of an answer that another has begun to read; None where it cannot.
-
-    Raises OSError where it is no answer, or does not come to its head in time.
-    """
-    async with asyncio.timeout(timeouts.answer):
-        raw = await given(ResponseHandler, answer.connected, answer.begun)
-    return None if raw is None else _Streamed(url, raw, timeouts.stall)
-
-
-def split(pieces: Sequence[bytes], most: int) -> tuple[list[bytes], list[bytes]]:
-    """The first ``most`` bytes of ``pieces``, and the others.
-
-    >>> split([b"abc", b"de"], 4)
-    ([b'abc', b'd'], [b'e'])
-    """
-    first, others = [], []
-    for piece in pieces:
-        first += [piece[:most]] if most else []
-        others += [piece[most:]] if len(piece) > most else []
-        most -= min(most, len(piece))
-    return first, others
+    def _unread(self) -> list[bytes]:
+        # aiohttp has no public way to the bytes that came before a cut: once the connection is
+        # lost, each of its methods raises the error ahead of them. If a version of it keeps them
+        # elsewhere, they are fetched again.
+        content: Any = self._raw.content
+        try:
+            first, *others = content._buffer  # noqa: SLF001 (see above)
+            return [bytes(first[content._buffer_offset :]), *map(bytes, others)]  # noqa: SLF001
+        except (AttributeError, TypeError, ValueError):  # ValueError: there are none
+            return []
 
 
 class Transport:
@@ -239,26 +168,8 @@ class Transport:
     ) -> Response:
         timeouts = self._settings.timeouts
         host = host_of(url)
-        session, wires = self._open()
         try:
-            if self.wired and method == "GET" and headers.get("Accept-Encoding") == "identity":
-                response = await self._wired(wires, url, headers)
-                if response is not None:
-                    return response
-            proxy = self._proxy(url) if self._proxies.keys() - {"no"} else None
-            async with asyncio.timeout(timeouts.answer):
-                raw = await session.request(
-                    method,
-                    URL(url, encoded=True),
-                    headers=headers,
-                    data=body,
-                    allow_redirects=False,
-                    proxy=proxy,
-                    ssl=self._trusted(url, proxy or ""),
-                    auto_decompress="Accept-Encoding" not in headers,
-                )
-            wires.answered(url)
-            return _Streamed(url, raw, timeouts.stall)
+            return await self._ask_once(method, url, headers, body)
         except aiohttp.ClientConnectorCertificateError as error:
             raise ServiceRefused(
                 f"The certificate of {host} is not trusted: {_certificate_reason(error)}.",
@@ -278,10 +189,15 @@ class Transport:
             ) from error
         except TimeoutError as error:
             raise no_answer(host, timeouts.answer) from error
-        except aiohttp.ClientResponseError as error:  # its text holds the proxy's password
+        except aiohttp.ClientHttpProxyError as error:  # its text holds the proxy's password
             raise ServiceUnreachable(
                 f"No way to {host}: the proxy answered {error.status}.",
                 hint="Check the proxy that the environment names.",
+            ) from None
+        except aiohttp.ClientResponseError:
+            raise ServiceUnreachable(
+                f"No answer from {host}: what came is no well-formed HTTP.",
+                hint="The address may lead to something else than a web server.",
             ) from None
         except (aiohttp.ClientError, OSError) as error:
             number = error.errno if isinstance(error, OSError) else None
@@ -291,17 +207,38 @@ class Transport:
                 hint="The service may be away, or a firewall or proxy is between.",
             ) from error
 
-    @property
-    def wired(self) -> bool:
-        """Whether bytes as they are come past aiohttp: not where a proxy may be between."""
-        return self._past_aiohttp and not self._proxies.keys() - {"no"}
+    async def _ask_once(
+        self,
+        method: str,
+        url: str,
+        headers: CIMultiDict[str],
+        body: Mapping[str, str] | bytes | None,
+    ) -> Response:
+        """Raise what aiohttp does."""
+        timeouts = self._settings.timeouts
+        session, wires = self._open()
+        if self._direct and method == "GET" and headers.get("Accept-Encoding") == "identity":
+            response = await wires.ask(url, {"User-Agent": _AGENT, **headers})
+            if response is not None:
+                return response
+        proxy = self._proxy(url) if self._proxies.keys() - {"no"} else None
+        async with asyncio.timeout(timeouts.answer):
+            raw = await session.request(
+                method,
+                URL(url, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                proxy=proxy,
+                ssl=self._trusted(url, proxy or ""),
+                auto_decompress="Accept-Encoding" not in headers,
+            )
+        return _Streamed(url, raw, timeouts.stall)
 
-    async def _wired(self, wires: Wires, url: str, headers: Mapping[str, str]) -> Response | None:
-        """The answer to a request past aiohttp; None where aiohttp is to ask."""
-        answer = await wires.ask(url, {"User-Agent": _AGENT, **headers})
-        if not isinstance(answer, Unplain):
-            return answer
-        return await read_on(answer, url, self._settings.timeouts)
+    @property
+    def _direct(self) -> bool:
+        """Whether bytes may come past aiohttp: not if they may have to come by a proxy."""
+        return self._past_aiohttp and not self._proxies.keys() - {"no"}
 
     def _open(self) -> tuple[aiohttp.ClientSession, Wires]:
         if self._closed:  # and what was left running, such as a listing, asks no more
@@ -315,7 +252,8 @@ class Transport:
                 read_bufsize=READ_BUFFER,
                 headers={"User-Agent": _AGENT},
             )
-            self._wires = Wires(self._tls, timeouts)
+            most_idle = 2 * self._settings.limits.workers  # of a service, and of where it sends us
+            self._wires = Wires(self._tls, timeouts, most_idle=most_idle)
         return self._session, self._wires
 
     def _trusted(self, *addresses: str) -> ssl.SSLContext | bool:

@@ -1,7 +1,7 @@
-"""One connection that asks for bytes as they are, and reads plain answers past aiohttp.
+"""One connection that asks for bytes as they are, and reads the answers past aiohttp.
 
-Whoever asks is woken once where the answer is small: with all of it. A large one goes on as a
-``Body``; what is not plain is for an HTTP client to make sense of.
+A small body of known length is received with its head, and wakes the caller once. Any other body is
+read as a ``Body``. Of an answer whose head is not well-formed, nothing is read.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import ssl
 from typing import TYPE_CHECKING
 
 from noa_async.body import BUSY, Body
-from noa_async.plain import plain_head
+from noa_async.plain import find_head
 
 if TYPE_CHECKING:
     import socket
 
-    from noa_async.plain import PlainHead
+    from noa_async.plain import Found, ResponseHead
 
 _MOST_HEAD = 64 << 10
 _ROOM = _MOST_HEAD + (256 << 10)
 _APART = 2 << 10
 """Bytes ahead of the room: a copy to just behind where, in its page, it comes from is slow."""
+_ENDLESS = 1 << 62
+"""Bytes of a body whose length is not known."""
 _MOMENT = 0.02
 """Seconds that a small body has to come in, behind its head; else it is read as a large one is."""
 
@@ -30,13 +32,13 @@ class Wire:
     """One connection, for one request at a time.
 
     Head and small body are read into one stretch of memory, and the body is given out as it lies
-    there; so the next answer goes elsewhere, unless the body is forgotten before.
+    there; so the next answer is read into new memory.
     """
 
     def __init__(self, connected: socket.socket) -> None:
         """``connected``: does not block; over TLS, the two have shaken hands."""
-        self.head: PlainHead | None = None
-        """Of the answer under way; None where it has not come, or is not plain."""
+        self.head: ResponseHead | None = None
+        """Of the answer under way; None if it has not come, or is not well-formed."""
         self.used = False
         """Whether it has brought an answer before."""
         self.lost = False
@@ -46,6 +48,7 @@ class Wire:
         self._loop = asyncio.get_running_loop()
         self._make_room()
         self._filled = self._begun = self._end = 0
+        """Bytes of the answer that have come; where its head begins, then its body; its end."""
         self._surplus = False
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -87,10 +90,10 @@ class Wire:
         return not self._filled
 
     @property
-    def lasts(self) -> bool:
+    def reusable(self) -> bool:
         """Whether it can be asked again, its answer read."""
-        lasting = self.head is not None and self.head.lasts and not self._surplus
-        return lasting and not (self.lost or self._paused)
+        reusable = self.head is not None and self.head.reusable and not self._surplus
+        return reusable and not (self.lost or self._paused)
 
     @property
     def session(self) -> ssl.SSLSession | None:
@@ -103,15 +106,6 @@ class Wire:
             return None
         self._given = True
         return self._room[self._begun : self._end]
-
-    def forget(self) -> None:
-        """Nobody has anything of the last small body any more: the next may lie there."""
-        self._given = False
-
-    def give(self) -> tuple[socket.socket, bytes]:
-        """The connection, and all that came of an answer that is not plain, for an HTTP client."""
-        self._closed = True  # for this one
-        return self._socket, bytes(self._room[: self._filled])
 
     def _make_room(self) -> None:
         self._memory = bytearray(_APART + _ROOM)
@@ -131,7 +125,8 @@ class Wire:
         """The body under way, for a thread or the loop to read; ``rest`` behind its end."""
         assert self.head is not None
         end = min(self._filled, self._end)
-        return Body(self._socket, self._room, (self._begun, end), self.head.length, lost=self.lost)
+        length = self._end - self._begun
+        return Body(self._socket, self._room, (self._begun, end), length, lost=self.lost)
 
     def rest(self) -> None:
         """All of the body was read: nothing may come before it is asked again."""
@@ -169,21 +164,26 @@ class Wire:
     # What comes of it.
 
     def _has_head(self, before: int) -> bool:
-        """Whether a plain one is there; ``before``: bytes that were looked at."""
-        unseen = _APART + max(0, before - 3)
-        end = self._memory.find(b"\r\n\r\n", unseen, _APART + self._filled) - _APART
-        if end < 0 and self._filled < _MOST_HEAD:
+        """Whether a well-formed one is there; ``before``: bytes that were looked at."""
+        found = self._find_head(before)
+        while found is not None and found.head is not None and found.head.interim:
+            self._begun = found.end - _APART
+            found = self._find_head(self._begun)
+        if found is None and self._filled < _MOST_HEAD:
             return False
-        self.head = plain_head(str(self._room[:end], "latin-1")) if end >= 0 else None
-        if self.head is None:
+        self.head = found.head if found is not None else None
+        if found is None or self.head is None:
             self._leave_to_others()
             return False
-        self._begun = end + len(b"\r\n\r\n")
-        self._end = self._begun + self.head.length
+        self._begun = found.end - _APART
+        self._end = self._begun + (_ENDLESS if self.head.length is None else self.head.length)
         if _ROOM > self._end > self._filled and self._timer is not None:
             self._timer.cancel()
             self._timer = self._loop.call_later(_MOMENT, self._leave_to_others)
         return True
+
+    def _find_head(self, seen: int) -> Found | None:
+        return find_head(self._memory, _APART + self._begun, _APART + seen, _APART + self._filled)
 
     def _look_at_body(self) -> None:
         # A byte more than the body's would show that something comes behind its end.
@@ -194,7 +194,7 @@ class Wire:
             self._leave_to_others()
 
     def _leave_to_others(self) -> None:
-        """It is not plain, or large, or takes its time: somebody else is to see what comes."""
+        """It is not well-formed, or large, or takes its time: what comes is read elsewhere."""
         self._pause()
         self._wake()
 

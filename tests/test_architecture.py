@@ -17,9 +17,9 @@ PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
     {"body", "errors", "holding", "oldest", "streams", "threads"},
-    {"carrier", "services"},
+    {"services"},
     {"values"},
-    {"events", "headers", "disk", "settings", "excerpts", "origins", "lending", "plain", "failure"},
+    {"events", "headers", "disk", "settings", "excerpts", "origins", "plain", "failure"},
     {"answers", "response", "tls"},
     {"wire"},
     {"wires"},
@@ -40,7 +40,7 @@ LAYERS = (
 )
 APART = {"emulator"}
 TOP = {"__init__", "__main__"}
-LONGEST = 350
+LONGEST = 500
 LOUD = {"print", "asyncio.run", "asyncio.Runner", "click.echo", "uvloop.run"}
 SERVED = {"cli", "pytest_plugin"}
 """What may use the emulator."""

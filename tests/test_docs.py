@@ -68,8 +68,9 @@ def test_every_test_that_is_named_exists():
     assert {case for _, case in named} <= tried_kinds() | {"", "KIND"}
 
 
-def test_every_row_of_disk_and_process_names_its_test():
-    assert all(NAMED.search(row[-1]) for row in table(FAULTS, "Disk and process"))
+@pytest.mark.parametrize("heading", ["The connection", "Disk and process"])
+def test_every_row_names_its_test(heading):
+    assert all(NAMED.search(row[-1]) for row in table(FAULTS, heading))
 
 
 def test_the_peers_columns_are_those_of_the_last_run():

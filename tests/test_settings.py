@@ -31,7 +31,6 @@ GOOD = {
     "page_size": ("200", 200),
     "workers": ("8", 8),
     "listings": ("2", 2),
-    "helpers": ("0", 0),
     "bandwidth": ("20M", 20e6),
     "retries": ("0", 0),
     "offline_wait": ("0", 0.0),
@@ -44,7 +43,6 @@ GOOD = {
     "max_delete": ("5%", 0.05),
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
     "scratch": ("/srv/scratch", "/srv/scratch"),
-    "accounts": ("~/accounts.toml", "~/accounts.toml"),
     "dask": ("tls://head:8786", "tls://head:8786"),
 }
 PLACES = {
@@ -56,7 +54,6 @@ PLACES = {
     "page_size": "service.page_size",
     "workers": "limits.workers",
     "listings": "limits.listings",
-    "helpers": "limits.helpers",
     "bandwidth": "limits.bandwidth",
     "retries": "retry.retries",
     "offline_wait": "retry.offline_wait",
@@ -69,7 +66,6 @@ PLACES = {
     "max_delete": "following.max_delete",
     "ca_file": "ca_file",
     "scratch": "scratch",
-    "accounts": "accounts",
     "dask": "dask",
 }
 

@@ -80,7 +80,7 @@ async def test_what_never_comes_on_line_is_given_up_after_a_few_asks(
     assert len(waits(events)) < 20
 
 
-@pytest.mark.noa_emulator(products=30, quota=1)
+@pytest.mark.noa_emulator(products=30, quota=1, rate=2e6)
 async def test_a_quota_is_found_without_waits(
     noa_emulator: EmulatedMirror, noa_testing: None, tmp_path: Path, events: list[Event]
 ) -> None:

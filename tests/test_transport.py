@@ -413,6 +413,25 @@ async def test_all_that_arrived_before_a_cut_is_given(transport, serve_raw):
     assert body == b"x" * (300_000 - SUSPECT)
 
 
+@pytest.mark.parametrize("content", [{}, {"_buffer": 7}, {"_buffer": [b"x", 5]}, {"_buffer": []}])
+async def test_where_aiohttp_keeps_what_came_elsewhere_it_is_fetched_again(
+    transport, serve_raw, content
+):
+    """No promise of aiohttp's says where that is."""
+    url = await serve_raw(answering(HEAD + b"x" * 40))
+    async with transport.request("GET", url) as response:
+        real = response._raw.content
+
+        class Different:
+            exception, read, read_nowait = real.exception, real.read, real.read_nowait
+
+        response._raw.content = Different()
+        vars(response._raw.content).update(content)
+        body, error = await poured(response)
+    assert isinstance(error, ServiceUnreachable)
+    assert body + b"x" * (40 - len(body)) == b"x" * 40
+
+
 async def test_a_reset_connection_is_unreachable(transport, serve_raw):
     url = await serve_raw(answering(HEAD + b"x" * 40, reset=True))
     _, error = await gather(transport, url)
@@ -563,8 +582,9 @@ async def test_an_answer_that_does_not_come_is_unreachable(home_url, serve_raw):
 )
 async def test_what_is_no_answer_is_unreachable(transport, serve_raw, text):
     url = await serve_raw(answering(text))
-    with pytest.raises(ServiceUnreachable):
+    with pytest.raises(ServiceUnreachable, match="No answer from") as caught:
         await ask(transport, url)
+    assert "proxy answered" not in str(caught.value)
 
 
 async def test_no_cookie_is_kept(transport, home, home_url):
@@ -640,6 +660,16 @@ async def test_a_proxys_password_goes_to_the_proxy_and_into_no_message(home, mon
     async with Transport(settings("http://mirror.invalid")) as one:
         await ask(one, "http://mirror.invalid/x")
         assert home.seen[0].headers["Proxy-Authorization"].startswith("Basic ")
+
+
+async def test_a_proxy_that_refuses_is_named(serve_raw, monkeypatch):
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    host = urlsplit(await serve_raw(answering(refusal))).netloc
+    monkeypatch.setenv("https_proxy", f"http://ada:hunter2@{host}")
+    async with Transport(settings("https://mirror.invalid")) as one:
+        with pytest.raises(ServiceUnreachable, match="the proxy answered 407") as caught:
+            await ask(one, "https://mirror.invalid/x")
+    assert "hunter2" not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
 
 
 async def test_a_proxy_that_is_away_is_unreachable(monkeypatch, unused_tcp_port):

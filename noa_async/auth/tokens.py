@@ -79,11 +79,6 @@ class TokenManager:
         self._last_error: NoaError | None = None
 
     @property
-    def refused(self) -> CredentialsRefused | None:
-        """Why the service does not take this log-in's password; None as long as it may."""
-        return self._refused
-
-    @property
     def held(self) -> Token | None:
         """The token there is; None where there is none, or the service took it back."""
         return None if self._rejected else self._token

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from noa_async.auth.accounts import find_accounts
+from noa_async.auth.credentials import find_credentials
 from noa_async.catalogue.known import doubts
 from noa_async.catalogue.odata import encode_query
 from noa_async.catalogue.windows import Axis
@@ -99,7 +99,7 @@ def _indented(lines: list[str]) -> list[str]:
 
 def _may_ask(settings: Settings) -> bool:
     try:
-        find_accounts(settings)
+        find_credentials(settings.service.token_url)
     except CredentialsMissing:
         return False
     return True

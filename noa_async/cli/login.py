@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import click
 
-from noa_async.auth.accounts import find_accounts
 from noa_async.auth.credentials import Credentials, find_credentials
 from noa_async.cli.lines import make_lines
 from noa_async.cli.manner import Manner, with_manner
@@ -42,25 +41,23 @@ TYPED = "what was typed"
 def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: bool) -> int:
     """Try the credentials, and say whose they are and until when the log-in holds.
 
-    They are looked for in the file of NOA_ACCOUNTS, in NOA_USERNAME and NOA_PASSWORD, in
-    ESA_USERNAME and ESA_PASSWORD, in ~/.netrc and in the system's keyring. Where there are none,
-    they are asked for at a terminal. A password that is refused is sent once, and is not kept.
+    They are looked for in NOA_USERNAME and NOA_PASSWORD, in ESA_USERNAME and ESA_PASSWORD, in
+    ~/.netrc and in the system's keyring. Where there are none, they are asked for at a terminal. A
+    password that is refused is sent once, and is not kept.
     """
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     settings = read_settings(service)
     lines = make_lines(manner)
     tell_remarks(lines, service, settings)
-    if keep is not None and settings.accounts is not None:
-        raise click.UsageError("--keep keeps one account; with NOA_ACCOUNTS, that file keeps them.")
-    for who in _find(settings, ask=ask):
-        client = NoaClient(settings, who, observer=lines)
-        seconds, renewable = run(_log_in(client))
-        where = "" if who.source == TYPED else f" (found in {shown(who.source)})"
-        print(f"{shown(who.username)} is accepted{where}.")
-        now = datetime.now().astimezone()
-        print(f"The log-in holds {_until(seconds, now)}; a longer run renews it by itself.")
-        print(_renewal(renewable, now))
+    who = _find(settings, ask=ask)
+    client = NoaClient(settings, who, observer=lines)
+    seconds, renewable = run(_log_in(client))
+    where = "" if who.source == TYPED else f" (found in {shown(who.source)})"
+    print(f"{shown(who.username)} is accepted{where}.")
+    now = datetime.now().astimezone()
+    print(f"The log-in holds {_until(seconds, now)}; a longer run renews it by itself.")
+    print(_renewal(renewable, now))
     if keep is not None:
         _keep(who, keep, settings.service.token_url, lines)
     elif who.source == TYPED:
@@ -68,21 +65,21 @@ def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: b
     return 0
 
 
-def _find(settings: Settings, *, ask: bool) -> tuple[Credentials, ...]:
-    """The accounts found, or the one typed. Raises CredentialsMissing where there are none."""
+def _find(settings: Settings, *, ask: bool) -> Credentials:
+    """Return the credentials found, or typed. Raise CredentialsMissing if there are none."""
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     if ask and not at_terminal:
         raise click.UsageError("--ask needs a terminal to ask at.")
     if not ask:
         try:
-            return find_accounts(settings)
+            return find_credentials(settings.service.token_url)
         except CredentialsMissing:
             if not at_terminal:
                 raise
     host = urlsplit(settings.service.token_url).hostname
     user = click.prompt(f"User name at {host}", err=True)
     password = click.prompt("Password (not shown)", err=True, hide_input=True)
-    return (Credentials(user.strip(), password, source=TYPED),)
+    return Credentials(user.strip(), password, source=TYPED)
 
 
 async def _log_in(client: NoaClient) -> tuple[float, float]:

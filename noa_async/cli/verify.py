@@ -211,12 +211,12 @@ def find_help(service: ServiceOptions, workers: str | None, scratch: str | None)
 
     Raises UsageError, CredentialsMissing.
     """
-    from noa_async.auth.accounts import find_accounts  # noqa: PLC0415 (for --repair only)
+    from noa_async.auth.credentials import find_credentials  # noqa: PLC0415 (for --repair only)
 
     settings = read_settings(service).with_values(
         {"workers": workers or None, "scratch": scratch or None}
     )
-    find_accounts(settings)
+    find_credentials(settings.service.token_url)
     return Helper(settings)
 
 

@@ -253,13 +253,13 @@ class Crew:
 
     async def _hear(self, node: Node) -> None:
         try:
-            loan = await self._lender.loan()
+            token = await self._lender.loan()
         except NoaError as error:
             self._break(error)
             raise WorkerLost from error
         limits = self._setup.settings.limits
         rate = rate_share(limits.bandwidth, len(node.jobs), limits.workers)
-        report = await self._ask(node, "report", Renewal(loan, rate), self._terms.report)
+        report = await self._ask(node, "report", Renewal(token, rate), self._terms.report)
         if not isinstance(report, Report):
             raise WorkerLost
         for access in report.rejected:

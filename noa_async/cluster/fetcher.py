@@ -54,7 +54,7 @@ class ClusterFetcher(Fetching):
         super().__init__(transfers.connection.catalogue, observer)
         self._crew = crew
         self._stock = stock
-        self._accounts = transfers.connection.tokens
+        self._tokens = transfers.connection.tokens
         self._retry = transfers.connection.waits.retry
         self._sleep = transfers.connection.waits.sleep
         self._traffic = transfers.traffic
@@ -100,11 +100,10 @@ class ClusterFetcher(Fetching):
         return replace(whole, attempts=attempts.made - 1 + whole.attempts)
 
     async def _attempt(self, product: Product, path: Path, attempt: int, *, fresh: bool) -> Whole:
-        async with self._traffic.dealer.lease() as (session, lease):
-            await session.tokens.token()  # a worker cannot know that there is none
+        async with self._traffic.slots.lease() as lease:
+            await self._tokens.token()  # a worker cannot know that there is none
             part, there = await self._stock.begin(product.id, path, fresh=fresh)
-            account, others = self._accounts.index(session.tokens), lease.others_served
-            order = Order(uuid.uuid4().hex, product, part, account, not there, others)
+            order = Order(uuid.uuid4().hex, product, part, not there, lease.others_served)
             return await self._ask(order, path, lease, attempt)
 
     async def _ask(self, order: Order, path: Path, lease: Lease, attempt: int) -> Whole:

@@ -1,71 +1,56 @@
-"""The accounts' tokens on a cluster: the coordinator has them, and lends them to the workers."""
+"""The token on a cluster: the coordinator renews it and sends it to the workers."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
-from noa_async.errors import CredentialsRefused, ServiceError, ServiceUnreachable
+from noa_async.errors import ServiceError, ServiceUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from noa_async.auth.tokens import TokenManager
 
-    Loan = tuple[str | None, ...]
-    """A token for each account; None where it has none at the moment."""
-
 
 class Lender:
-    """The coordinator's side: what to lend to every worker.
+    """The coordinator's side: the token to send to every worker.
 
-    A log-in service that is slow keeps nobody waiting: workers go on with what they have.
+    If the log-in service is slow, no worker waits: the workers go on with the token that they have.
     """
 
-    def __init__(self, managers: Sequence[TokenManager], patience: float) -> None:
-        """``patience``: seconds that a token may be waited for."""
-        self._managers = managers
+    def __init__(self, tokens: TokenManager, patience: float) -> None:
+        """``patience``: seconds to wait for a token."""
+        self._tokens = tokens
         self._patience = patience
-        self._asked: dict[TokenManager, asyncio.Task[str]] = {}
+        self._asked: asyncio.Task[str] | None = None
 
-    async def loan(self) -> Loan:
-        """The tokens that hold now.
+    async def loan(self) -> str | None:
+        """Return the token that holds now; None if there is none at the moment.
 
-        Raises CredentialsRefused where no account is left, and whatever else ends a run.
+        Raise CredentialsRefused, and any other error that ends a run.
         """
-        tasks = [self._task(one) for one in self._managers]
-        await asyncio.wait(tasks, timeout=self._patience)
-        return tuple(map(self._answer, tasks))
-
-    def _task(self, manager: TokenManager) -> asyncio.Task[str]:
-        task = self._asked.get(manager)
-        if task is None or task.done():
-            task = self._asked[manager] = asyncio.create_task(manager.token())
-            task.add_done_callback(_seen)
-        return task
-
-    def _answer(self, task: asyncio.Task[str]) -> str | None:
-        if not task.done():
+        if self._asked is None or self._asked.done():
+            self._asked = asyncio.create_task(self._tokens.token())
+            self._asked.add_done_callback(_seen)
+        asked = self._asked
+        await asyncio.wait([asked], timeout=self._patience)
+        if not asked.done():
             return None
         try:
-            return task.result()
+            return asked.result()
         except ServiceError:
             return None  # the worker waits for one, and its product is tried again
-        except CredentialsRefused:
-            if all(one.refused for one in self._managers):
-                raise
-            return None
 
     def reject(self, access: str) -> None:
-        """The service answered 401 to ``access``: whose it was gets a new one."""
-        for one in self._managers:
-            one.reject(access)
+        """Renew the token ``access``, to which the service answered 401."""
+        self._tokens.reject(access)
 
     async def close(self) -> None:
-        """Ask for no more."""
-        for task in self._asked.values():
-            task.cancel()
-        await asyncio.gather(*self._asked.values(), return_exceptions=True)
+        """Cancel the request for a token that is under way, if any."""
+        if self._asked is not None:
+            self._asked.cancel()
+            await asyncio.gather(self._asked, return_exceptions=True)
 
 
 def _seen(task: asyncio.Task[str]) -> None:
@@ -75,10 +60,7 @@ def _seen(task: asyncio.Task[str]) -> None:
 
 
 class LentTokens:
-    """A worker's side: one account's token, as the last renewal brought it."""
-
-    refused = None
-    """Whether a password holds is the coordinator's to know."""
+    """A worker's side: the token, as the last renewal brought it."""
 
     def __init__(self, patience: float, rejected: Callable[[str], None]) -> None:
         """``rejected`` is told of a token to which the service answered 401."""

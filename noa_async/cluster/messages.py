@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from noa_async.archive.destination import FileFacts
     from noa_async.catalogue.product import Product
-    from noa_async.cluster.logins import Loan
     from noa_async.events import Event
     from noa_async.failure import Failure
     from noa_async.settings import Settings
@@ -64,8 +63,6 @@ class Setup:
     version: str
     """Of noa-async: what the two say to each other is of no other."""
     settings: Settings
-    accounts: int
-    """How many there are."""
     folder: str | None
     """Where parts gather, the same on all machines; None: with each worker, whose output is an
     object store."""
@@ -84,12 +81,10 @@ class Order:
     product: Product
     part: str
     """Its file's name in the folder: no other attempt ever has it."""
-    account: int
-    """Whose token it is asked for with, by its place among the accounts."""
     fresh: bool
     """Whether nothing is there to go on with."""
     others_served: bool
-    """Whether the service gives other products to this account at the moment."""
+    """Whether the service is sending other products at the moment."""
 
     def patience(self, settings: Settings) -> float:
         """Seconds in which something must be heard of it."""
@@ -117,8 +112,8 @@ class Sending:
 class Renewal:
     """From the coordinator, again and again: it is there, and this is what holds now."""
 
-    loan: Loan = field(repr=False)
-    """A token for each account; None: what was lent before is to do."""
+    token: str | None = field(repr=False)
+    """None: the worker goes on with the one that it has."""
     rate: float | None
     """Bytes a second for this worker; None is no cap."""
 

@@ -92,7 +92,6 @@ class _Run:
             output=output,
             version=own_version(),
             settings=self.settings,
-            accounts=len(self.transfers.connection.tokens),
             folder=None if folder is None else str(folder),
             witness=witness,
             lease=terms.lease,

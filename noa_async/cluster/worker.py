@@ -32,7 +32,6 @@ from noa_async.events import TransferAdvanced
 from noa_async.failure import as_sent
 from noa_async.testing import Waits
 from noa_async.threads import Threads
-from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
 from noa_async.transfer.limiter import Bandwidth, Slots
@@ -75,9 +74,7 @@ class Session:
         settings = self.setup.settings
         self._waits = Waits(settings.retry, self.setup.cut)
         self._transport = await self._stack.enter_async_context(Transport(settings))
-        self._tokens = [
-            LentTokens(settings.timeouts.answer, self._reject) for _ in range(self.setup.accounts)
-        ]
+        self._tokens = LentTokens(settings.timeouts.answer, self._reject)
         self._pool = Threads(_THREADS)
         self._stack.push_async_callback(asyncio.to_thread, self._pool.close)
         if self.setup.folder is None:
@@ -105,8 +102,7 @@ class Session:
     async def report(self, renewal: Renewal, longest: float) -> Report:
         """What happened since the last report; waits a little where that is nothing."""
         self._heard = self._now()
-        for tokens, access in zip(self._tokens, renewal.loan, strict=True):
-            tokens.lend(access)
+        self._tokens.lend(renewal.token)
         self._bandwidth.allow(renewal.rate)
         with suppress(TimeoutError):
             async with asyncio.timeout(longest):
@@ -170,16 +166,15 @@ class Session:
             return await fetcher.fetch_once(order.product, part, admit, fresh=order.fresh)
 
     def _ways(self, order: Order) -> tuple[Traffic, Catalogue]:
-        """To the product and to its entry, as the account that the order names."""
-        settings, tokens = self.setup.settings, self._tokens[order.account]
-        session = AuthSession(self._transport, tokens)
+        """To the product and to its entry."""
+        settings = self.setup.settings
+        session = AuthSession(self._transport, self._tokens)
         catalogue = Catalogue(session, settings.service, settings.retry, sleep=self._waits.sleep)
         slots = Slots(1)
         slots.streaming = int(order.others_served)
-        dealer = Dealer([Account(tokens, session, slots)])
         health = Health(catalogue.probe, suspicious=1)  # who attempts once suspects nobody
-        tail = Tail(dealer, self._bandwidth)
-        return Traffic(dealer, self._bandwidth, health, tail), catalogue
+        tail = Tail(slots, self._bandwidth)
+        return Traffic(session, slots, self._bandwidth, health, tail), catalogue
 
     def _tell(self, key: str, event: Event | Received) -> None:
         """Keep an event for the next report; bytes that arrived are added up."""

@@ -39,7 +39,6 @@ async def product_bytes(
         mirror.stats.delivered(product_id, _asked(request), refused.status, 0)
         return refused
     mirror.slots[user] += 1
-    mirror.stats.download_begins(user, mirror.slots[user])
     try:
         with mirror.stats.download():
             return await _attempt(mirror, request, product)

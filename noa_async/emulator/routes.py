@@ -48,6 +48,8 @@ async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamR
         if not is_list:
             await asyncio.sleep(mirror.settings.latency)
         response = await _answered(mirror, request, path)
+        if mirror.settings.chunked_errors and response.status >= 300 and not response.prepared:
+            response.enable_chunked_encoding()
         if is_list:  # made within the latency: else lists asked for at once would wait in a row
             await asyncio.sleep(max(0.0, due - loop.time()))
         return response

@@ -161,12 +161,9 @@ class Emulator:
     def outage(self, value: bool) -> None:
         self._mirror.outage = value
 
-    def revoke_tokens(self, *, refresh: bool = False, user: str | None = None) -> None:
-        """No access token so far holds any more; with `refresh`, no refresh token either.
-
-        `user`: those of one user alone.
-        """
-        self._mirror.issuer.revoke(refresh=refresh, user=user)
+    def revoke_tokens(self, *, refresh: bool = False) -> None:
+        """No access token so far holds any more; with `refresh`, no refresh token either."""
+        self._mirror.issuer.revoke(refresh=refresh)
 
     async def refuse_connections(self, seconds: float) -> None:
         """Refuse new connections from now on for so long; returns at once.

@@ -41,8 +41,6 @@ class EmulatorSettings:
     """Where the catalogue lies; its products are in `Products` below."""
     username: str = "demo"
     password: str = field(default="demo", repr=False)
-    accounts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """Further users with their passwords; each has tokens and a quota of its own."""
     client_id: str = "mirror-client"
     realm: str = "mirror"
     token_life: float = 300.0
@@ -96,6 +94,9 @@ class EmulatorSettings:
     etag: EtagStyle = "quoted"
     checksums: tuple[str, ...] = ("MD5",)
     """Algorithms of an entry's `Checksum`: MD5, SHA-256, SHA3-256, SHA3-512, BLAKE3, ..."""
+    chunked_errors: bool = False
+    """Answers that are no product come in chunks, without a Content-Length, as nginx and Keycloak
+    send theirs."""
     head_allowed: bool = True
     """False answers HEAD with 405."""
     range_limit: int | None = None

@@ -39,10 +39,6 @@ class Stats:
     """Orders of products that were sent, whatever the answer."""
     downloads_in_flight: int = 0
     downloads_peak: int = 0
-    downloads_of: dict[str, int] = field(default_factory=dict)
-    """Downloads that each user began."""
-    downloads_peak_of: dict[str, int] = field(default_factory=dict)
-    """Most downloads at once of each user."""
     download_seconds: float = 0.0
     """How long each download took, added up: over the time that passed, how many there were."""
     bytes_sent: int = 0
@@ -86,11 +82,6 @@ class Stats:
         finally:
             self.downloads_in_flight -= 1
             self.download_seconds += time.monotonic() - began
-
-    def download_begins(self, user: str, at_once: int) -> None:
-        """A user has so many downloads now, with this one."""
-        self.downloads_of[user] = self.downloads_of.get(user, 0) + 1
-        self.downloads_peak_of[user] = max(self.downloads_peak_of.get(user, 0), at_once)
 
     def delivered(self, product: str, range_start: int, status: int, sent: int) -> None:
         """An answer to `$value` ended, whole or not."""

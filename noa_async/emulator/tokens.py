@@ -30,7 +30,7 @@ class _Grant:
 
 
 class TokenIssuer:
-    """One realm and its users: gives out tokens and knows which ones hold."""
+    """One realm and its user: gives out tokens and knows which ones hold."""
 
     def __init__(
         self, settings: EmulatorSettings, stats: Stats, clock: Callable[[], float]
@@ -41,7 +41,6 @@ class TokenIssuer:
         self._access: dict[str, _Grant] = {}
         self._refresh: dict[str, _Grant] = {}
         self._wrong: Counter[str] = Counter()
-        self._users = dict([(settings.username, settings.password), *settings.accounts])
 
     def answer(self, form: Mapping[str, str]) -> dict[str, Any]:
         """The body of a token answer. Raises GrantRefusedError."""
@@ -57,14 +56,11 @@ class TokenIssuer:
         grant = self._access.get(token.strip()) if scheme.lower() == "bearer" else None
         return grant.user if grant and grant.expires > self._clock() else None
 
-    def revoke(self, *, refresh: bool = False, user: str | None = None) -> None:
-        """No access token given out so far holds any more; with `refresh`, none at all.
-
-        `user`: those of one user alone.
-        """
-        for held in (self._access, self._refresh) if refresh else (self._access,):
-            for token in [each for each, grant in held.items() if user in {None, grant.user}]:
-                del held[token]
+    def revoke(self, *, refresh: bool = False) -> None:
+        """No access token given out so far holds any more; with `refresh`, none at all."""
+        self._access.clear()
+        if refresh:
+            self._refresh.clear()
 
     def _granted(self, form: Mapping[str, str]) -> dict[str, Any]:
         if form.get("client_id") != self._settings.client_id:
@@ -81,7 +77,8 @@ class TokenIssuer:
     def _login(self, form: Mapping[str, str]) -> dict[str, Any]:
         user = form.get("username", "")
         locked = self._wrong[user] >= self._settings.max_wrong_passwords
-        right = user in self._users and form.get("password") == self._users[user]
+        given = (user, form.get("password"))
+        right = given == (self._settings.username, self._settings.password)
         if locked or not right:
             self._wrong[user] += 1
             self._stats.wrong_passwords += 1

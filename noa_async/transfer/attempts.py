@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.budget import Budget
-from noa_async.errors import AccountRefused, NoaError, ProductOffline, QuotaExceeded
+from noa_async.errors import NoaError, ProductOffline, QuotaExceeded
 from noa_async.events import Observer, TransferRetried
 
 if TYPE_CHECKING:
@@ -62,38 +62,20 @@ class Attempts:
                 self._health.succeeded()
                 return result
 
-    async def first(self, once: Callable[[], Awaitable[_T | None]]) -> _T | None:
-        """What ``once`` gives, ahead of ``make``, where no bytes are there, nor will be.
-
-        None: nothing came of it; where it did not fail, it was no attempt.
-        """
-        try:
-            result = await self._attempt(lambda _: once(), 0)
-        except NoaError as error:
-            await self._pause(error, 0, 0)
-            return None
-        if result is None:
-            self.made -= 1
-        else:
-            self._health.succeeded()
-        return result
-
     async def _attempt(self, once: Callable[[int], Awaitable[_T]], there: int) -> _T:
         if self._budget is None and self._retry is not None:
             self._budget = Budget(self._retry, there)
         await self._health.ready()
         self._others = self._health.successes
         self.made += 1
-        while True:
-            try:
-                return await once(self.made)
-            except AccountRefused as error:  # asked as another one: no attempt was made yet
-                self._tell(0.0, error)
+        return await once(self.made)
 
     async def _pause(self, error: NoaError, length: int, before: int) -> None:
         """Wait until the next may begin. Raises ``error`` where it ended the last."""
         delay = self._failed(error, length, before)
-        self._tell(delay, error)
+        product = self._product
+        told = TransferRetried(product.id, product.name, self.made, delay, error.message)
+        self._observer(told)
         await self._sleep(delay)
 
     def _failed(self, error: NoaError, length: int, before: int) -> float:
@@ -116,8 +98,3 @@ class Attempts:
                 self._health.gave_up(error)
             raise error
         return delay
-
-    def _tell(self, delay: float, error: NoaError) -> None:
-        product = self._product
-        told = TransferRetried(product.id, product.name, self.made, delay, error.message)
-        self._observer(told)

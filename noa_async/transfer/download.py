@@ -30,13 +30,7 @@ from noa_async.transfer.resume import (
     range_headers,
 )
 from noa_async.transfer.shares import Shares
-from noa_async.transfer.sink import (
-    WORTH_RESUMING,
-    PartFile,
-    Sink,
-    WrongDigest,
-    seen_through,
-)
+from noa_async.transfer.sink import WORTH_RESUMING, PartFile, Sink, WrongDigest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -46,7 +40,6 @@ if TYPE_CHECKING:
     from noa_async.response import Response
     from noa_async.settings import RetryPolicy
     from noa_async.threads import Threads
-    from noa_async.transfer.helped import Helped
     from noa_async.transfer.tail import Span
     from noa_async.transfer.traffic import Traffic
 
@@ -66,7 +59,6 @@ class Fetcher(Fetching):
         pool: Threads,
         traffic: Traffic,
         *,
-        helped: Helped | None = None,
         observer: Observer = ignore,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -75,13 +67,7 @@ class Fetcher(Fetching):
         self._retry = retry
         self._pool = pool
         self._traffic = traffic
-        self._helped = helped
         self._sleep = sleep
-
-    def expect(self, product: Product) -> None:
-        """A product waits to be brought: many small ones have helpers begin."""
-        if self._helped is not None:
-            self._helped.helpers.expect(product.size)
 
     async def fetch_once(
         self,
@@ -94,10 +80,6 @@ class Fetcher(Fetching):
         """As ``Fetching.fetch_once``."""
         checksum = strongest(product.checksums)
         attempts = self._attempts(product)
-        if fresh and checksum is not None and self._helped is not None:
-            helped = partial(self._helped.bring, product, path, checksum)
-            if (whole := await attempts.first(helped)) is not None:
-                return await admit(Fetched(whole, self._hand_on))
         part = PartFile(path, checksum.algorithm if checksum else OWN)
         async with Sink(part, self._pool) as sink:
             if not fresh:
@@ -161,17 +143,6 @@ class Fetcher(Fetching):
     def _attempts(self, product: Product) -> Attempts:
         return Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
 
-    async def _hand_on(
-        self,
-        publish: Callable[..., _S],
-        *given: Any,
-        brief: bool,
-        stable: bool,  # noqa: ARG002 (as a helper leaves it)
-    ) -> _S:
-        """Publish what a helper has sealed."""
-        submit = self._pool.submit_brief if brief else self._pool.submit
-        return await seen_through(submit(publish, *given))
-
     async def _until_whole(
         self,
         attempts: Attempts,
@@ -205,8 +176,8 @@ class Fetcher(Fetching):
         part = sink.part
         url = self._catalogue.value_url(product.id)
         async with (
-            self._traffic.dealer.lease() as (session, lease),
-            session.get(url, headers=range_headers(part.state)) as response,
+            self._traffic.slots.lease() as lease,
+            self._traffic.session.get(url, headers=range_headers(part.state)) as response,
         ):
             head, decision = await read_head(
                 response,

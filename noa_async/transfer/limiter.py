@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from typing import Self
 
 _BURST = 0.25
 """Seconds of unused rate that may be made up for."""
@@ -107,7 +108,9 @@ class Window:
 
 
 class Slots:
-    """The right to ask for a product as one account, as the window allows; a Dealer deals it out.
+    """Permits to request a product, as many at once as the window allows. One for all workers.
+
+    Permits are given in the order in which they are asked for.
 
     ``longest_pause``: seconds without new requests after refusals in a row that name no time of
     their own; the first pause is a fortieth of it. ``longest_asked``: a Retry-After that is obeyed.
@@ -131,38 +134,36 @@ class Slots:
         self.streaming = 0
         """Products that the service gives at the moment."""
         self._not_before = 0.0
+        self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @property
     def free(self) -> bool:
-        """Whether one more could ask at once."""
-        return self._not_before <= self._clock() and self._asking < self.window.limit
+        """Whether a request could be sent now: no pause, a permit is left, and no one waits."""
+        paused = self._not_before > self._clock()
+        return not (self._turn.locked() or paused or self._asking >= self.window.limit)
 
-    @property
-    def load(self) -> float:
-        """The part of its window that is in use."""
-        return self._asking / self.window.limit
+    def lease(self) -> Lease:
+        """Return an async context manager that waits for a permit and holds it."""
+        return Lease(self)
 
-    def lend(self) -> Lease:
-        """A place that is free, until it is given back."""
-        self._asking += 1
-        return Lease(self, self.window.epoch)
+    async def _take(self) -> int:
+        """Wait for a permit; return the window's epoch at that moment."""
+        async with self._turn:
+            while True:
+                if (pause := self._not_before - self._clock()) > 0:
+                    await self._sleep(pause)
+                elif self._asking >= self.window.limit:
+                    self._changed.clear()
+                    await self._changed.wait()
+                else:
+                    self._asking += 1
+                    return self.window.epoch
 
     def _given_back(self, streaming: bool) -> None:
         self._asking -= 1
         self.streaming -= streaming
         self._changed.set()
-
-    async def until_free(self) -> None:
-        """Wait for a place, one caller at a time."""
-        while True:
-            if (pause := self._not_before - self._clock()) > 0:
-                await self._sleep(pause)
-            elif self._asking >= self.window.limit:
-                self._changed.clear()
-                await self._changed.wait()
-            else:
-                return
 
     def _granted(self) -> None:
         self.streaming += 1
@@ -181,21 +182,33 @@ class Slots:
 
 
 class Lease:
-    """One place among the products asked for at once."""
+    """One permit among those for products requested at once.
 
-    def __init__(self, slots: Slots, epoch: int) -> None:
+    An async context manager, entered once: it waits for the permit, and gives it back at the end.
+    A class, because every product enters one: the context manager of a generator is slow.
+    """
+
+    def __init__(self, slots: Slots) -> None:
         self.streaming = False
-        self._held = True
+        self._held = False
         self._slots = slots
-        self._epoch = epoch
+        self._epoch = 0
+
+    async def __aenter__(self) -> Self:
+        self._epoch = await self._slots._take()  # noqa: SLF001 (the two are one)
+        self._held = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.give_back()
 
     @property
     def others_served(self) -> bool:
-        """Whether the service gives products to the same account."""
+        """Whether the service is sending other products at the moment."""
         return self._slots.streaming > self.streaming
 
     def give_back(self) -> None:
-        """Somebody else may have it. A second time changes nothing."""
+        """Make the permit free for another request. A second call has no effect."""
         if self._held:
             self._held = False
             self._slots._given_back(self.streaming)  # noqa: SLF001 (the two are one)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from noa_async.catalogue.product import Product
     from noa_async.response import Intake, Response
     from noa_async.threads import Threads
-    from noa_async.transfer.dealing import Place
+    from noa_async.transfer.limiter import Lease
     from noa_async.transfer.resume import PartState
     from noa_async.transfer.sink import PartFile
     from noa_async.transfer.traffic import Traffic
@@ -204,19 +204,18 @@ class Shares:
 
     async def _bring(self, share: _Share, state: PartState) -> None:
         with suppress(NoaError):  # the product's own stream meets what is wrong, and says more
-            async with self._traffic.dealer.lease(telling=False) as place:
+            async with self._traffic.slots.lease() as lease:
                 if share.fits:
-                    await self._request(share, state, place)
+                    await self._request(share, state, lease)
         if not share.whole:
             self._failures += 1
         if not share.whole and share.give_back() and share in self._shares:
             self._shares.remove(share)
             await self._in_thread(share.stash.discard)
 
-    async def _request(self, share: _Share, state: PartState, place: Place) -> None:
+    async def _request(self, share: _Share, state: PartState, lease: Lease) -> None:
         headers = range_headers(state, end=share.span.end)
-        session, lease = place
-        async with session.get(self._url, headers=headers) as response:
+        async with self._traffic.session.get(self._url, headers=headers) as response:
             _, decision = await read_head(response, state, others_served=True)
             if isinstance(decision, Refuse) and isinstance(decision.error, QuotaExceeded):
                 lease.declined()

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from noa_async.transfer.limiter import Bandwidth
+    from noa_async.transfer.limiter import Bandwidth, Slots
 
 WORTH_SHARING = 1.0
 """Seconds that a stretch must still take, at its rate so far, to be worth another request."""
@@ -67,19 +67,11 @@ def cut_at(span: Span, now: float) -> int | None:
     return span.position + (rest + 1) // 2
 
 
-class Places(Protocol):
-    """The places to ask from."""
-
-    @property
-    def free(self) -> bool:
-        """Whether one more could ask at once."""
-
-
 class Tail:
     """What all transfers of a client know of each other's ends. One for all workers."""
 
     def __init__(
-        self, slots: Places, bandwidth: Bandwidth, *, clock: Callable[[], float] = time.monotonic
+        self, slots: Slots, bandwidth: Bandwidth, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._slots = slots
         self._bandwidth = bandwidth

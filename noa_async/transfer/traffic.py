@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from noa_async.transfer.dealing import Dealer
+    from noa_async.auth.session import AuthSession
     from noa_async.transfer.health import Health
-    from noa_async.transfer.limiter import Bandwidth
+    from noa_async.transfer.limiter import Bandwidth, Slots
     from noa_async.transfer.tail import Tail
 
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Traffic:
     """One for all workers."""
 
-    dealer: Dealer
+    session: AuthSession
+    slots: Slots
     bandwidth: Bandwidth
     health: Health
     tail: Tail

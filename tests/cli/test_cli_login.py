@@ -100,27 +100,3 @@ async def test_a_keyring_that_is_not_there_is_said(open_mirror: Open) -> None:
 async def test_it_says_how_long_the_log_in_can_be_renewed(open_mirror, settings, told) -> None:
     _, noa = await open_mirror(**settings)
     assert (await noa("login")).out.splitlines()[2].endswith(told)
-
-
-async def test_each_account_of_a_file_is_tried(open_mirror: Open) -> None:
-    mirror, noa = await open_mirror(accounts=(("bob", "0ther"),))
-    forget(noa)
-    accounts = noa.folder / "accounts.toml"
-    accounts.write_text(
-        f'[[accounts]]\nusername = "demo"\npassword = "{PASSWORD}"\n'
-        '[[accounts]]\nusername = "bob"\npassword = "0ther"\n'
-    )
-    noa.environ["NOA_ACCOUNTS"] = str(accounts)
-    accounts.chmod(0o644)
-    ended = await noa("login")
-    assert ended.code == 2
-    assert f"chmod 600 {accounts}" in ended.err
-    accounts.chmod(0o600)
-    ended = await noa("login")
-    assert ended.code == 0, ended.err
-    assert f"demo is accepted (found in {accounts})." in ended.out
-    assert f"bob is accepted (found in {accounts})." in ended.out
-    assert mirror.stats.token_logins == 2
-    assert "0ther" not in ended.out + ended.err
-    ended = await noa("login", "--keep", "netrc")
-    assert ended.code == 2

@@ -105,7 +105,7 @@ def test_so_does_one_with_arguments_of_its_own() -> None:
 
 
 def test_tokens_are_in_no_text() -> None:
-    assert "s3cret" not in repr(Renewal(("s3cret",), 1.0))
+    assert "s3cret" not in repr(Renewal("s3cret", 1.0))
     assert "s3cret" not in repr(Report((), (), ("s3cret",)))
 
 

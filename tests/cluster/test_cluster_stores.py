@@ -226,7 +226,6 @@ async def test_a_worker_of_another_version_or_without_obstore_says_so(
             output="s3://bucket",
             version=version,
             settings=None,  # type: ignore[arg-type]
-            accounts=1,
             folder=None,
             witness="",
             lease=1.0,

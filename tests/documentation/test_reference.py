@@ -78,7 +78,7 @@ def test_the_settings_are_those_of_the_code() -> None:
 
 
 def _default(key: str) -> object:
-    name = {"trusted_hosts": "service", "bandwidth": "limits", "helpers": "limits"}.get(key)
+    name = {"trusted_hosts": "service", "bandwidth": "limits"}.get(key)
     return getattr(getattr(Settings(), name) if name else Settings(), key)
 
 

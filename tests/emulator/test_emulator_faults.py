@@ -252,6 +252,18 @@ async def test_chunked(open_site: OpenSite) -> None:
     assert got.headers["Transfer-Encoding"] == "chunked"
 
 
+async def test_errors_in_chunks(open_site: OpenSite) -> None:
+    faults = (Fault(FaultKind.TOO_MANY, retry_after="3"), Fault(FaultKind.NOT_FOUND, first=2))
+    site = await open_site(PRODUCT, faults=faults, chunked_errors=True)
+    for status in (429, 404):
+        got = await site.get(ID)
+        assert (got.status, got.whole) == (status, True)
+        assert got.body
+        assert got.headers["Transfer-Encoding"] == "chunked"
+        assert "Content-Length" not in got.headers
+    assert "Content-Length" in (await site.get(ID)).headers
+
+
 async def test_a_chunked_body_cut(open_site: OpenSite) -> None:
     faults = (Fault(FaultKind.CHUNKED), Fault(FaultKind.CUT, at=500))
     site = await open_site(PRODUCT, faults=faults)

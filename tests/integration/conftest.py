@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import ssl
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -17,8 +15,6 @@ import trustme
 from noa_async import Credentials, Limits, NoaClient, RetryPolicy, Service, Settings, wire
 from noa_async.emulator import Emulator
 from noa_async.events import Event
-from noa_async.transfer.fetching import Whole
-from noa_async.transfer.helped import Helped
 
 WHO = Credentials("demo", "demo", source="test")
 
@@ -44,7 +40,7 @@ def settings_for(mirror: Emulator, *, workers: int = 4, **changes: object) -> Se
         trusted_hosts=frozenset({mirror.trusted_url.partition("://")[2]}),
     )
     quick = RetryPolicy(base=0.01, cap=0.05, offline_wait=0.3)
-    settings = Settings(service=service, limits=Limits(workers=workers, helpers=1), retry=quick)
+    settings = Settings(service=service, limits=Limits(workers=workers), retry=quick)
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
@@ -75,28 +71,15 @@ def connect(recorder: Recorder) -> Connect:
 
 
 def bring_bytes_by(path: str, patch: pytest.MonkeyPatch) -> None:
-    """Bodies come past aiohttp, the small ones whole ("fast"), or nearly all by a "thread"; as
-    aiohttp's "stream"; or are a "helper" process's where they are small and nothing is there.
+    """Bodies come past aiohttp, the small ones whole ("fast"), or nearly all by a "thread"; or as
+    aiohttp's "stream".
     """
     if path == "thread":
         patch.setattr(wire, "_ROOM", 20 << 10)
     patch.setenv("NOA_FASTPATH", "0" if path == "stream" else "1")
-    if path == "helper":
-        wait_for_helpers(patch)
 
 
-def wait_for_helpers(patch: pytest.MonkeyPatch) -> None:
-    """From its first product on a run has its helpers."""
-    bring = Helped.bring
-
-    async def bring_when_there(self: Helped, *given: Any) -> Whole | None:
-        await asyncio.shield(self.helpers.begin())
-        return await bring(self, *given)
-
-    patch.setattr(Helped, "bring", bring_when_there)
-
-
-PATHS = ("fast", "thread", "stream", "helper")
+PATHS = ("fast", "thread", "stream")
 """Those that small products have."""
 
 

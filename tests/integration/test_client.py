@@ -7,10 +7,12 @@ import hashlib
 import inspect
 import threading
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from noa_async import (
@@ -596,3 +598,45 @@ async def test_a_file_that_got_its_name_while_its_caller_left_is_found(
             await asyncio.wait({fetching})
         assert (await noa.download(product, tmp_path)).status is Status.PRESENT
     assert list(tmp_path.glob(".noa-async/quarantine/*")) == []
+
+
+@pytest.mark.parametrize("quota_style", ["429", "403"])
+async def test_refusals_in_chunks_are_asked_for_once_and_past_aiohttp(
+    connect: Connect,
+    recorder: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quota_style: str,
+) -> None:
+    """Each that the service sent is one that was met: none was thrown away and asked for again."""
+    asked: list[str] = []
+    request = aiohttp.ClientSession.request
+
+    def noted(self: aiohttp.ClientSession, method: str, url: Any, **more: Any) -> Any:
+        asked.append(str(url))
+        return request(self, method, url, **more)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "request", noted)
+    busy = small(quota=2, quota_style=quota_style, rate=1e6, chunked_errors=True)
+    faults = FaultPlan((Fault(FaultKind.REDIRECT_TRUSTED, index=3), Fault(FaultKind.SERVER_ERROR)))
+    async with Emulator(replace(busy, faults=faults)) as mirror:
+        async with connect(mirror, workers=6) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {Status.DOWNLOADED}
+        assert mirror.stats.quota_refusals
+        sent = [one.status for some in mirror.stats.downloads.values() for one in some]
+        refused = [status for status in sent if status >= 400]
+        assert len(refused) == len(recorder.of(TransferRetried))
+        assert sent.count(200) == 40
+    assert asked
+    assert not [url for url in asked if "$value" in url or "/store/" in url]
+
+
+async def test_products_in_chunks_are_asked_for_once(connect: Connect, tmp_path: Path) -> None:
+    chunks = FaultPlan((Fault(FaultKind.CHUNKED, times=None),))
+    async with Emulator(small(faults=chunks)) as mirror:
+        async with connect(mirror) as noa:
+            outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert all(each.ok for each in outcomes)
+        assert {len(some) for some in mirror.stats.downloads.values()} == {1}
+        assert_right(mirror, tmp_path, 40)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from noa_async import NoaClient, Query, RetryPolicy, Timeouts
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 
-from .conftest import WHO, bring_bytes_by, settings_for
+from .conftest import PATHS, WHO, bring_bytes_by, settings_for
 
 K = FaultKind
 KINDS = [
@@ -58,7 +58,7 @@ async def bring(faults: list[Fault], etag: str) -> None:
     st.lists(FAULTS, max_size=6),
     st.sampled_from(["quoted", "unquoted", "none"]),
     st.sampled_from([asyncio.new_event_loop, uvloop.new_event_loop]),
-    st.sampled_from(["fast", "thread", "stream", "helper"]),
+    st.sampled_from(PATHS),
 )
 def test_any_sequence_of_faults(
     faults: list[Fault], etag: str, loop: Callable[[], asyncio.AbstractEventLoop], by: str

@@ -10,7 +10,7 @@ import pytest
 from noa_async import Query, RetryPolicy, Status, Timeouts
 from noa_async.emulator import Emulator, EmulatorSettings, FaultKind, FaultPlan
 
-from .conftest import Connect, assert_right, bring_bytes_by
+from .conftest import PATHS, Connect, assert_right, bring_bytes_by
 
 ALL = Query(everything=True)
 K = FaultKind
@@ -54,7 +54,7 @@ async def run_plan(
 async def test_random_faults(
     connect: Connect, tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bring_bytes_by(("helper", "fast", "thread", "stream")[seed % 4], monkeypatch)
+    bring_bytes_by(PATHS[seed % len(PATHS)], monkeypatch)
     await run_plan(connect, tmp_path, seed, KINDS, 60_000)
 
 

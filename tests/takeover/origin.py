@@ -29,12 +29,15 @@ class Origin:
     url: str = ""
     answers: dict[str, Answer] = field(default_factory=dict)
     connections: int = 0
+    open: int = 0
+    """Connections that have not ended."""
     tls: ssl.SSLContext | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """A connection has ended, by whomever."""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -46,6 +49,7 @@ class Origin:
             pass
         finally:
             self.ended.set()
+            self.open -= 1
             writer.close()
 
     def give(self, path: str, content: bytes, *, length: int | None = None, more: str = "") -> None:

@@ -144,7 +144,7 @@ async def test_a_slow_reader_is_no_silence(origin, settings, way):
 
 
 async def test_a_slow_line_is_given_in_parts(origin, either, monkeypatch):
-    for module in ("transport", "wires"):
+    for module in ("response", "wires"):
         monkeypatch.setattr(f"noa_async.{module}.LONGEST_HELD", 0.01)
     more = asyncio.Event()
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
-from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noa_async.auth.session import AuthSession
-from noa_async.auth.tokens import TokenManager
-from noa_async.transfer.dealing import Account, Dealer
 from noa_async.transfer.limiter import Bandwidth, Lease, Slots, Window
 
 
@@ -163,14 +158,8 @@ def test_a_window_stays_between_one_and_its_most(most, happenings):
         assert 1 <= window.limit <= most
 
 
-def dealing(slots: Slots) -> Dealer:
-    """Who deals out the places of the one account that there is."""
-    tokens = cast("TokenManager", SimpleNamespace(refused=None))
-    return Dealer([Account(tokens, cast("AuthSession", object()), slots)])
-
-
-async def hold(dealer: Dealer, held: list[Lease], leave: asyncio.Event) -> None:
-    async with dealer.lease() as (_, lease):
+async def hold(slots: Slots, held: list[Lease], leave: asyncio.Event) -> None:
+    async with slots.lease() as lease:
         held.append(lease)
         await leave.wait()
 
@@ -182,10 +171,10 @@ async def settle() -> None:
 
 
 async def test_no_more_than_the_window_ask_at_once(clock):
-    dealer = dealing(slots := Slots(8, clock=clock, sleep=clock.sleep))
+    slots = Slots(8, clock=clock, sleep=clock.sleep)
     held: list[Lease] = []
     leave = asyncio.Event()
-    tasks = [asyncio.create_task(hold(dealer, held, leave)) for _ in range(10)]
+    tasks = [asyncio.create_task(hold(slots, held, leave)) for _ in range(10)]
     await settle()
     assert len(held) == 4
     held[0].granted()
@@ -198,39 +187,39 @@ async def test_no_more_than_the_window_ask_at_once(clock):
 
 
 async def test_after_a_refusal_everybody_waits_as_long_as_was_asked(clock):
-    dealer = dealing(Slots(8, clock=clock, sleep=clock.sleep))
-    async with dealer.lease() as (_, lease):
+    slots = Slots(8, clock=clock, sleep=clock.sleep)
+    async with slots.lease() as lease:
         lease.refused(7.0)
-    async with dealer.lease():
+    async with slots.lease():
         pass
     assert clock.slept == [7.0]
 
 
 async def test_a_refusal_that_names_no_time_pauses_all_the_same(clock):
-    dealer = dealing(Slots(8, clock=clock, sleep=clock.sleep))
+    slots = Slots(8, clock=clock, sleep=clock.sleep)
     for _ in range(12):
-        async with dealer.lease() as (_, lease):
+        async with slots.lease() as lease:
             lease.refused(None)
     assert len(clock.slept) == 11
     assert 0 < clock.slept[0] < clock.slept[-1] <= 2.0
 
 
 async def test_a_shorter_pause_takes_nothing_off_a_longer_one(clock):
-    dealer = dealing(Slots(8, clock=clock, sleep=clock.sleep))
-    async with dealer.lease() as (_, one), dealer.lease() as (_, other):
+    slots = Slots(8, clock=clock, sleep=clock.sleep)
+    async with slots.lease() as one, slots.lease() as other:
         one.refused(60.0)
         other.refused(1.0)
-    async with dealer.lease():
+    async with slots.lease():
         pass
     assert clock.slept == [60.0]
 
 
 async def test_places_are_given_in_the_order_of_asking(clock):
-    dealer = dealing(Slots(1, clock=clock, sleep=clock.sleep))
+    slots = Slots(1, clock=clock, sleep=clock.sleep)
     served: list[int] = []
 
     async def one(number: int) -> None:
-        async with dealer.lease():
+        async with slots.lease():
             served.append(number)
 
     await asyncio.gather(*(one(number) for number in range(10)))
@@ -238,20 +227,58 @@ async def test_places_are_given_in_the_order_of_asking(clock):
 
 
 async def test_a_place_is_given_back_by_whoever_fails_or_leaves(clock):
-    dealer = dealing(Slots(1, clock=clock, sleep=clock.sleep))
+    slots = Slots(1, clock=clock, sleep=clock.sleep)
     with pytest.raises(RuntimeError):
-        async with dealer.lease() as (_, lease):
+        async with slots.lease() as lease:
             lease.granted()
             raise RuntimeError
     leave = asyncio.Event()
-    holder = asyncio.create_task(hold(dealer, [], leave))
+    holder = asyncio.create_task(hold(slots, [], leave))
     await settle()
-    waiters = [asyncio.create_task(hold(dealer, [], leave)) for _ in range(3)]
+    waiters = [asyncio.create_task(hold(slots, [], leave)) for _ in range(3)]
     await settle()
     for task in (waiters[0], waiters[1], holder):
         task.cancel()
     await settle()
     leave.set()
     await asyncio.wait_for(waiters[2], 5)
-    async with dealer.lease():
+    async with slots.lease():
         pass
+
+
+async def test_no_place_is_free_while_somebody_waits_for_one(clock):
+    slots = Slots(1, clock=clock, sleep=clock.sleep)
+    assert slots.free
+    leave = asyncio.Event()
+    holder = asyncio.create_task(hold(slots, [], leave))
+    await settle()
+    assert not slots.free
+    waiter = asyncio.create_task(hold(slots, [], asyncio.Event()))
+    await settle()
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    leave.set()
+    await holder
+    assert slots.free
+
+
+async def test_a_lease_that_never_came_gives_nothing_back(clock):
+    slots = Slots(1, clock=clock, sleep=clock.sleep)
+    async with slots.lease():
+        waiter = asyncio.create_task(slots.lease().__aenter__())
+        await settle()
+        waiter.cancel()
+        await asyncio.wait([waiter])
+        assert not slots.free
+    assert slots.free
+
+
+async def test_others_are_those_beside_the_lease_itself(clock):
+    slots = Slots(4, clock=clock, sleep=clock.sleep)
+    async with slots.lease() as one, slots.lease() as other:
+        one.granted()
+        assert (one.others_served, other.others_served) == (False, True)
+        one.give_back()
+        one.give_back()
+        assert not other.others_served

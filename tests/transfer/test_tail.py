@@ -84,9 +84,9 @@ async def test_nothing_is_cut_where_no_slot_is_free():
     with shared.running(span):
         clock.now, span.position = 10.0, 50
         for _ in range(3):
-            slots.lend()
+            await slots.lease().__aenter__()
         assert shared.cut(span) == 75
-        fourth = slots.lend()
+        fourth = await slots.lease().__aenter__()
         assert shared.cut(span) is None
         fourth.refused(5.0)
         fourth.give_back()
