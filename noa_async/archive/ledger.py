@@ -35,6 +35,8 @@ _GLANCE = f"SELECT {', '.join(Glance._fields)} FROM products "  # noqa: S608 (ma
 LAST_PLACE = "SELECT max(todo) FROM products WHERE todo IS NOT NULL"
 """As the index of what is to be done has it: the table is not read through for it."""
 
+_RELEASE = "UPDATE products SET path_key = NULL WHERE id = ? AND path_key IS NOT ?"
+
 
 class Ledger:
     """The ledger of one folder, which the caller has locked.
@@ -243,9 +245,11 @@ class Ledger:
                     del self._pending[record.id]
                     self._forget_path(record)
 
-    def _write(self, batch: Iterable[Record]) -> None:
+    def _write(self, batch: Sequence[Record]) -> None:
         self._before_write()
-        self._writer.write(upserts(map(row_of, batch)))
+        # Products of one batch may have exchanged their paths: release all that change first.
+        released = [(record.id, record.path_key) for record in batch]
+        self._writer.write([(_RELEASE, released), *upserts(map(row_of, batch))])
 
     async def todo(self, query: int, after: int, limit: int) -> Sequence[Record]:
         """The records of a followed query that come next in the list of what is to be fetched."""

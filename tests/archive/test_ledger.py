@@ -518,6 +518,17 @@ def test_what_is_at_hand_is_what_was_put_last(tmp_path_factory, moves):
     asyncio.run(play())
 
 
+async def test_two_products_may_exchange_their_paths(tmp_path):
+    async with Ledger(tmp_path / FILE) as ledger:
+        ledger.put(at(0, "a.zip"))
+        ledger.put(at(1, "b.zip"))
+        await ledger.flush()
+        for number, path in ((1, "c.zip"), (0, "b.zip"), (1, "a.zip")):
+            ledger.put(at(number, path))
+        await ledger.flush()
+        assert [ledger.get(f"id-{number:05d}").path for number in (0, 1)] == ["b.zip", "a.zip"]
+
+
 @pytest.mark.parametrize("whole", [True, False])
 async def test_looking_up_many_asks_once(tmp_path, monkeypatch, whole):
     async with Ledger(tmp_path / FILE) as ledger:
