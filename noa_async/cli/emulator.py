@@ -56,6 +56,9 @@ _SETTINGS = (
     _Setting("products", click.IntRange(0), "Products in the catalogue (2000).", _HOLDS),
     _Setting("seed", int, "The same seed gives the same products and bytes (1).", _HOLDS),
     _Setting("mean_bytes", Amount(), "Mean size of a product, such as 2M (2M).", _HOLDS),
+    _Setting(
+        "long_products", bool, "Orbits of 101 minutes, and files of 26 hours, besides.", _HOLDS
+    ),
     _Setting("host", str, "Address to listen on (127.0.0.1).", "Where it listens"),
     _Setting("port", click.IntRange(0, 65535), "0 takes a free one (0).", "Where it listens"),
     _Setting("token_life", click.FloatRange(0, min_open=True), "Seconds (300)."),
@@ -72,9 +75,11 @@ _SETTINGS = (
 
 def _with_settings(function: Any) -> Any:
     for setting in reversed(_SETTINGS):
+        flag = {"is_flag": True, "default": None} if setting.kind is bool else {}
         function = click.option(
             f"--{setting.name.replace('_', '-')}",
             type=setting.kind,
+            **flag,
             cls=SectionOption,
             section=setting.section,
             help=setting.text,

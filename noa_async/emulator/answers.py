@@ -12,6 +12,11 @@ QUOTA_403 = (
     "An exception occurred while creating a stream: Maximum number of {quota} concurrent flows "
     "achieved by the user '{user}'"
 )
+LOGIN_PAGE = """<!DOCTYPE html>
+<html class="login-pf"><head><title>Sign in to mirror</title></head><body>
+<form id="kc-form-login" action="/auth/realms/mirror/login-actions/authenticate" method="post">
+<input name="username"><input name="password" type="password"></form></body></html>
+"""
 PAGE = "<!DOCTYPE html>\n<html><head><title>Error</title></head><body><h1>{}</h1></body></html>\n"
 
 
@@ -67,6 +72,13 @@ _TEXTS = {
     FaultKind.PAGE_ERROR: (503, PAGE.format("503 Service Unavailable"), "text/html"),
     FaultKind.PAGE_TOO_MANY: (429, "Too many requests", "text/plain"),
     FaultKind.PAGE_HTML: (200, PAGE.format("Service temporarily unavailable"), "text/html"),
+    FaultKind.PAGE_JSON_ERROR: (
+        200,
+        '{"error": {"code": null, "message": "The database does not answer."}}',
+        "application/json",
+    ),
+    FaultKind.PAGE_REFUSED: (404, "Not Found", "text/plain"),
+    FaultKind.PAGE_LOGIN: (200, LOGIN_PAGE, "text/html"),
     FaultKind.TOKEN_ERROR: (503, PAGE.format("503 Service Unavailable"), "text/html"),
     FaultKind.TOKEN_HTML: (200, PAGE.format("Service temporarily unavailable"), "text/html"),
 }

@@ -54,6 +54,14 @@ class FaultKind(Enum):
     PAGE_NO_LINK = "page_no_link"
     PAGE_PLUS_LINK = "page_plus_link"
     PAGE_FOREIGN_LINK = "page_foreign_link"
+    PAGE_STRAY_LINK = "page_stray_link"
+    PAGE_CIRCLE = "page_circle"
+    PAGE_BAD_ENTRY = "page_bad_entry"
+    PAGE_JSON_ERROR = "page_json_error"
+    PAGE_REFUSED = "page_refused"
+    PAGE_LOGIN = "page_login"
+    PAGE_REDIRECT = "page_redirect"
+    PAGE_LONG_HEADER = "page_long_header"
     PAGE_SLOW = "page_slow"
     PAGE_REVOKED_TOKEN = "page_revoked_token"  # noqa: S105
 
@@ -89,7 +97,8 @@ class Fault:
     probability: float = 1.0
     """The share of products (or pages) it strikes, picked by the plan's seed."""
     at: float = 0.5
-    """Where in the answer's body: an int is bytes, a float a share of it from 0.0 to 1.0."""
+    """Where in the answer's body: an int is bytes, a float a share of it from 0.0 to 1.0. For
+    PAGE_LONG_HEADER the length of a header field."""
     seconds: float = 1.0
     status: int | None = None
     """The HTTP status where the kind leaves a choice (5xx, redirects)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from noa_async.emulator.answers import Answer
+from noa_async.emulator.answers import PAGE, Answer
 from noa_async.emulator.catalogue import Catalogue
 from noa_async.emulator.errors import RefusedError
 from noa_async.emulator.faults import NO_FAULTS, FaultPlan
@@ -96,6 +96,13 @@ def json_response(data: object, status: int = 200) -> web.Response:
         content_type="application/json",
         charset="utf-8",
     )
+
+
+def too_long(status: int) -> web.Response:
+    """The refusal of a request target, as a web server in front of the mirror words it."""
+    title = {414: "414 Request-URI Too Large", 431: "431 Request Header Fields Too Large"}
+    text = PAGE.format(title.get(status, f"{status} Bad Request"))
+    return web.Response(status=status, text=text, content_type="text/html")
 
 
 def refusal(error: RefusedError) -> web.Response:

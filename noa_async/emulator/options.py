@@ -41,6 +41,8 @@ class Options:
     def read(cls, query: str, settings: EmulatorSettings) -> Self:
         """From the raw query of a URL; a 400 for what is unknown, double or out of range."""
         given = _pairs(query)
+        if "expand" in given and not settings.expand:
+            raise bad_request("The query option $expand is not supported.")
         top = _number(given, "top", settings.page_size)
         skip = _number(given, "skip", 0)
         if top > settings.max_top and not settings.clamp_top:
@@ -51,9 +53,12 @@ class Options:
             raise bad_request("$count is true or false.")
         if given.get("expand", "Attributes") != "Attributes":
             raise bad_request("$expand takes Attributes.")
+        orderby = _order(given.get("orderby", ""))
+        if not settings.id_order and any(name == "Id" for name, _ in orderby):
+            raise bad_request("Invalid $orderby: the property Id cannot be sorted by.")
         return cls(
             filter=given.get("filter", ""),
-            orderby=_order(given.get("orderby", "")),
+            orderby=orderby,
             orderby_text=given.get("orderby", ""),
             top=min(top, settings.max_top),
             top_given="top" in given,
@@ -64,14 +69,17 @@ class Options:
 
     def next_query(self, *, plus: bool) -> str:
         """The query of the next page, quoted as real servers quote it."""
-        after = replace(self, skip=self.skip + self.top)
+        return replace(self, skip=self.skip + self.top).own_query(plus=plus)
+
+    def own_query(self, *, plus: bool) -> str:
+        """The query of this very page."""
         pairs = [
-            ("$filter", after.filter),
-            ("$orderby", after.orderby_text),
-            ("$top", str(after.top) if after.top_given else ""),
-            ("$skip", str(after.skip)),
-            ("$count", "true" if after.count else ""),
-            ("$expand", "Attributes" if after.attributes else ""),
+            ("$filter", self.filter),
+            ("$orderby", self.orderby_text),
+            ("$top", str(self.top) if self.top_given else ""),
+            ("$skip", str(self.skip)),
+            ("$count", "true" if self.count else ""),
+            ("$expand", "Attributes" if self.attributes else ""),
         ]
         write = quote_plus if plus else quote
         return "&".join(f"{write(key)}={write(value)}" for key, value in pairs if value)

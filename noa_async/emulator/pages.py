@@ -1,6 +1,8 @@
 """The catalogue over HTTP: lists, single entries, counts, orders."""
 
 import asyncio
+import itertools
+import random
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +13,14 @@ from noa_async.emulator.answers import fault_answer
 from noa_async.emulator.content import Content
 from noa_async.emulator.errors import RefusedError
 from noa_async.emulator.faults import Fault, FaultKind
+from noa_async.emulator.filters import PROPERTIES
 from noa_async.emulator.mirror import Mirror, as_response, json_response, unauthorised
 from noa_async.emulator.options import Options
 from noa_async.emulator.product import Product, attribute, make_entry
 
 _THREAD_BYTES = 1_000_000
+_LOGIN_QUERY = "/protocol/openid-connect/auth?response_type=code&client_id=mirror-client"
+_BAD_ENTRY = b'"an entry that cannot be read goes here"'
 
 
 async def product_list(mirror: Mirror, request: web.BaseRequest) -> web.StreamResponse:
@@ -34,10 +39,22 @@ async def product_list(mirror: Mirror, request: web.BaseRequest) -> web.StreamRe
             mirror.issuer.revoke()
             mirror.stats.unauthorised += 1
             raise unauthorised(mirror.settings.realm, given=True)
+        if fault.kind is FaultKind.PAGE_LOGIN and fault.status is not None:
+            target = f"/auth/realms/{mirror.settings.realm}{_LOGIN_QUERY}"
+            raise RefusedError(fault.status, "Found", {"Location": target})
+        if fault.kind is FaultKind.PAGE_REDIRECT and "redirected=" not in query:
+            target = f"{request.raw_path}&redirected=1"
+            raise RefusedError(fault.status or 307, "Moved", {"Location": target})
         answer = fault_answer(fault, trusted="", foreign="")
         if answer is not None:
             return as_response(answer)
     response = json_response(await _page(mirror, options, faults))
+    if FaultKind.PAGE_LONG_HEADER in faults:
+        response.headers["X-Trace"] = "x" * int(faults[FaultKind.PAGE_LONG_HEADER].at)
+    if FaultKind.PAGE_BAD_ENTRY in faults:
+        bad = faults[FaultKind.PAGE_BAD_ENTRY].text or "null"
+        assert isinstance(response.body, bytes)
+        response.body = response.body.replace(_BAD_ENTRY, bad.encode(), 1)
     if FaultKind.PAGE_CUT in faults:
         body = response.body
         assert isinstance(body, bytes)
@@ -58,6 +75,13 @@ async def _page(mirror: Mirror, options: Options, faults: dict[FaultKind, Fault]
     if options.count and mirror.settings.counts:
         data["@odata.count"] = len(found)
     data["value"] = await entries(mirror, shown, attributes=options.attributes)
+    if bad := faults.get(FaultKind.PAGE_BAD_ENTRY):
+        # Where this stands, `product_list` puts in text of any kind.
+        middle = shown[len(shown) // 2].id if shown else ""
+        data["value"] = [
+            _BAD_ENTRY.decode().strip('"') if entry["Id"] == (bad.product or middle) else entry
+            for entry in data["value"]
+        ]
     after = options.skip + options.top
     limit = None if mirror.settings.refused_links else mirror.settings.max_skip
     past = limit is not None and after > limit
@@ -71,7 +95,23 @@ def _window(mirror: Mirror, found: Sequence[Product], options: Options) -> list[
         # Each page turns the list by another amount: some come twice, some never.
         turn = options.skip * 7919 % len(found)
         found = [*found[turn:], *found[:turn]]
+    if mirror.settings.shuffled_ties:
+        found = _shuffled(found, options, mirror.stats.pages)
     return list(found[options.skip : options.skip + options.top])
+
+
+def _shuffled(found: Sequence[Product], options: Options, seed: int) -> list[Product]:
+    """The products with those that the order does not tell apart in an order drawn from `seed`."""
+    draw = random.Random(seed)  # noqa: S311 (a seed that repeats is the point)
+
+    def key(product: Product) -> list[Any]:
+        return [PROPERTIES[name][1](product) for name, _ in options.orderby]
+
+    shuffled: list[Product] = []
+    for _, group in itertools.groupby(found, key):
+        tied = list(group)
+        shuffled += draw.sample(tied, len(tied))
+    return shuffled
 
 
 def _next_link(mirror: Mirror, options: Options, faults: dict[FaultKind, Fault]) -> str:
@@ -79,6 +119,12 @@ def _next_link(mirror: Mirror, options: Options, faults: dict[FaultKind, Fault])
     query, base = options.next_query(plus=plus), mirror.settings.base_path
     if FaultKind.PAGE_FOREIGN_LINK in faults:
         return f"{mirror.foreign_url}{base}/Products?{query}"
+    if FaultKind.PAGE_STRAY_LINK in faults:
+        return f"{mirror.foreign_url}/elsewhere/Products?{query}"
+    if FaultKind.PAGE_CIRCLE in faults:
+        query = options.own_query(plus=plus)
+    if mirror.settings.link_base is not None:
+        return f"{mirror.settings.link_base}/Products?{query}"
     if mirror.settings.relative_links:
         return f"Products?{query}"
     return f"{mirror.base_url}{base}/Products?{query}"

@@ -7,9 +7,10 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from noa_async.emulator.accounts import token
+from noa_async.emulator.answers import LOGIN_PAGE
 from noa_async.emulator.downloads import product_bytes, serve
 from noa_async.emulator.errors import RefusedError
-from noa_async.emulator.mirror import Mirror, json_response, refusal
+from noa_async.emulator.mirror import Mirror, json_response, refusal, too_long
 from noa_async.emulator.options import check_target
 from noa_async.emulator.pages import (
     order_product,
@@ -61,6 +62,9 @@ async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamR
 async def _answered(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
     if mirror.outage:
         return refusal(RefusedError(503, "Service Unavailable"))
+    longest = mirror.settings.max_address
+    if longest is not None and len(request.raw_path) > longest:
+        return too_long(mirror.settings.address_refusal)
     try:
         check_target(request.raw_path)
         return await _routed(mirror, request, path)
@@ -69,11 +73,10 @@ async def _answered(mirror: Mirror, request: web.BaseRequest, path: str) -> web.
 
 
 async def _routed(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
-    realm = mirror.settings.realm
-    if path == f"/auth/realms/{realm}/protocol/openid-connect/token":
-        _only(request, "POST")
-        return await token(mirror, request)
     base = mirror.settings.base_path
+    log_in = f"/auth/realms/{mirror.settings.realm}/protocol/openid-connect"
+    if path.startswith(log_in):
+        return await _log_in(mirror, request, path.removeprefix(log_in))
     if not path.startswith(base):
         raise RefusedError(404, "Not Found")
     rest = path[len(base) :].rstrip("/")
@@ -94,6 +97,15 @@ async def _routed(mirror: Mirror, request: web.BaseRequest, path: str) -> web.St
             sets = [{"name": "Products", "kind": "EntitySet", "url": "Products"}]
             return json_response({"@odata.context": "$metadata", "value": sets})
     raise RefusedError(404, "Not Found")
+
+
+async def _log_in(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    if path == "/auth":
+        return web.Response(text=LOGIN_PAGE, content_type="text/html")
+    if path != "/token":
+        raise RefusedError(404, "Not Found")
+    _only(request, "POST")
+    return await token(mirror, request)
 
 
 async def _product(

@@ -14,7 +14,7 @@ from noa_async.emulator.content import Content
 from noa_async.emulator.faults import FaultPlan
 from noa_async.emulator.listening import Door
 from noa_async.emulator.mirror import Mirror
-from noa_async.emulator.missions import make_products
+from noa_async.emulator.missions import make_long_products, make_products
 from noa_async.emulator.routes import mirror_answer, store_answer
 from noa_async.emulator.settings import EmulatorSettings
 from noa_async.emulator.stats import Stats
@@ -213,4 +213,6 @@ def made_catalogue(settings: EmulatorSettings) -> Catalogue:
     products = make_products(
         settings.seed, settings.products, settings.mean_bytes, settings.start, settings.end
     )
+    if settings.long_products:
+        products += make_long_products(settings.seed, settings.start, settings.end)
     return Catalogue(products, seed=settings.seed)

@@ -31,6 +31,9 @@ class EmulatorSettings:
     """First sensing time of the catalogue."""
     end: datetime = datetime(2026, 2, 5, tzinfo=UTC)
     """Sensing times lie before this."""
+    long_products: bool = False
+    """Adds, for each day, orbits of 101 minutes, some across midnight, and orbit files of 26 hours;
+    the other products are the same as without."""
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -83,6 +86,19 @@ class EmulatorSettings:
     relative_links: bool = False
     plus_links: bool = True
     """Spaces in a nextLink stand as `+`, not as `%20`."""
+    link_base: str | None = None
+    """What stands before `/Products` in a nextLink in place of the mirror's own address, as behind
+    a proxy that does not rewrite links: `http://inner:8080/catalogue/odata/v1`."""
+    id_order: bool = True
+    """False refuses `$orderby` by Id with a 400."""
+    shuffled_ties: bool = False
+    """Products that `$orderby` does not tell apart come in another order with each request."""
+    expand: bool = True
+    """False refuses `$expand` with a 400."""
+    max_address: int | None = None
+    """Longer request targets, in bytes, are refused."""
+    address_refusal: int = 414
+    """The status of a request target above `max_address`."""
     name_filter: bool = False
     """Filters on Name are a 400 at NOA; other sites of this software take them."""
     undefined_order: bool = True
