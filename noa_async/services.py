@@ -7,15 +7,55 @@ live service.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from noa_async.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_SERVICE_ROOT = re.compile(r"(?P<root>.*/odata/v[0-9]+(?:\.[0-9]+)?)(?P<rest>/.*)?", re.IGNORECASE)
+_ENTITY_SET = re.compile(r"(?P<root>.*)/+products(?:\([^()/]*\)(?:/.*)?|/+\$[^/]*)?", re.IGNORECASE)
+_NOTHING_BELOW = re.compile(r"/*(?:\$metadata)?", re.IGNORECASE)
+_QUOTED_SIGN = re.compile(r"%2[4789]")
+
+
+def catalogue_address(url: str) -> str:
+    """Return the address of the entity set ``Products``, from any address of the service.
+
+    | given                                                       | taken as               |
+    |-------------------------------------------------------------|------------------------|
+    | the service's root, ``.../odata/v1``, with ``/`` or without | ``.../odata/v1`` + set |
+    | its ``$metadata``                                           | the same               |
+    | the entity set in any letter case, with ``/`` or without    | the set                |
+    | a product of it, its ``$value``, its ``$count``             | the set                |
+    | any of these with a query or fragment                       | without them           |
+    | any other path, such as another entity set                  | as it is, without them |
+
+    >>> catalogue_address("https://mirror.example/odata/v1/")
+    'https://mirror.example/odata/v1/Products'
+    >>> catalogue_address("https://mirror.example/odata/v1/products?$top=1#x")
+    'https://mirror.example/odata/v1/Products'
+    """
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:  # such as a bracket without its pair: the first request says so
+        return url
+    path = _QUOTED_SIGN.sub(lambda found: unquote(found[0]), parts.path).rstrip("/")
+    below_root = _SERVICE_ROOT.fullmatch(path)
+    if below_root is not None:
+        root, rest = below_root["root"], below_root["rest"] or ""
+        if _NOTHING_BELOW.fullmatch(rest) or _ENTITY_SET.fullmatch(rest):
+            path = f"{root}/Products"
+    elif (entity_set := _ENTITY_SET.fullmatch(path)) is not None:
+        path = f"{entity_set['root'].rstrip('/')}/Products"
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +85,9 @@ class Habits:
     """The largest ``$skip``; listings are cut by date long before it."""
     slow_count: bool | None = None
     """Whether ``$count`` slows a page down."""
+    spellings: tuple[tuple[str, str, str], ...] = ()
+    """Values that it writes in its own way: a rule's key, the value at NOA, and here. They are
+    offered where a query matches nothing, and not sent unasked."""
     checksums: tuple[str, ...] = ()
     """Algorithms of an entry's checksums, as in ``Checksum.algorithm``; the strongest is taken."""
     token_life: float | None = None
@@ -59,10 +102,14 @@ class Service:
 
     Another one is named (``Service.named``), or given by its addresses alone; of a named one single
     fields can be replaced (``dataclasses.replace``).
+
+    >>> Service(catalogue_url="https://mirror.example/odata/v1").catalogue_url
+    'https://mirror.example/odata/v1/Products'
     """
 
     catalogue_url: str = "https://sentinels.space.noa.gr/catalogue/odata/v1/Products"
-    """The product list, ``.../Products``."""
+    """The product list, ``.../Products``. The service's root, ``.../odata/v1``, is taken too: see
+    ``catalogue_address``."""
     token_url: str = (
         "https://sentinels.space.noa.gr/auth/realms/mirror/protocol/openid-connect/token"  # noqa: S105 (an address)
     )
@@ -75,12 +122,21 @@ class Service:
     """Further hosts, the user's, that get the token after a redirect (``host[:port]``)."""
     page_size: int = 50
     """Entries asked for at once; larger pages are slower at NOA."""
+    order_ties: bool = True
+    """Whether lists are asked for by ``Id`` too where instants are equal; a service that refuses
+    that is asked without."""
+    max_url_length: int = 8000
+    """Bytes of the longest address that is sent; a query that needs a longer one is refused before
+    anything is sent. Web servers take some 8 kB, unless they are set up for more."""
     expand: str = "Attributes"
     """What ``$expand`` is given to bring a product's attributes."""
     quota: Quota = field(default_factory=Quota)
     """What it allows an account."""
     habits: Habits = field(default_factory=Habits)
     """What else is known of it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "catalogue_url", catalogue_address(self.catalogue_url))
 
     @property
     def token_hosts(self) -> frozenset[str]:
@@ -125,6 +181,7 @@ SERVICES: Mapping[str, Service] = MappingProxyType(
                 most_top=1000,
                 most_skip=10_000,
                 slow_count=True,
+                spellings=(("polarisation", "VV,VH", "VV&VH"), ("polarisation", "HH,HV", "HH&HV")),
                 checksums=("md5", "blake3"),
                 token_life=600.0,
                 refresh_life=3600.0,
@@ -153,6 +210,8 @@ SOURCES: Mapping[str, Mapping[str, Source]] = MappingProxyType(
             "token_url": Source.READ,
             "client_id": Source.READ,
             "page_size": Source.READ,
+            "order_ties": Source.OURS,
+            "max_url_length": Source.OURS,
             "expand": Source.DOCUMENTED,
             "habits.token_life": Source.READ,
         },
@@ -162,6 +221,8 @@ SOURCES: Mapping[str, Mapping[str, Source]] = MappingProxyType(
             "client_id": Source.DOCUMENTED,
             "download_hosts": Source.DOCUMENTED,
             "page_size": Source.OURS,
+            "order_ties": Source.OURS,
+            "max_url_length": Source.OURS,
             "expand": Source.DOCUMENTED,
             "quota.connections": Source.DOCUMENTED,
             "quota.rate": Source.DOCUMENTED,
@@ -170,6 +231,7 @@ SOURCES: Mapping[str, Mapping[str, Source]] = MappingProxyType(
             "habits.most_top": Source.DOCUMENTED,
             "habits.most_skip": Source.DOCUMENTED,
             "habits.slow_count": Source.DOCUMENTED,
+            "habits.spellings": Source.DOCUMENTED,
             "habits.checksums": Source.DOCUMENTED,
             "habits.token_life": Source.DOCUMENTED,
             "habits.refresh_life": Source.DOCUMENTED,

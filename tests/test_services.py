@@ -30,6 +30,8 @@ FIGURES = {
         "token_url": "https://sentinels.space.noa.gr/auth/realms/mirror/protocol/openid-connect/token",
         "client_id": "mirror-client",
         "page_size": 50,
+        "order_ties": True,
+        "max_url_length": 8000,
         "expand": "Attributes",
         "habits.token_life": 300,
     },
@@ -39,6 +41,8 @@ FIGURES = {
         "client_id": "cdse-public",
         "download_hosts": {"download.dataspace.copernicus.eu"},
         "page_size": 200,
+        "order_ties": True,
+        "max_url_length": 8000,
         "expand": "Attributes",
         "quota.connections": 4,
         "quota.rate": 20_000_000,
@@ -47,6 +51,10 @@ FIGURES = {
         "habits.most_top": 1000,
         "habits.most_skip": 10_000,
         "habits.slow_count": True,
+        "habits.spellings": (
+            ("polarisation", "VV,VH", "VV&VH"),
+            ("polarisation", "HH,HV", "HH&HV"),
+        ),
         "habits.checksums": ("md5", "blake3"),
         "habits.token_life": 600,
         "habits.refresh_life": 3600,
@@ -157,6 +165,8 @@ DOC = (PACKAGE.parent / "docs" / "services.md").read_text("utf-8")
 
 def shown(place: str, value: object) -> str:
     """A figure as the table writes it."""
+    if place == "habits.spellings":
+        value = [there for _, _, there in value]  # type: ignore[attr-defined]
     if place == "quota.rate":
         return f"{value / 1e6:g} MB/s"  # type: ignore[operator]
     if place == "quota.volume":
