@@ -14,6 +14,8 @@ family put their reasons in any of them. The first row that fits decides:
     any but 404   maintenance                                       any        MAINTENANCE
     403           a signature or link that has expired              any        EXPIRED
     403 404       an HTML page                                      log-in     TEMPORARY
+    2xx           a JSON error, and JSON was due: its own status,   service    by that status,
+                  if it has one                                                else PERMANENT
     202           -                                                 not log-in OFFLINE
     401           -; the request carried the token                  any        LOGIN
     429           -                                                 any        QUOTA
@@ -79,10 +81,13 @@ class Refusal:
 
     meaning: Meaning
     status: int
+    """Of HTTP; of a JSON error with status 200, the status that it names, if it does."""
     said: str
     """The sender's own words in one line, without a full stop; may be empty."""
     retry_after: float | None = None
     """Seconds that the sender asks to wait; None if it does not say."""
+    said_in_json: bool = False
+    """Whether the words are from JSON: the service's own, not those of something in between."""
 
     @property
     def passes(self) -> bool:
@@ -163,7 +168,7 @@ _PROXY_FIELDS = ("X-Squid-Error", "Proxy-Authenticate", "X-Bluecoat-Via", "X-Zsc
 _PASSING = frozenset({408, 421, 425})
 
 
-def classify(
+def classify(  # noqa: PLR0913 (all that the table reads)
     status: int,
     headers: Mapping[str, str],
     body: bytes = b"",
@@ -172,12 +177,14 @@ def classify(
     url: str = "",
     had_token: bool = False,
     reason: str = "",
+    json_due: bool = False,
 ) -> Refusal:
     """Return what an answer means that is not the thing asked for, by the table above.
 
     ``body``: its first bytes, a few kB at most. ``url``: the address that answered, after
     redirects. ``had_token``: whether the request carried the token. ``reason``: the phrase behind
-    the status, if the protocol has one.
+    the status, if the protocol has one. ``json_due``: whether the thing asked for is JSON, so that
+    a JSON error with status 200 is the service's own answer.
 
     >>> classify(403, {}, b"maximum number of 4 concurrent flows achieved").meaning
     <Meaning.QUOTA: 'quota'>
@@ -185,10 +192,17 @@ def classify(
     5.0
     """
     text = body.decode(errors="replace")
-    said = _sentence(text) or _spoken(headers, reason)
+    in_json = _json_sentence(text)
+    said = in_json or _sentence(text) or _spoken(headers, reason)
     words = " ".join((_plain_text(text), *_sentences(headers), reason))
+    told = _status_in_json(text) if json_due and status < 300 else None
+    status = told or status
     meaning = _meaning(status, headers, text, words, sender, url, had_token=had_token)
-    return Refusal(meaning, status, excerpt(said).rstrip("."), retry_after(headers))
+    if told == 0 and meaning is Meaning.TEMPORARY:
+        meaning = Meaning.PERMANENT
+    return Refusal(
+        meaning, status, excerpt(said).rstrip("."), retry_after(headers), said_in_json=bool(in_json)
+    )
 
 
 def _meaning(
@@ -264,14 +278,15 @@ def looks_like_text(start: bytes) -> bool:
     return not any(byte < 9 or 13 < byte < 27 or 27 < byte < 32 for byte in start[:512])
 
 
-def _sentence(text: str) -> str:
-    """The sentence in an error's body: JSON of any shape met, XML, HTML or plain text."""
+def _json_sentence(text: str) -> str:
     try:
-        found = _from_json(json.loads(text))
+        return sentence_of(json.loads(text))
     except (ValueError, RecursionError):
-        found = ""
-    if found:
-        return found
+        return ""
+
+
+def _sentence(text: str) -> str:
+    """The sentence in an error's body that is not JSON: XML, HTML or plain text."""
     if (message := re.search(r"<(?:\w+:)?Message[^>]*>([^<]+)<", text, re.IGNORECASE)) is not None:
         return message[1]
     plain = _plain_text(text)
@@ -279,6 +294,35 @@ def _sentence(text: str) -> str:
         return ""
     title = _TITLE.search(text)
     return plain if plain.strip() or title is None else title[1]
+
+
+_STATUS_KEYS = ("status", "statuscode", "status_code", "httpstatus", "code")
+_ERROR_KEYS = frozenset(
+    {"error", "errors", "detail", "details", "fault", "exception", "message", "title"}
+)
+"""Keys of which an object that tells an error has one."""
+
+
+def _status_in_json(text: str) -> int | None:
+    """Return the status that a JSON error names, 0 if it names none; None if it is no error."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    lower = {str(key).lower(): value for key, value in document.items()}
+    if lower.keys().isdisjoint(_ERROR_KEYS) or not sentence_of(document):
+        return None
+    if isinstance(lower.get("value"), list):  # a list that broke off
+        return None
+    inner = lower.get("error")
+    for held in (inner if isinstance(inner, dict) else {}, lower):
+        for key, value in held.items():
+            status = str(value)
+            if str(key).lower() in _STATUS_KEYS and re.fullmatch("[45][0-9]{2}", status):
+                return int(status)
+    return 0
 
 
 _SAYING = (
@@ -294,19 +338,24 @@ _SAYING = (
 """Keys of a JSON error whose values are the sentence, in the order of preference."""
 
 
-def _from_json(document: Any, depth: int = 0) -> str:
+def sentence_of(document: Any, depth: int = 0) -> str:
+    """Return the sentence in a JSON error of any shape met; empty if there is none.
+
+    >>> sentence_of({"error": {"code": None, "message": {"lang": "en", "value": "No such set"}}})
+    'No such set'
+    """
     if isinstance(document, str):
         return document
     if depth > 5:
         return ""
     if isinstance(document, list):
-        sentences = [_from_json(each, depth + 1) for each in document[:5]]
+        sentences = [sentence_of(each, depth + 1) for each in document[:5]]
         return "; ".join(each for each in sentences if each)
     if isinstance(document, dict):
         lower = {str(key).lower(): value for key, value in document.items()}
         for key in ("error", *_SAYING):
             inner = lower.get(key)
-            if isinstance(inner, dict | list) and (said := _from_json(inner, depth + 1)):
+            if isinstance(inner, dict | list) and (said := sentence_of(inner, depth + 1)):
                 return said
         for key in _SAYING:
             if isinstance(inner := lower.get(key), str) and inner.strip():

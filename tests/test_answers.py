@@ -93,6 +93,41 @@ def test_the_table(status, headers, body, meaning):
     assert refusal.status == status
 
 
+@pytest.mark.parametrize(
+    ("body", "meaning", "status"),
+    [
+        # The service's own words, with a status within them or none.
+        (b'{"error": {"code": null, "message": "Invalid filter: att"}}', Meaning.PERMANENT, 200),
+        (b'{"error": {"message": {"lang": "en", "value": "No such set"}}}', "permanent", 200),
+        (b'{"detail": "Unknown attribute"}', "permanent", 200),
+        (b'{"detail": [{"loc": ["query"], "msg": "bad filter"}]}', "permanent", 200),
+        (b'{"error": "bad"}', "permanent", 200),
+        (b'{"error": {"code": "503", "message": "No database"}}', Meaning.TEMPORARY, 503),
+        (b'{"status": 500, "error": "Internal Server Error"}', "temporary", 500),
+        (b'{"error": {"code": "404", "message": "No set"}}', Meaning.ABSENT, 404),
+        (b'{"error": {"code": 401, "message": "Token expired"}}', Meaning.LOGIN, 401),
+        (b'{"statusCode": 403, "message": "Not for you"}', "permanent", 403),
+        (b'{"message": "Too many requests"}', Meaning.QUOTA, 200),
+        (b'{"error": {"message": "Down for maintenance"}}', Meaning.MAINTENANCE, 200),
+        # No errors.
+        (b"{}", Meaning.TEMPORARY, 200),
+        (b"[]", Meaning.TEMPORARY, 200),
+        (b'{"value": 3}', Meaning.TEMPORARY, 200),
+        (b'{"error": null}', Meaning.TEMPORARY, 200),
+        (b'{"error": {"message"', Meaning.TEMPORARY, 200),
+        (b'{"value": [{"Id": "x"}], "error": {"message": "Lost"}}', Meaning.TEMPORARY, 200),
+        (KEYCLOAK_PAGE, Meaning.LOGIN, 200),
+    ],
+)
+def test_a_json_error_with_status_200_counts_as_what_it_says_if_json_was_due(body, meaning, status):
+    refusal = classify(200, {}, body, had_token=True, json_due=True)
+    assert (refusal.meaning, refusal.status) == (meaning, status)
+
+
+def test_a_json_error_in_place_of_bytes_is_no_last_word():
+    assert classify(200, {}, b'{"error": "bad"}').meaning is Meaning.TEMPORARY
+
+
 def test_a_401_to_a_request_without_the_token_is_no_log_in():
     assert classify(401, {}, had_token=False).meaning is Meaning.PERMANENT
 
