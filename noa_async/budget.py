@@ -49,7 +49,7 @@ class Budget:
         asked = error.retry_after
         if self._passed < error.more_tries:
             self._passed += 1
-            return min(_PASSING_WAIT, self._policy.cap)
+            return min(asked or _PASSING_WAIT, self._policy.cap)
         if not error.retryable or not self._policy.allows(self._failures, asked=asked):
             return None
         return self._policy.delay(self._failures, asked=asked, draw=self._draw)

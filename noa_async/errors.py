@@ -56,7 +56,8 @@ class NoaError(Exception):
         self.hint = hint
         self.more_tries = more_tries
         """How many it deserves though it is final, for some of this passes: a product just
-        published can be missing at first, a fresh token be revoked by another's log-out."""
+        published can be missing at first, a fresh token be revoked by another's log-out. Each is
+        made after ``retry_after`` seconds, or 5."""
         self.retry_after = retry_after
         """Seconds to wait that the service asked for, where it did."""
 
@@ -98,6 +99,10 @@ class ServiceError(NoaError):
     exit_code = 4
     status: int | None = None
     """The status of HTTP, where it was one."""
+    service_words: str = ""
+    """What the service itself said, if it said something."""
+    overloaded: bool = False
+    """Whether the service is to be asked for less at once."""
 
 
 class ServiceUnreachable(ServiceError):

@@ -61,6 +61,14 @@ class PageRetried:
 
 
 @dataclass(frozen=True, slots=True)
+class EntrySkipped:
+    """An entry of a page is no product; the others on the page are listed."""
+
+    reason: str
+    """What is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProductQueued:
     """The listing put a product into the queue."""
 
@@ -233,6 +241,7 @@ Event = (
     TokenObtained
     | PageListed
     | PageRetried
+    | EntrySkipped
     | ProductQueued
     | TransferStarted
     | TransferAdvanced

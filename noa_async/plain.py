@@ -93,7 +93,8 @@ def parse_head(text: str) -> ResponseHead | None:
     | 101      | any               | any            | None: no HTTP     |                       |
     | 1xx      | any               | any            | none              | see the next head     |
     | 204, 304 | none              | any            | none              | reusable              |
-    | other    | none              | one number     | so many bytes     | reusable              |
+    | other    | none              | one number, in | so many bytes     | reusable              |
+    |          |                   | all its fields |                   |                       |
     | other    | none              | none           | until it ends     | not reusable          |
     | other    | chunked           | none           | chunks (HTTP/1.1) | reusable              |
     | any other combination                         | None              |                       |
@@ -129,9 +130,10 @@ def parse_head(text: str) -> ResponseHead | None:
     elif status in _BODYLESS:
         length = 0
     elif lengths:
-        if len(lengths) != 1 or not _LENGTH.fullmatch(lengths[0]):
+        different = {value.strip(" \t") for values in lengths for value in values.split(",")}
+        if len(different) != 1 or not _LENGTH.fullmatch(only := different.pop()):
             return None
-        length = int(lengths[0])
+        length = int(only)
     tokens = connection_tokens(headers.getall("Connection", []))
     kept = "close" not in tokens and (not old or "keep-alive" in tokens)
     return ResponseHead(status, headers, length, chunked, kept and (chunked or length is not None))

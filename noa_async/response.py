@@ -46,7 +46,7 @@ class Response(ABC):
     Resources: valid until ``drop``, which costs the connection where some of the body is unread.
     """
 
-    __slots__ = ("_stall", "had_token", "headers", "status", "url")
+    __slots__ = ("_stall", "had_token", "headers", "reason", "status", "token", "url")
 
     def __init__(self, url: str, status: int, headers: Mapping[str, str], stall: float) -> None:
         """``stall``: seconds without a byte that are a cut."""
@@ -57,6 +57,11 @@ class Response(ABC):
         """Header fields; letter case of the names does not matter."""
         self.had_token = False
         """Whether the token went to where this answer is from."""
+        self.token: str | None = None
+        """The token that the request began with; a redirect may have led to where it does not
+        go."""
+        self.reason = ""
+        """The phrase behind the status, if there is one."""
 
     @abstractmethod
     def drop(self) -> None:

@@ -7,8 +7,10 @@ else. An address is sent byte for byte as it was given.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import urllib.request
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from noa_async.settings import Settings
 
 _MOST_REDIRECTS = 5
+_HEAD_LIMIT = 64 << 10
+"""Bytes of a header field: gateways put whole policies and traces into one."""
+_MOST_FIELDS = 1000
 _AGENT = "noa-async"
 
 
@@ -40,6 +45,7 @@ class _Streamed(Streamed):
 
     def __init__(self, url: str, raw: aiohttp.ClientResponse, stall: float) -> None:
         super().__init__(url, raw.status, raw.headers, stall)
+        self.reason = raw.reason or ""
         self._raw = raw
 
     def drop(self) -> None:
@@ -153,7 +159,7 @@ class Transport:
             response = await self._exchange(method, url, sent, body)
             target = response.headers.get("Location")
             if method == "POST" or response.status not in REDIRECTS or not target:
-                response.had_token = "Authorization" in sent
+                response.had_token, response.token = "Authorization" in sent, token
                 return response
             response.drop()
             url = redirect_target(url, target)
@@ -194,7 +200,14 @@ class Transport:
                 f"No way to {host}: the proxy answered {error.status}.",
                 hint="Check the proxy that the environment names.",
             ) from None
-        except aiohttp.ClientResponseError:
+        except aiohttp.ClientResponseError as error:
+            if "more than" in error.message:
+                raise ServiceUnreachable(
+                    f"No answer from {host}: it sent a header that is too large, more than "
+                    f"{_HEAD_LIMIT >> 10} kB in one field, or more than {_MOST_FIELDS} fields.",
+                    hint="The service, or a proxy in front of it, is set up wrongly; tell its "
+                    "people.",
+                ) from None
             raise ServiceUnreachable(
                 f"No answer from {host}: what came is no well-formed HTTP.",
                 hint="The address may lead to something else than a web server.",
@@ -222,17 +235,30 @@ class Transport:
             if response is not None:
                 return response
         proxy = self._proxy(url) if self._proxies.keys() - {"no"} else None
-        async with asyncio.timeout(timeouts.answer):
-            raw = await session.request(
-                method,
-                URL(url, encoded=True),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                proxy=proxy,
-                ssl=self._trusted(url, proxy or ""),
-                auto_decompress="Accept-Encoding" not in headers,
-            )
+        try:
+            async with asyncio.timeout(timeouts.answer):
+                raw = await session.request(
+                    method,
+                    URL(url, encoded=True),
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    proxy=proxy,
+                    ssl=self._trusted(url, proxy or ""),
+                    auto_decompress="Accept-Encoding" not in headers,
+                )
+        except aiohttp.ClientHttpProxyError:
+            raise
+        except aiohttp.ClientResponseError:
+            # Such as a Content-Length that a gateway has doubled, which aiohttp does not take.
+            tried = headers.get("Accept-Encoding") == "identity"
+            if tried or not self._direct or method != "GET":
+                raise
+            plain = {"User-Agent": _AGENT, **headers, "Accept-Encoding": "identity"}
+            response = await wires.ask(url, plain)
+            if response is None:
+                raise
+            return response
         return _Streamed(url, raw, timeouts.stall)
 
     @property
@@ -251,6 +277,7 @@ class Transport:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=READ_BUFFER,
                 headers={"User-Agent": _AGENT},
+                **_head_limits(),
             )
             most_idle = 2 * self._settings.limits.workers  # of a service, and of where it sends us
             self._wires = Wires(self._tls, timeouts, most_idle=most_idle)
@@ -270,6 +297,14 @@ class Transport:
         if proxy is None or urllib.request.proxy_bypass(parts.netloc):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
+
+
+@cache
+def _head_limits() -> dict[str, Any]:
+    """Return how large a head aiohttp may read; older ones do not count its fields."""
+    limits = {"max_line_size": _HEAD_LIMIT, "max_field_size": _HEAD_LIMIT}
+    counted = "max_headers" in inspect.signature(aiohttp.ClientSession).parameters
+    return limits | ({"max_headers": _MOST_FIELDS} if counted else {})
 
 
 def _certificate_reason(error: aiohttp.ClientConnectorCertificateError) -> str:

@@ -1,4 +1,4 @@
-"""The house rules, read from the source: who imports whom, who prints, how long a module may be.
+"""The house rules, read from the source: who imports whom, who prints.
 
 Each rule is a function of the modules, tried on made-up ones first, then on the package.
 """
@@ -250,8 +250,3 @@ def test_the_emulator_stands_alone():
 
 def test_only_the_command_line_prints_and_runs_a_loop():
     assert loud(package()) == []
-
-
-@pytest.mark.parametrize("name", package())
-def test_no_module_is_long(name):
-    assert len(package()[name].text.splitlines()) <= LONGEST

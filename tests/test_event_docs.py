@@ -106,6 +106,10 @@ async def test_what_runs_write_is_documented(open_mirror: Open) -> None:
     hook = ("--exec", "false", "-vv")
     await run("mirror", *QUERY, "--output", "kept", *hook, code=1, last="run_finished")
     await run("mirror", *QUERY, "--output", "kept", "--layout", "date", code=1, last="run_finished")
+    healthy, bad = mirror.faults, Fault(FaultKind.PAGE_BAD_ENTRY, page=0, times=None)
+    mirror.faults = FaultPlan((bad,))
+    await run("search", *QUERY[:3], code=4, last="error")
+    mirror.faults = healthy
     await run("verify", "kept", "--log-format", "json", code=0, last="verify_finished")
     mirror.catalogue.remove(mirror.catalogue.products[6].id)
     gone = (*QUERY, "--output", "kept", "--reconcile", "--on-removed", "delete")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from noa_async.catalogue.pages import Catalogue, Page
+    from noa_async.catalogue.page import Page
+    from noa_async.catalogue.pages import Catalogue
 
 _SKIP = re.compile(r"(?:\$|%24)skip=([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 

@@ -7,12 +7,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from noa_async.catalogue.links import REMEMBERED
 from noa_async.catalogue.reading import WindowReader
+from noa_async.catalogue.recent import Recent
 from noa_async.catalogue.wholeness import Tally
-from noa_async.catalogue.window_pages import REMEMBERED, Recent, WindowPages
+from noa_async.catalogue.window_pages import WindowPages
 from noa_async.catalogue.windows import Axis, Shortfall, Window, largest
 from noa_async.errors import NoaError, ServiceRefused
-from noa_async.events import PageListed
+from noa_async.events import EntrySkipped, PageListed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -27,6 +29,7 @@ _AHEAD_PAGES = 10
 next ones: many windows are empty, so their number says little."""
 _HELD_PAGES = 30
 """Pages of one window that may wait for its turn."""
+_SKIPPED_REMEMBERED = 1000
 _PAGES_AT_HAND = 4
 """Pages of the window whose turn it is that may wait for whoever takes them: more come as soon."""
 
@@ -55,6 +58,8 @@ class Listing:
     out in order. A window whose products and count disagree is read again, in halves where it can
     be cut. Where all windows together fall short, the products that have no date are asked for.
 
+    An entry that is no product is skipped and told as EntrySkipped, and the listing is not whole.
+
     Error handling: a page that cannot be had raises after all that comes before it was given out;
     so does, at the end, ServiceFault where the listing is not whole. Ended without either, it is.
     """
@@ -65,12 +70,14 @@ class Listing:
         query: Query,
         *,
         attributes: bool,
+        attributes_optional: bool = False,
         at_once: int,
         observer: Observer,
     ) -> None:
         self._catalogue = catalogue
         self._query = query
         self._attributes = attributes
+        self._attributes_optional = attributes_optional
         self._at_once = at_once
         self._observer = observer
         self._changed = asyncio.Event()
@@ -91,6 +98,8 @@ class Listing:
         more than ``listed`` where products came in meanwhile. None where it does not count."""
         self.shortfalls: list[Shortfall] = []
         """The windows that could not be listed whole."""
+        self.skipped: dict[str, None] = {}
+        """A sentence for each entry that is no product; the same sentence once."""
 
     async def pages(self) -> AsyncGenerator[Sequence[Product]]:
         """The products, some at a time, by sensing time (what a second look finds comes later).
@@ -165,6 +174,7 @@ class Listing:
     async def _list(self, part: _Part) -> None:
         async def emit(products: Sequence[Product]) -> None:
             self._read += 1
+            self._skip(pages.unreadable)
             part.pages.append(products)
             self._notify()
             while len(part.pages) > self._room(part):
@@ -183,6 +193,10 @@ class Listing:
         try:
             pieces = await reader.read()
         except ServiceRefused as error:
+            if self._attributes_optional and self._attributes and not self._read:
+                self._attributes = False
+                await self._list(part)
+                return
             if part is not self._beside:  # not every service can be asked for what has no date
                 part.error = error
         except NoaError as error:
@@ -196,6 +210,13 @@ class Listing:
         self._put(part, pieces, pages.seen)
         part.done = True
         self._notify()
+
+    def _skip(self, unreadable: Sequence[str]) -> None:
+        """Tell of entries that are no products; an archive of nonsense is not remembered whole."""
+        for reason in unreadable:
+            if reason not in self.skipped and len(self.skipped) < _SKIPPED_REMEMBERED:
+                self.skipped[reason] = None
+                self._observer(EntrySkipped(reason))
 
     def _put(self, part: _Part, pieces: Iterable[Window], known: Iterable[str]) -> None:
         """Put ``pieces`` where ``part`` is; nothing comes after an error."""
@@ -229,6 +250,8 @@ class Listing:
         tally = self._tally()
         if tally.short and not await self._every_window_told(tally):
             raise tally.fault()
+        if tally.skipped:
+            raise tally.unread()
 
     async def _every_window_told(self, tally: Tally) -> bool:
         """Whether nothing can lie beside the windows, each of which was whole when it was read."""
@@ -244,6 +267,7 @@ class Listing:
             listed=self.listed,
             shortfalls=tuple(self.shortfalls),
             by_time=self._by_time,
+            skipped=tuple(self.skipped),
         )
 
     def _capped(self, count: int | None) -> int | None:

@@ -6,15 +6,20 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
+from noa_async.answers import Meaning, classify
 from noa_async.errors import ServiceError
 from noa_async.oldest import drop_oldest
 
 if TYPE_CHECKING:
+    from noa_async.answers import Refusal
     from noa_async.auth.session import AuthSession
     from noa_async.services import Service
 
-_NO_ORDERS = frozenset({400, 404, 405, 501})
+_NO_ORDERS = frozenset({405, 501})
+_NOT_ANSWERED = frozenset({Meaning.QUOTA, Meaning.MAINTENANCE, Meaning.LOGIN, Meaning.PROXY})
+"""Answers in place of the order's own, whatever their status."""
 _ANSWER_LIMIT = 1 << 20
+_MESSAGE_LIMIT = 64 << 10
 _MOST_REMEMBERED = 100_000
 
 
@@ -65,20 +70,46 @@ class Orders:
             async with self._session.post(
                 f"{self._service.catalogue_url}({product_id})/OData.CSC.Order"
             ) as response:
-                status, body = response.status, await response.read(_ANSWER_LIMIT)
+                body = await response.read(_ANSWER_LIMIT)
+                refusal = classify(
+                    response.status,
+                    response.headers,
+                    body[:_MESSAGE_LIMIT],
+                    url=response.url,
+                    had_token=response.had_token,
+                    reason=response.reason,
+                )
         except ServiceError:
             return False
-        if status in _NO_ORDERS:
+        if refusal.meaning is Meaning.LOGIN and response.token is not None:
+            self._session.tokens.reject(response.token)
+        if takes_orders(refusal, taken_before=self._taken is True) is False:
             self._taken = False
-        elif 200 <= status < 300:
-            self._taken = True
-            self._remember(product_id)
-            return _completed(body)
-        return False
+        if not 200 <= response.status < 300 or refusal.meaning in _NOT_ANSWERED:
+            return False
+        self._taken = True
+        self._remember(product_id)
+        return _completed(body)
 
     def _remember(self, product_id: str) -> None:
         self._ordered[product_id] = None
         drop_oldest(self._ordered, len(self._ordered) - _MOST_REMEMBERED)
+
+
+def takes_orders(refusal: Refusal, *, taken_before: bool) -> bool | None:
+    """Return whether a service takes orders, by its answer to one; None if that does not tell.
+
+    | answer                                            | an order was taken before | takes orders |
+    |---------------------------------------------------|---------------------------|--------------|
+    | 405, 501                                          | -                         | no           |
+    | ABSENT or PERMANENT, such as 400, 403, 404        | no                        | no           |
+    | the same: this product cannot be ordered          | yes                       | None         |
+    | any other, such as a quota, maintenance, a log-in | -                         | None         |
+    """
+    if refusal.status in _NO_ORDERS:
+        return False
+    final = refusal.meaning in {Meaning.ABSENT, Meaning.PERMANENT}
+    return False if final and not taken_before else None
 
 
 def _completed(body: bytes) -> bool:

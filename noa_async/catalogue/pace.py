@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _FIRST = 4
 _STEP = 8
 """So many pages that came without trouble make room for one more at once."""
-_STRAINED = frozenset({408, 429, 503, 504})
 
 
 class Pace:
@@ -65,7 +64,7 @@ def is_strain(error: NoaError) -> bool:
     """Whether a service that answers so, or not at all, is to be asked less."""
     if isinstance(error, ServiceUnreachable):
         return True
-    return isinstance(error, ServiceError) and error.status in _STRAINED
+    return isinstance(error, ServiceError) and error.overloaded
 
 
 class Places:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote
 
+from noa_async.answers import Meaning, Sender, classify
 from noa_async.budget import Budget
+from noa_async.catalogue.addresses import fitted, list_address
+from noa_async.catalogue.links import next_address
 from noa_async.catalogue.listing import Listing
-from noa_async.catalogue.odata import encode_query
 from noa_async.catalogue.pace import Places, is_strain
-from noa_async.catalogue.product import Product
+from noa_async.catalogue.page import read_entry, read_page
+from noa_async.catalogue.refusals import catalogue_error, may_refuse_order
 from noa_async.errors import (
-    CredentialsRefused,
     NoaError,
     ServiceError,
     ServiceFault,
@@ -24,33 +24,47 @@ from noa_async.errors import (
     ServiceUnreachable,
 )
 from noa_async.events import Observer, PageRetried, ignore
-from noa_async.excerpts import excerpt
-from noa_async.headers import retry_after
 from noa_async.origins import same_origin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
+    from noa_async.answers import Refusal
     from noa_async.auth.session import AuthSession
+    from noa_async.catalogue.page import Page
+    from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
+    from noa_async.catalogue.windows import Axis
     from noa_async.services import Service
     from noa_async.settings import RetryPolicy
 
 _T = TypeVar("_T")
 
 _PAGE_LIMIT = 64 << 20
+_MESSAGE_LIMIT = 64 << 10
 _FIRST_CONTACT_RETRIES = 2
 """A service that never answered is more likely a wrong address than away."""
+_READ = frozenset({200, 203})
+_GONE = frozenset({404, 410})
+_TIES = ",Id asc"
+"""What orders products of one instant; else their order may change from page to page."""
+_TIES_IN_ADDRESS = quote(_TIES, safe=",")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """One answer of the catalogue."""
+class _Answer:
+    """What came of one request, read to its end."""
 
-    products: tuple[Product, ...]
-    next_link: str | None
-    count: int | None
-    """All matches, where ``$count`` was asked for."""
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+    """The address that answered, after redirects."""
+    token: str | None
+    """The token that the request began with."""
+    had_token: bool
+    """Whether the token went to where the answer is from."""
+    reason: str
 
 
 class Catalogue:
@@ -78,6 +92,10 @@ class Catalogue:
         self._observer = observer
         self._sleep = sleep
         self._answered = False
+        self._listed = False
+        """Whether a page was read: then the address is right, and a refusal may pass."""
+        self._orders_ties: bool | None = None if service.order_ties else False
+        """Whether the service orders by Id too; None as long as that is not known."""
 
     def value_url(self, product_id: str) -> str:
         """Where a product's bytes are."""
@@ -86,9 +104,10 @@ class Catalogue:
     async def count(self, query: Query) -> int:
         """How many products match, by the service's own count; one request.
 
-        Raises ServiceFault where the service does not count.
+        Raises ServiceFault where the service does not count, QueryError where the query needs a
+        longer address than the service takes.
         """
-        count = await self._counted(query.filter)
+        count = await self._counted(fitted(query, self._service).filter)
         if count is None:
             raise ServiceFault("The catalogue did not say how many products match.")
         return count if query.limit is None else min(count, query.limit)
@@ -120,21 +139,26 @@ class Catalogue:
         try:
             await self._read(self._entry_url(product_id), read_entry)
         except ServiceRefused as error:
-            return error.status not in {404, 410}
+            return error.status not in _GONE
         return True
 
     def _entry_url(self, product_id: str) -> str:
         return f"{self._service.catalogue_url}({product_id})"
 
-    def listing(self, query: Query, *, attributes: bool = False) -> Listing:
+    def listing(
+        self, query: Query, *, attributes: bool = False, attributes_optional: bool = False
+    ) -> Listing:
         """The products that match, to be gone through once, and what came of it.
 
-        ``attributes`` asks for ``$expand=Attributes`` too: larger answers.
+        ``attributes`` asks for ``$expand=Attributes`` too: larger answers; if they are optional, a
+        service that refuses that is asked without. Raises QueryError where
+        the query needs longer addresses than the service takes.
         """
         return Listing(
             self,
-            query,
+            fitted(query, self._service),
             attributes=attributes,
+            attributes_optional=attributes_optional,
             at_once=self._most,
             observer=self._observer,
         )
@@ -167,19 +191,19 @@ class Catalogue:
         return self._places.pace.limit - self._places.wanted
 
     def next_link(self, url: str, page: Page) -> str | None:
-        """Where the page at ``url`` says the next one is, just as it says it.
-
-        Raises ServiceFault where that is on another host.
-        """
+        """Return where the page at ``url`` says the next one is; see ``next_address``."""
         if page.next_link is None:
             return None
-        link = _joined(url, page.next_link)
-        if link is None or not same_origin(link, self._service.catalogue_url):
-            raise ServiceFault(
-                "The catalogue's next page is on another host, which is not followed.",
-                hint="A wrong catalogue address, such as http for https, can be the reason.",
-            )
-        return link
+        return next_address(url, page.next_link, self._service.catalogue_url)
+
+    @property
+    def orders_ties(self) -> bool:
+        """Whether products of one instant come in the same order on each page."""
+        return self._orders_ties is not False
+
+    def order(self, axis: Axis) -> str:
+        """Return the value of ``$orderby`` for a listing along ``axis``."""
+        return f"{axis} asc{_TIES if self.orders_ties else ''}"
 
     @property
     def page_size(self) -> int:
@@ -193,14 +217,15 @@ class Catalogue:
 
     def url(self, options: Mapping[str, str]) -> str:
         """The address of a list; empty options are left out."""
-        options = {key: value for key, value in options.items() if value}
-        return f"{self._service.catalogue_url}?{encode_query(options)}"
+        return list_address(self._service.catalogue_url, options)
 
     async def _page(self, url: str) -> Page:
-        return await self._read(url, read_page)
+        page = await self._read(url, read_page)
+        self._listed = True
+        return page
 
     async def _read(self, url: str, read: Callable[[bytes], _T]) -> _T:
-        """What ``read`` makes of the answer; asked for again while that may help."""
+        """Return what ``read`` makes of the answer; asked for again while that may help."""
         budget = Budget(self._retry)
         pace = self._places.pace
         attempt = 0
@@ -208,7 +233,7 @@ class Catalogue:
             attempt += 1
             epoch = pace.epoch
             try:
-                answer = read(await self._ask(url))
+                answer = await self._answer(url, read)
             except NoaError as error:
                 if is_strain(error):
                     pace.in_trouble(epoch)
@@ -222,85 +247,85 @@ class Catalogue:
                 return answer
             await self._sleep(delay)
 
-    async def _ask(self, url: str) -> bytes:
+    async def _answer(self, url: str, read: Callable[[bytes], _T]) -> _T:
+        """Return what ``read`` makes of the answer to a request.
+
+        Not every service of this kind orders by Id too. One that refuses that, and answers without
+        it, is not asked for it again.
+        """
+        if _TIES_IN_ADDRESS not in url or self._orders_ties is not None:
+            return await self._answer_once(url, read)
+        try:
+            answer = await self._answer_once(url, read)
+        except ServiceError as error:
+            if not may_refuse_order(error):
+                raise
+            try:
+                answer = await self._answer_once(url.replace(_TIES_IN_ADDRESS, ""), read)
+            except ServiceRefused:  # which says more than the first, for less was asked
+                raise
+            except NoaError:
+                raise error from None
+            self._orders_ties = False
+        else:
+            self._orders_ties = True
+        return answer
+
+    async def _answer_once(self, url: str, read: Callable[[bytes], _T]) -> _T:
+        """Return what ``read`` makes of the answer to one request, or to two if a log-in is due.
+
+        Raise CredentialsError, ServiceError.
+        """
+        answer = await self._ask(url)
+        for renewed in (False, True):
+            fault = None
+            if answer.status in _READ:
+                try:
+                    return read(answer.body)
+                except ServiceFault as error:
+                    fault = error
+            refusal = self._classify(answer)
+            may_renew = not renewed and answer.token is not None and answer.status != 401
+            if refusal.meaning is not Meaning.LOGIN or not may_renew:
+                break
+            self._session.tokens.reject(answer.token or "")
+            answer = await self._ask(url)
+        if fault is not None and refusal.meaning is Meaning.TEMPORARY and refusal.status < 300:
+            raise fault
+        raise catalogue_error(
+            refusal,
+            url,
+            home=self._service.catalogue_url,
+            answered_by=answer.url,
+            had_token=answer.had_token,
+            answered_before=self._listed,
+            is_list=read is read_page,
+        )
+
+    def _classify(self, answer: _Answer) -> Refusal:
+        at_home = same_origin(answer.url, self._service.catalogue_url)
+        return classify(
+            answer.status,
+            answer.headers,
+            answer.body[:_MESSAGE_LIMIT],
+            sender=Sender.SERVICE if at_home else Sender.STORE,
+            url=answer.url,
+            had_token=answer.had_token,
+            reason=answer.reason,
+            json_due=True,
+        )
+
+    async def _ask(self, url: str) -> _Answer:
         async with self._session.get(url) as response:
             self._answered = True
-            status = response.status
-            wait = retry_after(response.headers)
-            body = await (response.read(_PAGE_LIMIT) if status == 200 else response.peek(4096))
-        if status == 200:
-            return body
-        raise catalogue_error(status, body, wait)
-
-
-def read_entry(body: bytes) -> Product:
-    """A product by itself. Raises ServiceFault where it is none."""
-    return Product.from_entry(_json_object(body))
-
-
-def read_page(body: bytes) -> Page:
-    """A page of entries. Raises ServiceFault for whatever else came with status 200."""
-    document = _json_object(body)
-    entries = document.get("value")
-    if not isinstance(entries, list):
-        raise ServiceFault("The catalogue's answer has no list of products.")
-    link = document.get("@odata.nextLink")
-    count = str(document.get("@odata.count"))
-    return Page(
-        products=tuple(map(Product.from_entry, entries)),
-        next_link=link if isinstance(link, str) and link else None,
-        count=int(count) if re.fullmatch("[0-9]{1,18}", count) else None,
-    )
-
-
-def _json_object(body: bytes) -> Mapping[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        start = excerpt(body[:1000].decode(errors="replace"), 80)
-        raise ServiceFault(f"The catalogue's answer is not JSON: {start!r}.")
-    return document
-
-
-def _joined(base: str, link: str) -> str | None:
-    try:
-        return urljoin(base, link)
-    except ValueError:
-        return None
-
-
-def catalogue_error(status: int, body: bytes, retry_after: float | None = None) -> NoaError:
-    """What a status other than 200 of the catalogue means."""
-    said = _message(body)
-    if status in {408, 425, 429} or status >= 500:
-        fault = ServiceFault(f"The catalogue answered {status}{said}.", retry_after=retry_after)
-        fault.status = status
-        return fault
-    if status in {401, 403}:
-        return CredentialsRefused(
-            f"The catalogue answered {status} to a fresh token{said}.",
-            hint="Check that this account may use this catalogue.",
-            more_tries=3,
-        )
-    hints = {
-        400: "It does not understand the filter: check the area and the raw filter; NOA takes no "
-        "Name or Collection filters.",
-        404: "Check the catalogue address.",
-    }
-    refused = ServiceRefused(f"The catalogue answered {status}{said}.", hint=hints.get(status, ""))
-    refused.status = status
-    return refused
-
-
-def _message(body: bytes) -> str:
-    """The sentence in an OData error, or the start of the text, ready to be put behind a status."""
-    text = body.decode(errors="replace")
-    try:
-        error = json.loads(text)["error"]
-        text = str(error["message"] if isinstance(error, dict) else error)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = "" if "<" in text else text
-    said = excerpt(text).rstrip(".")
-    return f" ({said})" if said else ""
+            read = response.status in _READ
+            body = await (response.read(_PAGE_LIMIT) if read else response.peek(_MESSAGE_LIMIT))
+            return _Answer(
+                response.status,
+                response.headers,
+                body,
+                response.url,
+                response.token,
+                response.had_token,
+                response.reason,
+            )

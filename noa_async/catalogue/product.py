@@ -107,6 +107,8 @@ class Product:
             raise ServiceFault(f"The catalogue sent {_shown(entry)} where a product was due.")
         get = entry.get
         key, name = get("Id"), get("Name")
+        if type(key) is int:
+            key = str(key) if 0 <= key <= _LARGEST else None
         if not isinstance(key, str) or not _SAFE_ID.fullmatch(key):
             raise ServiceFault(f"The catalogue sent a product with an unusable Id: {_shown(key)}.")
         if not isinstance(name, str) or not name.strip():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from noa_async.catalogue.links import Links
 from noa_async.catalogue.uncounted import UncountedReader
-from noa_async.catalogue.window_pages import Links
 from noa_async.catalogue.windows import (
     INSTANT,
     Reading,
@@ -21,7 +21,7 @@ from noa_async.errors import ServiceRefused
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from noa_async.catalogue.pages import Page
+    from noa_async.catalogue.page import Page
     from noa_async.catalogue.window_pages import WindowPages
 
 
@@ -82,11 +82,14 @@ class WindowReader:
         counted, steady = page.count, True
         first = page
         listed = {product.id for product in page.products}
+        unreadable = len(page.unreadable)
         url = self._pages.url()
         links = Links(url)
         async with self._pages.ahead() as ahead:
             while not self._pages.satisfied and (link := self._pages.next_link(url, page)):
-                before, url = url, links.follow(link)
+                if not links.add(link):
+                    break  # they lead in a circle: the count tells whether something is missing
+                before, url = url, link
                 if page is not first and page.count == counted:
                     ahead.begin(before, url, self._pages.wanted_of(page.count or 0))
                 try:
@@ -98,8 +101,12 @@ class WindowReader:
                     # a later one that was answered before.
                     await ahead.end()
                 steady = steady and page.count in {None, counted}
+                held = len(listed)
                 listed.update(product.id for product in page.products)
-        return Reading(counted, len(listed), steady)
+                unreadable += len(page.unreadable)
+                if not links.lead_on(len(listed) - held):
+                    break
+        return Reading(counted, len(listed) + unreadable, steady)
 
     async def _cut(self, page: Page) -> tuple[Window, ...]:
         """The window in pieces, by time or else by publication; empty where it cannot be cut."""

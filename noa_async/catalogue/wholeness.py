@@ -29,6 +29,8 @@ class Tally:
     listed: int
     shortfalls: tuple[Shortfall, ...] = ()
     """The windows that could not be listed whole."""
+    skipped: tuple[str, ...] = ()
+    """A sentence for each entry that is no product."""
     by_time: bool = False
     """Whether it was read in windows of time, or went on by date: what has none may be missing."""
 
@@ -43,7 +45,8 @@ class Tally:
 
         There may be fewer than one of the counts: some went or came meanwhile.
         """
-        return bool(self.shortfalls) or self.listed < min(self.first or 0, self.counted or 0)
+        entries = self.listed + len(self.skipped)
+        return bool(self.shortfalls) or entries < min(self.first or 0, self.counted or 0)
 
     @property
     def may_lie_beside(self) -> bool:
@@ -77,6 +80,16 @@ class Tally:
         else:
             sentence = f"The catalogue listed {self.listed} products of the {told} it counts."
         return ServiceFault(sentence, hint=f"What was listed is right{self._rest()}")
+
+    def unread(self) -> ServiceFault:
+        """What to say of a listing in which entries were skipped."""
+        others = len(self.skipped) - 1
+        more = f" So are {others} other entries." if others > 0 else ""
+        return ServiceFault(
+            f"{self.skipped[0]}{more}",
+            hint="What was listed is right; an entry that cannot be read was skipped. Tell the "
+            "service's people if it stays so.",
+        )
 
     def _rest(self) -> str:
         where = next((each for each in self.shortfalls if each.window.bounds), None)

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from noa_async.catalogue.ahead import PagesAhead
+from noa_async.catalogue.links import REMEMBERED
+from noa_async.catalogue.recent import Recent
 from noa_async.catalogue.windows import Axis
 from noa_async.errors import ServiceFault
-from noa_async.oldest import drop_oldest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from datetime import datetime
 
-    from noa_async.catalogue.pages import Catalogue, Page
+    from noa_async.catalogue.page import Page
+    from noa_async.catalogue.pages import Catalogue
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.windows import Window
 
     Emit = Callable[[Sequence[Product]], Awaitable[None]]
-
-REMEMBERED = 20_000
 
 
 class WindowPages:
@@ -50,9 +50,16 @@ class WindowPages:
         """Products given out, without the known ones."""
         self.latest: datetime | None = None
         """The last instant on a page so far, by the window's axis."""
+        self.unreadable: list[str] = []
+        """A sentence for each entry on the pages that is no product."""
         self._catalogue = catalogue
         self._emit = emit
         self._attributes = attributes
+
+    @property
+    def orders_ties(self) -> bool:
+        """As ``Catalogue.orders_ties``."""
+        return self._catalogue.orders_ties
 
     @property
     def satisfied(self) -> bool:
@@ -75,6 +82,7 @@ class WindowPages:
                     hint="Check the catalogue's address; what was listed before is right.",
                 )
             self.latest = last if self.latest is None else max(last, self.latest)
+        self.unreadable += page.unreadable
         fresh = [product for product in page.products if self.seen.add(product.id)]
         self.given += len(fresh)
         await self._emit(fresh)
@@ -114,51 +122,10 @@ class WindowPages:
         window = window or self.window
         options: dict[str, str] = {
             "$filter": window.filter,
-            "$orderby": f"{window.axis} asc",
+            "$orderby": self._catalogue.order(window.axis),
             "$top": str(top or self.page_size),
             "$count": "true",
         }
         if self._attributes:
             options["$expand"] = self._catalogue.expand
         return self._catalogue.url(options)
-
-
-class Links:
-    """The addresses asked for one after the other, so that none leads in a circle."""
-
-    def __init__(self, first: str) -> None:
-        self._met = Recent(REMEMBERED, [first])
-
-    def __contains__(self, url: str) -> bool:
-        return url in self._met
-
-    def follow(self, url: str) -> str:
-        """The address, now met. Raises ServiceFault for one that was."""
-        if not self._met.add(url):
-            raise ServiceFault(
-                "The catalogue's pages lead in a circle.", hint="Ask for a shorter time."
-            )
-        return url
-
-
-class Recent:
-    """The last keys met, ``size`` of them at the most: pages shift and repeat, but not by far."""
-
-    def __init__(self, size: int, keys: Iterable[str] = ()) -> None:
-        self._size = size
-        self._keys = dict.fromkeys(keys)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def add(self, key: str) -> bool:
-        """Whether ``key`` is new."""
-        if key in self._keys:
-            return False
-        self._keys[key] = None
-        if len(self._keys) > self._size:
-            drop_oldest(self._keys, max(1, self._size // 16))
-        return True

@@ -91,10 +91,15 @@ class Window:
         """What is left of it from ``start`` on, the whole of that instant."""
         return replace(self, start=_to_milliseconds(start))
 
+    def at(self, instant: datetime) -> Window | None:
+        """Return the whole of ``instant``, to be cut by publication; None if that is done."""
+        start = _to_milliseconds(min(instant, _LATEST))
+        return replace(self, start=start, end=start + INSTANT).deeper()
+
     def around(self, instant: datetime) -> tuple[Window, ...]:
         """The whole of ``instant``, to be cut by publication, and what comes after it."""
+        inner = self.at(instant)
         start = _to_milliseconds(min(instant, _LATEST))
-        inner = replace(self, start=start, end=start + INSTANT).deeper()
         return (inner, self.onwards(start + INSTANT)) if inner is not None else ()
 
     def deeper(self) -> Window | None:
@@ -123,7 +128,7 @@ class Reading:
     counted: int | None
     """By the service, on the first page; None where it does not count."""
     listed: int
-    """Different products on the pages."""
+    """Different products on the pages, and entries that are none."""
     steady: bool
     """No later page had another count: nothing came or went, so no page was shifted."""
 

@@ -11,6 +11,7 @@ from noa_async.catalogue.times import format_instant
 from noa_async.cli.text import bytes_text, number_of, seconds_text, shown
 from noa_async.events import (
     AllQueued,
+    EntrySkipped,
     Event,
     FilePutAside,
     FilesMoved,
@@ -70,6 +71,10 @@ def _page(event: PageListed) -> str:
 
 def _page_again(event: PageRetried) -> str:
     return f"the catalogue, again in {seconds_text(event.delay)}: {event.reason}"
+
+
+def _skipped(event: EntrySkipped) -> str:
+    return f"skipped: {event.reason}"
 
 
 def _queued(event: ProductQueued) -> str:
@@ -153,6 +158,7 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     PageListed: (1, _page),
     TransferStarted: (1, _started),
     PageRetried: (0, _page_again),
+    EntrySkipped: (0, _skipped),
     TransferRetried: (0, _transfer_again),
     ProductWaiting: (0, _waiting),
     ProductFinished: (0, _finished),

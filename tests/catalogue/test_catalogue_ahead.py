@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noa_async.catalogue.ahead import PagesAhead, following
-from noa_async.catalogue.pages import Page
+from noa_async.catalogue.page import Page
 from noa_async.catalogue.product import Product
 from noa_async.catalogue.reading import WindowReader
 from noa_async.catalogue.window_pages import WindowPages
-from noa_async.catalogue.windows import Window
+from noa_async.catalogue.windows import Axis, Window
 from noa_async.errors import ServiceFault
 
 START = datetime(2026, 1, 12, tzinfo=UTC)
@@ -182,6 +182,7 @@ class Changing:
     page_size = PAGE
     at_once = 4
     expand = ""
+    orders_ties = True
 
     def __init__(
         self,
@@ -204,6 +205,9 @@ class Changing:
 
     def url(self, _: object) -> str:
         return "P?"
+
+    def order(self, axis: Axis) -> str:
+        return f"{axis} asc"
 
     def next_link(self, _: str, of: Page) -> str | None:
         return of.next_link

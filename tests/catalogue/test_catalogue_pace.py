@@ -6,8 +6,16 @@ import asyncio
 
 import pytest
 
+from noa_async.answers import classify
 from noa_async.catalogue.pace import Pace, Places, is_strain
-from noa_async.errors import CredentialsRefused, ServiceFault, ServiceRefused, ServiceUnreachable
+from noa_async.catalogue.refusals import catalogue_error
+from noa_async.errors import CredentialsRefused, NoaError, ServiceFault, ServiceUnreachable
+
+HOME = "https://mirror.example/odata/v1/Products"
+
+
+def refused(status: int, body: bytes = b"") -> NoaError:
+    return catalogue_error(classify(status, {}, body, had_token=True), HOME, home=HOME)
 
 
 @pytest.mark.parametrize(("most", "first"), [(1, 1), (3, 3), (4, 4), (8, 4), (64, 4)])
@@ -53,21 +61,22 @@ def test_trouble_of_requests_sent_together_counts_once():
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "strain"),
+    ("error", "strain"),
     [
-        (ServiceFault(""), 429, True),
-        (ServiceFault(""), 503, True),
-        (ServiceFault(""), 504, True),
-        (ServiceFault(""), 500, False),
-        (ServiceFault(""), None, False),
-        (ServiceRefused(""), 400, False),
-        (ServiceUnreachable(""), None, True),
-        (CredentialsRefused(""), None, False),
+        (refused(429), True),
+        (refused(503), True),
+        (refused(504), True),
+        (refused(403, b"Max session number 4 exceeded"), True),
+        (refused(200, b"<html>Too many requests</html>"), True),
+        (refused(500), False),
+        (refused(400), False),
+        (refused(401), False),
+        (ServiceFault(""), False),
+        (ServiceUnreachable(""), True),
+        (CredentialsRefused(""), False),
     ],
 )
-def test_what_says_that_the_service_is_asked_too_much(error, status, strain):
-    if status is not None:
-        error.status = status
+def test_what_says_that_the_service_is_asked_too_much(error, strain):
     assert is_strain(error) is strain
 
 

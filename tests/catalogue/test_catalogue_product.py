@@ -281,7 +281,25 @@ def test_content_type() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [None, 3, "", ".", "..", "a/b", "../a", "a b", "a\n", "é", "a" * 129, "a\0", ["a"], {"a": 1}],
+    [
+        None,
+        -3,
+        3.5,
+        True,
+        10**30,
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../a",
+        "a b",
+        "a\n",
+        "é",
+        "a" * 129,
+        "a\0",
+        ["a"],
+        {"a": 1},
+    ],
 )
 def test_an_unusable_id_is_a_fault(key: object) -> None:
     with pytest.raises(ServiceFault, match="unusable Id") as caught:

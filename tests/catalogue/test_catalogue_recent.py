@@ -5,7 +5,7 @@ from itertools import count, islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noa_async.catalogue.window_pages import Recent
+from noa_async.catalogue.recent import Recent
 
 
 @given(size=st.integers(1, 200), met=st.integers(0, 500))

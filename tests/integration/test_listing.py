@@ -22,7 +22,7 @@ from noa_async import (
     ServiceUnreachable,
     Settings,
 )
-from noa_async.catalogue.pages import read_page
+from noa_async.catalogue.page import read_page
 from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import PageRetried
 
@@ -126,7 +126,7 @@ async def test_repeated_items_come_once(connect: Connect) -> None:
 
 
 async def test_a_foreign_link_is_not_followed(connect: Connect) -> None:
-    plan = FaultPlan((Fault(FaultKind.PAGE_FOREIGN_LINK, page=0, times=None),))
+    plan = FaultPlan((Fault(FaultKind.PAGE_STRAY_LINK, page=0, times=None),))
     async with Emulator(EmulatorSettings(products=170, mean_bytes=1000, faults=plan)) as mirror:
         async with connect(mirror) as noa:
             with pytest.raises(ServiceFault, match="another host"):

@@ -523,3 +523,11 @@ async def test_a_service_that_heeds_no_filter_is_not_asked_for_ever(
             with pytest.raises(ServiceFault, match="does not heed the filter"):
                 await listed(noa)
         assert mirror.stats.pages < 60
+
+
+async def test_an_instant_that_is_read_again_is_no_endless_list(connect: Connect) -> None:
+    """What is read again from its date holds nothing new, for more pages than an endless list."""
+    settings = {"counts": False, "max_skip": 40, "page_size": 2, "max_top": 2, "clamp_top": True}
+    products = made([START] * 43)
+    async with mirror_of(products, **settings) as mirror, connect(mirror) as noa:
+        assert sorted(each.id for each in await listed(noa)) == ids(mirror)

@@ -91,7 +91,7 @@ async def test_the_script_prints_and_fetches_what_it_did(
         assert mirror.stats.token_logins == 1
         sent = parse_qs(urlsplit(asked[0]).query)
         assert sent["$filter"] == [README_FILTER]
-        assert sent["$orderby"] == ["ContentDate/Start asc"]
+        assert sent["$orderby"] == ["ContentDate/Start asc,Id asc"]
         assert sent["$top"] == ["50"]
 
         lines = [

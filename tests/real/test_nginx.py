@@ -75,3 +75,17 @@ async def test_a_certificate_that_nobody_signed_is_refused(tmp_path: Path) -> No
             with pytest.raises(ServiceRefused, match="certificate of localhost"):
                 await noa.log_in()
     assert site.log() == []
+
+
+async def test_row_3_4_the_longest_address_that_is_sent_is_taken(tmp_path: Path) -> None:
+    """By nginx as it is set up by default; a longer one is refused and named for what it is."""
+    site = Site(tmp_path)
+    site.put({"p1": b"x"})
+    async with site.served_by(nginx), site.client() as noa:
+        catalogue, service = noa._open.catalogue, noa.settings.service
+        start = f"{service.catalogue_url}?$filter="
+        longest = start + "x" * (service.max_url_length - len(start))
+        assert len(longest) == 8000
+        assert [product.id for product in (await catalogue.page(longest)).products] == ["p1"]
+        with pytest.raises(ServiceRefused, match=r"414 .*The address had 9,000 bytes, more than"):
+            await catalogue.page(start + "x" * (9000 - len(start)))

@@ -1,0 +1,103 @@
+"""How long the addresses of a query are, and what makes them shorter. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from noa_async.catalogue.moments import TimeRange
+from noa_async.catalogue.odata import encode_query, quote_odata
+from noa_async.catalogue.windows import Axis, Window
+from noa_async.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from noa_async.catalogue.geometry import Area
+    from noa_async.catalogue.query import Query
+    from noa_async.services import Service
+
+_ANY = datetime(2000, 1, 1, tzinfo=UTC)
+_TIME_BOUNDS = 400
+"""Bytes that a query's time may take. They are left free where an area is simplified, so that the
+same area comes of it whatever the time."""
+
+
+def list_address(url: str, options: Mapping[str, str]) -> str:
+    """Return the address of a list; empty options are left out."""
+    return f"{url}?{encode_query({key: value for key, value in options.items() if value})}"
+
+
+def longest_address(filter_: str, service: Service) -> int:
+    """Return the bytes of the longest address that a listing of ``filter_`` can send.
+
+    That is the first page of a window of time that is cut by publication, too; the links of its
+    pages are the service's.
+    """
+    window = Window(filter_, Axis.SENSED, _ANY, _ANY).deeper()
+    assert window is not None  # one cut by sensing time can be cut once more
+    options = {
+        "$filter": replace(window, start=_ANY, end=_ANY).filter,
+        "$orderby": f"{Axis.PUBLISHED} asc,Id asc",
+        "$top": str(2 * service.page_size),
+        "$count": "true",
+        "$expand": service.expand,
+    }
+    return len(list_address(service.catalogue_url, options))
+
+
+def fitted(query: Query, service: Service) -> Query:
+    """Return the query with an area that fits into an address that the service takes.
+
+    | longest address | with no spaces in the area | ``query.simplify`` | returned             |
+    |-----------------|----------------------------|--------------------|----------------------|
+    | fits            | -                          | -                  | the query            |
+    | too long        | fits                       | -                  | that, the same area  |
+    | too long        | too long                   | yes                | with a larger area   |
+    | too long        | too long                   | no                 | raises               |
+
+    Raise QueryError if it cannot be made to fit.
+    """
+    limit = service.max_url_length
+    length = longest_address(query.filter, service)
+    if length <= limit:
+        return query
+    area = query.roi
+    if area is not None:
+        compact = replace(query, roi=area.compact())
+        if longest_address(compact.filter, service) <= limit:
+            return compact
+        if query.simplify:
+            bare = replace(
+                query, roi=None, everything=True, content=TimeRange(), published=TimeRange()
+            )
+            rest = longest_address(f"({bare.filter}) and ", service) + _TIME_BOUNDS
+            simple = area.simplified(lambda one: rest + len(quote_odata(one.filter)) <= limit)
+            if simple is not None:
+                return replace(query, roi=simple)
+    raise _too_long(query, area, length, limit)
+
+
+def _too_long(query: Query, area: Area | None, length: int, limit: int) -> QueryError:
+    parts = []
+    if query.rules:
+        count = len(query.rules)
+        size = len(quote_odata(" or ".join(rule.filter for rule in query.rules)))
+        parts.append(f"{size:,} are the {'rule' if count == 1 else f'{count} rules'}'s")
+    if area is not None:
+        parts.append(f"{len(quote_odata(area.filter)):,} the area's, of {area.points:,} points")
+    ways = []
+    if area is not None and not query.simplify:
+        ways.append("simplify the area (--simplify, or simplify=True)")
+    if query.rules:
+        ways.append("ask with fewer rules or values, in several runs")
+    if query.raw:
+        ways.append("shorten the filter")
+    hint = ", or ".join(ways)
+    of = f" Of these {', '.join(parts)}." if parts else ""
+    return QueryError(
+        f"The query is too long: an address of it has up to {length:,} bytes, and {limit:,} is "
+        f"the most that is sent.{of}",
+        hint=f"{hint[:1].upper()}{hint[1:]}. If the service takes more, set max_url_length.",
+    )

@@ -1,0 +1,33 @@
+"""Keys met lately."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from noa_async.oldest import drop_oldest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class Recent:
+    """The last keys met, ``size`` of them at the most: pages shift and repeat, but not by far."""
+
+    def __init__(self, size: int, keys: Iterable[str] = ()) -> None:
+        self._size = size
+        self._keys = dict.fromkeys(keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def add(self, key: str) -> bool:
+        """Return whether ``key`` is new, and remember it."""
+        if key in self._keys:
+            return False
+        self._keys[key] = None
+        if len(self._keys) > self._size:
+            drop_oldest(self._keys, max(1, self._size // 16))
+        return True
