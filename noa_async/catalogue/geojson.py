@@ -2,13 +2,14 @@
 
 import math
 import re
-import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 from noa_async.catalogue.shapes import Shape, Vertex, no_area, point
 from noa_async.errors import QueryError
+from noa_async.excerpts import represent
 
 _WGS84 = re.compile(r"\b4326\b|CRS:?84")
 _DEEPEST = 8  # collections within collections; a hostile file may have thousands
@@ -24,11 +25,11 @@ def read_geojson(value: object, depth: int = 0) -> Iterator[Shape]:
     ['POINT(23.7 38)']
     """
     if not isinstance(value, Mapping) or depth > _DEEPEST:
-        raise QueryError(f"The area is no GeoJSON: {reprlib.repr(value)} where an object is due.")
+        raise QueryError(f"The area is no GeoJSON: {represent(value)} where an object is due.")
     _check_crs(value.get("crs"))
     kind = value.get("type")
     if not isinstance(kind, str):
-        raise QueryError(f"The area is no GeoJSON: no type in {reprlib.repr(value)}.")
+        raise QueryError(f"The area is no GeoJSON: no type in {represent(value)}.")
     if kind in _MEMBERS:
         for member in _list(value.get(_MEMBERS[kind]), _MEMBERS[kind]):
             yield from read_geojson(member, depth + 1)
@@ -53,20 +54,28 @@ def _position(value: object, number: int) -> Vertex:
     pair = value[:2] if isinstance(value, list | tuple) else ()
     if len(pair) != 2 or not all(map(_is_number, pair)):
         raise QueryError(
-            f"Point {number} of the area is {reprlib.repr(value)}, not a longitude and a latitude.",
+            f"Point {number} of the area is {represent(value)}, not a longitude and a latitude.",
             hint="Such as [22.5, 38.1].",
         )
-    lon, lat = (format(Decimal(str(n)), "f") for n in pair)
+    lon, lat = map(_number_text, pair)
     return Vertex(float(lon), float(lat), f"{lon} {lat}")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) != math.inf
+    """Return whether a value is a number, numpy's own included; not an infinite one."""
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) != math.inf
+
+
+def _number_text(number: Real) -> str:
+    try:
+        return format(Decimal(str(number)), "f")
+    except ValueError:  # of more digits than Python writes out
+        return "inf"
 
 
 def _list(value: object, what: str) -> list[Any] | tuple[Any, ...]:
     if not isinstance(value, list | tuple) or not value:
-        met = reprlib.repr(value)
+        met = represent(value)
         raise QueryError(f"The area is no GeoJSON: {met} where a list of {what} is due.")
     return value
 
@@ -75,9 +84,11 @@ def _check_crs(crs: object) -> None:
     """Refuse other coordinates; the member is older than RFC 7946, and still written."""
     held = crs.get("properties") if isinstance(crs, Mapping) else None
     name = held.get("name", held.get("code")) if isinstance(held, Mapping) else crs
-    if name is not None and not (isinstance(name, str | int) and _WGS84.search(str(name)[:200])):
+    if name is not None and not (
+        isinstance(name, str | int) and _WGS84.search(represent(name, 200))
+    ):
         raise QueryError(
-            f"The area's coordinates are not WGS 84: its crs is {reprlib.repr(name)}.",
+            f"The area's coordinates are not WGS 84: its crs is {represent(name)}.",
             hint="Write it again in EPSG:4326, for instance with ogr2ogr -t_srs EPSG:4326.",
         )
 

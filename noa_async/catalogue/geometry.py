@@ -3,25 +3,27 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from noa_async.catalogue.area_files import FOREIGN_SUFFIXES, OWN_SUFFIXES, read_text
+from noa_async.catalogue.area_geometry import Growth, joined, repaired, simplified
 from noa_async.catalogue.geojson import read_geojson
-from noa_async.catalogue.odata import quote_odata
 from noa_async.catalogue.rings import check_range, check_shape
 from noa_async.catalogue.shapes import WKT_EXAMPLE, Shape, Vertex
 from noa_async.catalogue.wkt import WktReader
 from noa_async.errors import QueryError
+from noa_async.excerpts import represent
 
-LONGEST_AREA = 6000
-"""Bytes of an area within the URL: servers take about 8 KB in all, the rest of a query needs 2."""
-_LARGEST_FILE = 20_000_000
-_SUFFIXES = (".wkt", ".geojson", ".json")
-_SRID = re.compile(r"SRID\s*=\s*(\d+)\s*;\s*", re.IGNORECASE)
+_SRID = re.compile(r"(?:SRID\s*=|EPSG\s*:)\s*(\d+)\s*;\s*", re.IGNORECASE)
+_LITERAL = re.compile(
+    r"(?:.*area\s*=\s*)?geo(?:graphy|metry)\s*'([^']*)'\)?", re.IGNORECASE | re.DOTALL
+)
 _WKT = re.compile(r"[A-Za-z]+\s*(?:\(|EMPTY|Z\b|M\b|ZM\b)", re.IGNORECASE)
 _NUMBERS = re.compile(r"[-+.\deE\s]+(?:,[-+.\deE\s]*)+")
+_SPACE_AFTER_COMMA = re.compile(r"(?<=,)\s+")
 _FORMS = "Give WKT, a .wkt or .geojson file, a GeoJSON object, or a box W,S,E,N."
 
 
@@ -35,6 +37,8 @@ class Area:
 
     parts: tuple[str, ...]
     """WKT of each, ``POLYGON`` or ``POINT``."""
+    growth: Growth | None = field(default=None, compare=False, repr=False)
+    """By how much the area was grown to be simplified; None if it was not."""
 
     @classmethod
     def read(cls, roi: "Roi", *, folder: Path | None = None) -> "Area":
@@ -42,15 +46,16 @@ class Area:
 
         ``roi`` is WKT, GeoJSON (text or object), a ``.wkt`` or ``.geojson`` file's path (taken
         from ``folder``), a box ``"W,S,E,N"`` or ``(W, S, E, N)``, an object with
-        ``__geo_interface__``, or several WKT texts. Multi-part areas are split; heights dropped;
-        a box with W greater than E crosses the antimeridian. Raises `QueryError` naming the point
-        that is wrong.
+        ``__geo_interface__``, or several WKT texts. Valid WKT of one part comes back exactly as it
+        was given, unless its coordinates have more than 7 decimals (1 cm), to which they are
+        rounded. Multi-part areas are split, and parts that touch are joined; heights are dropped;
+        a box with W greater than E crosses the antimeridian.
+
+        Raise QueryError, which names the point that is wrong.
         """
         if isinstance(roi, Area):
             return roi
-        area = cls(_read(roi, folder))
-        _check_length(area)
-        return area
+        return cls(_finished(_read(roi, folder)))
 
     @property
     def filter(self) -> str:
@@ -58,9 +63,50 @@ class Area:
         each = [f"OData.CSC.Intersects(area=geography'SRID=4326;{part}')" for part in self.parts]
         return each[0] if len(each) == 1 else f"({' or '.join(each)})"
 
+    @property
+    def points(self) -> int:
+        """How many points its parts have."""
+        return sum(part.count(",") + 1 for part in self.parts)
+
+    def compact(self) -> "Area":
+        """Return the same area with no space after a comma.
+
+        >>> Area.read("22,38,23,39").compact().parts
+        ('POLYGON((22 38,23 38,23 39,22 39,22 38))',)
+        """
+        return Area(tuple(_SPACE_AFTER_COMMA.sub("", part) for part in self.parts), self.growth)
+
+    def simplified(self, fits: "Callable[[Area], bool]") -> "Area | None":
+        """Return the area grown by as little as makes it simple enough that it ``fits``.
+
+        It holds all of this one; ``growth`` says how much more. None if nothing fits.
+        """
+        found = simplified(
+            [shape for part in self.parts for shape in WktReader(part).read()],
+            lambda shapes: fits(_compact(shapes)),
+        )
+        return None if found is None else Area(_compact(found[0]).parts, found[1])
+
+
+def _compact(shapes: Sequence[Shape]) -> Area:
+    return Area(tuple(shape.wkt for shape in shapes)).compact()
+
 
 Roi = Area | str | Path | Mapping[str, Any] | Sequence[float] | Sequence[str]
 """What a user may give as an area; see `Area.read`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of an area as it was read."""
+
+    shape: Shape
+    text: str | None = None
+    """Its WKT, if it was given as that, in two dimensions."""
+
+    @property
+    def wkt(self) -> str:
+        return self.text or self.shape.wkt
 
 
 def parse_area(roi: Roi, *, folder: Path | None = None) -> tuple[str, ...]:
@@ -74,35 +120,51 @@ def parse_area(roi: Roi, *, folder: Path | None = None) -> tuple[str, ...]:
     return Area.read(roi, folder=folder).parts
 
 
-def _read(roi: object, folder: Path | None) -> tuple[str, ...]:
+def _read(roi: object, folder: Path | None) -> list[_Part]:
+    _check_crs(roi)
     roi = getattr(roi, "__geo_interface__", roi)
+    if hasattr(roi, "tolist"):  # an array of numpy's, such as the bounds of a GeoDataFrame
+        roi = roi.tolist()
     if isinstance(roi, Mapping):
         return _checked(list(read_geojson(roi)))
     if isinstance(roi, Path):
         return _read_file(roi, folder)
     if isinstance(roi, str):
-        return _read_text(roi.strip(), folder)
+        return _read_text(roi.strip().lstrip("\ufeff"), folder)
     if isinstance(roi, list | tuple) and roi:
         if all(isinstance(part, str) and _WKT.match(part.strip()) for part in roi):
-            return tuple(wkt for part in roi for wkt in _read_wkt(part.strip()))
+            return [part for text in roi for part in _read_wkt(text.strip())]
         return _checked(_box(roi))
-    raise QueryError(f"The area is {roi!r:.80}.", hint=_FORMS)
+    raise QueryError(f"The area is {represent(roi)}.", hint=_FORMS)
 
 
-def _read_text(text: str, folder: Path | None) -> tuple[str, ...]:
+def _check_crs(roi: object) -> None:
+    """Raise QueryError for an object that says that its coordinates are not WGS 84."""
+    to_epsg = getattr(getattr(roi, "crs", None), "to_epsg", None)
+    code = to_epsg() if callable(to_epsg) else None
+    if code not in (None, 4326):
+        raise QueryError(
+            f"The area's coordinates are in EPSG:{code}; the catalogue takes 4326, WGS 84.",
+            hint="Convert it first: area.to_crs(4326).",
+        )
+
+
+def _read_text(text: str, folder: Path | None) -> list[_Part]:
     if not text:
         raise QueryError("The area is empty.", hint=_FORMS)
-    if text.lower().endswith(_SUFFIXES):
+    if text.lower().endswith((*OWN_SUFFIXES, *FOREIGN_SUFFIXES)):
         return _read_file(Path(text), folder)
     if text[0] in "{[":
         return _read_json(text)
+    if literal := _LITERAL.fullmatch(text):
+        return _read_wkt(literal[1].strip())
     if _SRID.match(text) or _WKT.match(text):
         return _read_wkt(text)
     if _NUMBERS.fullmatch(text):
         return _checked(_box(text.split(",")))
     if _exists(text, folder):
         return _read_file(Path(text), folder)
-    raise QueryError(f"The area {text!r:.80} is none that can be read.", hint=_FORMS)
+    raise QueryError(f"Cannot parse the area {text!r:.80}.", hint=_FORMS)
 
 
 def _exists(text: str, folder: Path | None) -> bool:
@@ -112,64 +174,86 @@ def _exists(text: str, folder: Path | None) -> bool:
         return False
 
 
-def _read_file(path: Path, folder: Path | None) -> tuple[str, ...]:
+def _read_file(path: Path, folder: Path | None) -> list[_Part]:
+    path = (folder or Path()) / os.path.expanduser(path)  # noqa: PTH111 (~ may be nobody)
+    text = read_text(path)
     try:
-        path = (folder or Path()) / os.path.expanduser(path)  # noqa: PTH111 (~ may be nobody)
-        if path.stat().st_size > _LARGEST_FILE:
-            raise QueryError(f"The area's file {path} has over 20 MB.", hint="Simplify the area.")
-        text = path.read_text("utf-8-sig").strip()
-    except OSError as error:
-        raise QueryError(
-            f"Cannot read the area's file {path}: {error.strerror or error}.", hint=_FORMS
-        ) from error
-    except (ValueError, RuntimeError) as error:  # not UTF-8; a NUL in the name; ~nobody
-        raise QueryError(f"Cannot read the area's file {path!s:.200}: {error}.") from error
-    if not text:
-        raise QueryError(f"The area's file {path} is empty.", hint=_FORMS)
-    try:
-        return _read_json(text) if text[0] in "{[" else _read_wkt(text)
+        if text[0] in "{[":
+            return _read_json(text)
+        literal = _LITERAL.fullmatch(text)
+        return _read_wkt(literal[1].strip() if literal else text)
     except QueryError as error:
         raise QueryError(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _read_json(text: str) -> tuple[str, ...]:
+def _read_json(text: str) -> list[_Part]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise QueryError(f"The area is not JSON: {error!s:.120}.", hint=_FORMS) from error
+        features = _read_lines(text)
+        if features is None:
+            raise QueryError(f"The area is not JSON: {error!s:.120}.", hint=_FORMS) from error
+        value = {"type": "FeatureCollection", "features": features}
     return _read(value, None)
 
 
-def _read_wkt(text: str) -> tuple[str, ...]:
+def _read_lines(text: str) -> list[Any] | None:
+    """Return the objects of GeoJSON that has one on each line; None if it has not."""
+    try:
+        values = [
+            json.loads(line) for line in text.replace("\x1e", "").splitlines() if line.strip()
+        ]
+    except (ValueError, RecursionError):
+        return None
+    return values if all(isinstance(value, dict) for value in values) else None
+
+
+def _read_wkt(text: str) -> list[_Part]:
     srid = _SRID.match(text)
     if srid:
-        if int(srid[1]) != 4326:
+        if srid[1].lstrip("0") != "4326":
             raise QueryError(
-                f"The area's coordinates are in SRID {srid[1]}; the catalogue takes 4326, WGS 84.",
+                f"The area's coordinates are in SRID {srid[1]:.20}; the catalogue takes 4326, "
+                "WGS 84.",
                 hint="Write it again in degrees, longitude first.",
             )
         text = text[srid.end() :]
     reader = WktReader(text)
     checked = _checked(reader.read())
     # A line end is the only thing changed: raw control characters do not belong in a URL.
-    return (re.sub(r"\s", " ", text),) if reader.plain else checked
+    return [_Part(checked[0].shape, re.sub(r"\s", " ", text))] if reader.plain else checked
 
 
-def _checked(shapes: Sequence[Shape]) -> tuple[str, ...]:
+def _checked(shapes: Sequence[Shape]) -> list[_Part]:
     if not shapes:
         raise QueryError("The area has no polygon and no point.", hint=WKT_EXAMPLE)
     for number, shape in enumerate(shapes, start=1):
         check_shape(shape, f"of part {number}" if len(shapes) > 1 else "")
-    return tuple(shape.wkt for shape in shapes)
+    return [_Part(shape) for shape in shapes]
+
+
+def _finished(parts: Sequence[_Part]) -> tuple[str, ...]:
+    """Return the WKT that is sent: coordinates rounded, parts that touch joined."""
+    finished: dict[Shape, str] = {}
+    for part in parts:
+        short = part.shape.rounded()
+        if short is part.shape:
+            finished[short] = part.wkt
+        else:
+            shapes = repaired(short) if short.kind == "POLYGON" else [short]
+            finished |= {shape: shape.wkt for shape in shapes}
+    if not finished:
+        raise QueryError("The area is smaller than a centimetre.", hint=WKT_EXAMPLE)
+    return tuple(finished.get(shape, shape.wkt) for shape in joined(list(finished)))
 
 
 def _box(values: Sequence[object]) -> list[Shape]:
-    texts = [str(value).strip() for value in values]  # a bool's is no float's
     try:
+        texts = [str(value).strip() for value in values]  # a bool's is no float's
         west, south, east, north = map(float, texts)
     except ValueError:
         raise QueryError(
-            f"The box {', '.join(texts):.80} is not four numbers.",
+            f"The box {_box_words(values)} is not four numbers.",
             hint="Such as 14.7,37.6,22.2,41.5.",
         ) from None
     w, s, e, n = texts
@@ -193,14 +277,6 @@ def _box_shape(w: str, s: str, e: str, n: str) -> Shape:
     return Shape("POLYGON", (ring,))
 
 
-def _check_length(area: Area) -> None:
-    length = len(quote_odata(area.filter))
-    if length > LONGEST_AREA:
-        points = sum(part.count(",") + 1 for part in area.parts)
-        fits = max(4, points * LONGEST_AREA // length)
-        raise QueryError(
-            f"The area has {points} points, {length:,} bytes in a request; "
-            f"servers take {LONGEST_AREA:,}.",
-            hint=f"Simplify it to some {fits} points, for instance with shapely: "
-            "area.simplify(0.01).",
-        )
+def _box_words(values: Sequence[object]) -> str:
+    texts = (value.strip() if isinstance(value, str) else represent(value) for value in values)
+    return f"{', '.join(texts):.80}"

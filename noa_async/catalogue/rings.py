@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
-from noa_async.catalogue.shapes import Shape, Vertex
+from noa_async.catalogue.shapes import SAME_PLACE, Shape, Vertex
 from noa_async.errors import QueryError
 
 _REASON = re.compile(r"(.*)\[(\S+) (\S+)\]")
@@ -29,7 +29,7 @@ def check_shape(shape: Shape, part: str = "") -> None:
 def check_range(ring: Sequence[Vertex], where: str = "") -> None:
     """Raise `QueryError` for the first point that is nowhere on Earth."""
     for number, vertex in enumerate(ring, start=1):
-        if abs(vertex.lon) <= 180 and abs(vertex.lat) <= 90:
+        if abs(vertex.lon) - 180 <= SAME_PLACE and abs(vertex.lat) - 90 <= SAME_PLACE:
             continue
         name = _name(number, vertex, where)
         if not (math.isfinite(vertex.lon) and math.isfinite(vertex.lat)):
@@ -44,13 +44,14 @@ def check_range(ring: Sequence[Vertex], where: str = "") -> None:
         limit = 180 if wrong == "longitude" else 90
         raise QueryError(
             f"{name} is not on Earth: its {wrong} is beyond {limit} degrees.",
-            hint="Coordinates are degrees: longitude, -180 to 180, then latitude, -90 to 90.",
+            hint="Coordinates are degrees: longitude, -180 to 180, then latitude, -90 to 90. Those "
+            "of a projection are converted by ogr2ogr -t_srs EPSG:4326.",
         )
 
 
 def _check_closed(ring: Sequence[Vertex], where: str) -> None:
     first, last = ring[0], ring[-1]
-    if len(ring) >= 3 and first[:2] != last[:2]:
+    if len(ring) >= 3 and not _same_place(first, last):
         raise QueryError(
             f"The ring {where} ".rstrip()
             + f" is not closed: its last point, {len(ring)} {last}, is not its first {first}.",
@@ -62,6 +63,10 @@ def _check_closed(ring: Sequence[Vertex], where: str) -> None:
             "a polygon needs 4 or more, the last one being the first again.",
             hint="For a single place give POINT(lon lat).",
         )
+
+
+def _same_place(one: Vertex, other: Vertex) -> bool:
+    return abs(one.lon - other.lon) <= SAME_PLACE and abs(one.lat - other.lat) <= SAME_PLACE
 
 
 def _plainly_simple(rings: Sequence[Sequence[Vertex]]) -> bool:
@@ -83,7 +88,7 @@ def _check_simple(shape: Shape, part: str) -> None:
     import shapely  # noqa: PLC0415 (a tenth of a second; boxes do without)
 
     rings = [[vertex[:2] for vertex in ring] for ring in shape.rings]
-    polygon = shapely.Polygon(rings[0], rings[1:])
+    polygon = shapely.Polygon(rings[0], rings[1:])  # which closes a ring by itself
     reason = str(shapely.is_valid_reason(polygon))
     if reason == "Valid Geometry":
         return

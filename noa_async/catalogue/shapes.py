@@ -1,10 +1,18 @@
 """Points and polygons with their numbers as they were written."""
 
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import groupby
 from typing import NamedTuple
 
 from noa_async.errors import QueryError
 
+DECIMALS = 7
+"""Of a coordinate in degrees that is sent: the seventh is 1 cm on the ground."""
+SAME_PLACE = 5e-8
+"""Degrees: coordinates that differ by less may be the same when they are rounded."""
+_SHOWN = 60
+_STEP = Decimal(1).scaleb(-DECIMALS)
 WKT_EXAMPLE = "Such as POLYGON((22 38, 23 38, 23 39, 22 38)): longitude first, in degrees."
 
 
@@ -16,7 +24,15 @@ class Vertex(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return f"({self.text})"
+        return f"({self.text if len(self.text) <= _SHOWN else f'{self.text[:_SHOWN]}...'})"
+
+    def rounded(self) -> "Vertex":
+        """Return the vertex with no more than 7 decimals; itself if it has no more."""
+        text = " ".join(map(short_number, self.text.split()))
+        if text == self.text:
+            return self
+        lon, lat = text.split()
+        return Vertex(float(lon), float(lat), text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,42 @@ class Shape:
         """As WKT in two dimensions."""
         rings = [", ".join(vertex.text for vertex in ring) for ring in self.rings]
         return f"POINT({rings[0]})" if self.kind == "POINT" else f"POLYGON(({'), ('.join(rings)}))"
+
+    def rounded(self) -> "Shape":
+        """Return the shape with no more than 7 decimals; itself if it has no more.
+
+        Points of a ring that become the same are one, and its last point is its first.
+        """
+        rings = tuple(tuple(vertex.rounded() for vertex in ring) for ring in self.rings)
+        unchanged = all(
+            one is other
+            for ring, before in zip(rings, self.rings, strict=True)
+            for one, other in zip(ring, before, strict=True)
+        )
+        if unchanged:
+            return self
+        if self.kind == "POLYGON":
+            rings = tuple((*ring[:-1], ring[0]) for ring in rings)
+        return Shape(
+            self.kind,
+            tuple(
+                tuple(next(same) for _, same in groupby(ring, lambda v: v[:2])) for ring in rings
+            ),
+        )
+
+
+def short_number(text: str) -> str:
+    """Return a number with no more than 7 decimals; as it is if it has no more.
+
+    >>> short_number("22.123456789012345"), short_number("22.50"), short_number("-1E-9")
+    ('22.1234568', '22.50', '0')
+    """
+    number = Decimal(text)
+    exponent = number.as_tuple().exponent
+    if not isinstance(exponent, int) or exponent >= -DECIMALS:
+        return text
+    short = format(number.quantize(_STEP), "f").rstrip("0").rstrip(".")
+    return "0" if short in {"", "-0"} else short
 
 
 def point(vertex: Vertex) -> Shape:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from noa_async.catalogue.addresses import fitted
 from noa_async.cli.output import meant
 from noa_async.origins import host_of
 from noa_async.settings import Settings
@@ -13,6 +14,7 @@ from noa_async.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from noa_async.catalogue.query import Query
     from noa_async.cli.lines import Lines
     from noa_async.cli.options import ServiceOptions, TransferOptions
 
@@ -45,6 +47,20 @@ def remarks(
             f"{host_of(chosen.catalogue_url)} gives most accounts {allowed} connections: of "
             f"{asked} workers those that it refuses wait."
         )
+
+
+def fitted_query(lines: Lines, query: Query, settings: Settings) -> Query:
+    """Return the query as it fits into the service's addresses, and say if its area was grown.
+
+    Raise QueryError if it does not fit.
+    """
+    query = fitted(query, settings.service)
+    if query.roi is not None and query.roi.growth is not None:
+        lines.line(
+            f"The area was simplified to {query.roi.points} points: it was grown "
+            f"{query.roi.growth}."
+        )
+    return query
 
 
 def tell_scratch(lines: Lines, transfer: TransferOptions, settings: Settings) -> None:
