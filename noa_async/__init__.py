@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from noa_async.archive.mirror import MirrorReport
     from noa_async.auth.credentials import Credentials
+    from noa_async.catalogue.moments import TimeRelation
     from noa_async.catalogue.product import Checksum, Product
     from noa_async.catalogue.query import Query
     from noa_async.catalogue.rules import MissionRule
@@ -101,6 +102,7 @@ __all__ = [
     "SettingsError",
     "Status",
     "SyncNoaClient",
+    "TimeRelation",
     "Timeouts",
     "TransferInterrupted",
     "UsageError",
@@ -111,6 +113,7 @@ __all__ = [
 _HOMES = {
     "noa_async.archive.mirror": ("MirrorReport",),
     "noa_async.auth.credentials": ("Credentials",),
+    "noa_async.catalogue.moments": ("TimeRelation",),
     "noa_async.catalogue.product": ("Checksum", "Product"),
     "noa_async.catalogue.query": ("Query",),
     "noa_async.catalogue.rules": ("MissionRule",),

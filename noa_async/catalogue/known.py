@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping
 
     from noa_async.catalogue.rules import MissionRule
 
@@ -47,38 +49,133 @@ VALUES: dict[str, tuple[str, ...]] = {
     "proc_mode": ("NRTI", "OFFL", "RPRO"),
 }
 """Of the other keys of a rule the values that are known; to be offered, and no more than that."""
+_LEVELS = ("0", "1", "2", "L0", "L1", "L1b", "L2", "LEVEL0", "LEVEL1", "LEVEL2")
+_MORE_VALUES = {"level": (*_LEVELS, "S2MSI1C", "S2MSI2A"), "op_mode": ("INS-NOBS",)}
+"""Values that are known, too, but differ too much from mission to mission to be offered."""
+_PLATFORM = re.compile(r"(?:SENTINEL|S)[-_ ]?(?P<number>[1-3]|5P)(?P<serial>[A-D])?", re.IGNORECASE)
+_SHORT_TYPES = {
+    **{name: f"S2MSI{name[-2:]}" for name in ("L1C", "L2A", "MSIL1C", "MSIL2A")},
+    "GRD": "IW_GRDH_1S",
+    "GRDH": "IW_GRDH_1S",
+    "SLC": "IW_SLC__1S",
+    "OCN": "IW_OCN__2S",
+}
+_SHORTEST_BEGINNING = 3
+_CHANNELS = re.compile(r"[HV]{2}")
+_NUMBER = re.compile(r"0*([1-9][0-9]{0,3})")
+
+Spellings = Sequence[tuple[str, str, str]]
+"""What a service writes in its own way: key of a rule, value as it is known here, and there."""
 
 
-def doubts(rules: Iterable[MissionRule]) -> list[str]:
-    """A sentence for each platform and product type that is not known, with the nearest that is.
+def doubts(rules: Iterable[MissionRule], spellings: Spellings = ()) -> list[str]:
+    """Return a sentence for each value that is likely to match nothing, with what may be meant.
+
+    | the value                                              | the sentence                    |
+    |--------------------------------------------------------|---------------------------------|
+    | is known, and the service writes it so                 | none                            |
+    | is known, and the service writes it in another way     | its way                         |
+    | is known in another letter case, order or short form   | the known one                   |
+    | is like a known one                                    | the known one                   |
+    | of ``orbit`` is a number                               | what asks for a relative orbit  |
+    | of ``platform``, ``product_type`` or ``orbit``, others | that it is not known            |
+    | of any other key                                       | none: not all of them are known |
 
     >>> from noa_async.catalogue.rules import MissionRule
     >>> doubts([MissionRule(platform="SENTINEL-2", product_type=["S2MSI2A", "S2MS2A"])])
     ['SENTINEL-2 is not known to have the product type S2MS2A; did you mean S2MSI2A?']
+    >>> doubts([MissionRule(orbit="descending")])
+    ['orbit descending is not known here; did you mean DESCENDING?']
     """
-    return list(dict.fromkeys(doubt for rule in rules for doubt in _doubts(rule)))
+    told = {(key, ours): theirs for key, ours, theirs in spellings}
+    return list(dict.fromkeys(doubt for rule in rules for doubt in _doubts(rule, told)))
 
 
-def _doubts(rule: MissionRule) -> Iterable[str]:
+def _doubts(rule: MissionRule, told: Mapping[tuple[str, str], str]) -> Iterable[str]:
     asked = _all(rule.platform) or PLATFORMS
-    known = [kind for platform in asked for kind in PRODUCT_TYPES.get(platform, ())]
     unknown = [platform for platform in asked if platform not in PRODUCT_TYPES]
     for platform in unknown:
-        yield f"{platform} is no platform that is known here{_nearest(platform, PLATFORMS)}"
-    if unknown:
-        return
+        meant = _platform(platform) or _nearest(platform, PLATFORMS)
+        yield f"{platform} is no platform that is known here{_question(meant)}"
+    if not unknown:
+        yield from _type_doubts(rule, asked)
+    for key in VALUES:
+        if key != "platform":
+            for value in _all(getattr(rule, key)):
+                yield from _value_doubts(key, value, told)
+    for value in _all(rule.level):
+        yield from _value_doubts("level", value, told)
+
+
+def _type_doubts(rule: MissionRule, asked: Iterable[str]) -> Iterable[str]:
+    known = [kind for platform in asked for kind in PRODUCT_TYPES.get(platform, ())]
     whose = " or ".join(_all(rule.platform)) or "No mission"
     verb = "is not known" if rule.platform else "is known"
     for kind in _all(rule.product_type):
         if kind not in known:
-            yield f"{whose} {verb} to have the product type {kind}{_nearest(kind, known)}"
+            short = _SHORT_TYPES.get(kind.upper(), "")
+            meant = short if short in known else _nearest(kind, known)
+            yield f"{whose} {verb} to have the product type {kind}{_question(meant)}"
+
+
+def _value_doubts(key: str, value: str, told: Mapping[tuple[str, str], str]) -> Iterable[str]:
+    written = {ours: theirs for (of, ours), theirs in told.items() if of == key}
+    offered = VALUES.get(key, ())
+    if value in written:
+        yield f"{key} {value} is written {written[value]} at this service."
+    if value in (*offered, *_MORE_VALUES.get(key, ()), *written.values()):
+        return
+    if key == "orbit" and (number := _NUMBER.fullmatch(value)):
+        yield (
+            f"orbit is the direction, ASCENDING or DESCENDING. The relative orbit {number[1]} is "
+            f"asked for with --filter {_RELATIVE_ORBIT.format(number[1])}"
+        )
+        return
+    meant = _channels(value) if key == "polarisation" else ""
+    meant = meant or _nearest(value, offered or _MORE_VALUES.get(key, ()))
+    if meant or key == "orbit":
+        yield f"{key} {value} is not known here{_question(written.get(meant, meant))}"
+
+
+_RELATIVE_ORBIT = (
+    "\"Attributes/OData.CSC.IntegerAttribute/any(att:att/Name eq 'relativeOrbitNumber' and "
+    'att/OData.CSC.IntegerAttribute/Value eq {})".'
+)
+
+
+def _platform(text: str) -> str:
+    """Return the platform that a short name stands for, such as ``S2A``; else nothing."""
+    found = _PLATFORM.fullmatch(text.strip())
+    if found is None:
+        return ""
+    serial = f" and serial={found['serial'].upper()}" if found["serial"] else ""
+    return f"SENTINEL-{found['number'].upper()}{serial}"
+
+
+def _channels(text: str) -> str:
+    """Return the polarisation of the same channels, in whatever order and with whatever between."""
+    channels = sorted(_CHANNELS.findall(text.upper()))
+    for known in VALUES["polarisation"]:
+        if channels and sorted(known.split(",")) == channels:
+            return known
+    return ""
 
 
 def _nearest(text: str, known: Sequence[str]) -> str:
+    """Return the known value that a text is like, whatever the letter case; else nothing."""
     from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
 
-    near = get_close_matches(text.upper(), known, n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else "."
+    upper = {value.upper(): value for value in reversed(known)}
+    word = text.strip().upper()
+    begun = [
+        value for value in upper if len(word) >= _SHORTEST_BEGINNING and value.startswith(word)
+    ]
+    near = begun[:1] if len(begun) == 1 else get_close_matches(word, upper, n=1, cutoff=0.6)
+    return upper[near[0]] if near else ""
+
+
+def _question(meant: str) -> str:
+    return f"; did you mean {meant}?" if meant else "."
 
 
 def _all(values: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -4,11 +4,13 @@ import re
 from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
 from typing import Self
 
 from noa_async.catalogue.times import format_instant, to_utc
 from noa_async.errors import QueryError
+from noa_async.excerpts import represent
 
 Moment = str | date | datetime
 """What a user may give as an instant."""
@@ -21,48 +23,119 @@ _SMALL_Z = re.compile(r"(?<=\d)z$")
 _EXAMPLE = "Write it as 2026-01-11 or 2026-01-11T09:23:21.024Z."
 
 
+_MILLISECOND = timedelta(milliseconds=1)
+_LAST = datetime(9999, 12, 31, 23, 59, 59, 998_000, UTC)
+
+
+class TimeRelation(StrEnum):
+    """Which products belong to a range of sensing time.
+
+    >>> TimeRelation("starts").comparisons
+    ('ContentDate/Start ge', 'ContentDate/Start lt')
+    """
+
+    WITHIN = "within"
+    """Those that begin and end in it. What straddles an end is left out: asked for day by day, a
+    product that crosses midnight is in no day."""
+    TOUCHES = "touches"
+    """Those of which any part lies in it. What straddles an end is in both of two ranges that
+    meet there."""
+    STARTS = "starts"
+    """Those that begin in it, the end itself left out. Ranges that meet, such as day after day,
+    hold each product once."""
+
+    @classmethod
+    def read(cls, value: object) -> Self:
+        """Read a relation by its name. Raise QueryError for any other."""
+        try:
+            return cls(str(value).strip().lower() if isinstance(value, str) else "")
+        except ValueError:
+            raise QueryError(
+                f"time is {represent(value)}; it is within, touches or starts.",
+                hint="touches also takes products that straddle an end of the range.",
+            ) from None
+
+    @property
+    def comparisons(self) -> tuple[str, str]:
+        """What is compared with the start of the range, and with its end, in OData."""
+        return _COMPARISONS[self]
+
+
+_COMPARISONS = {
+    TimeRelation.WITHIN: ("ContentDate/Start ge", "ContentDate/End le"),
+    TimeRelation.TOUCHES: ("ContentDate/End ge", "ContentDate/Start le"),
+    TimeRelation.STARTS: ("ContentDate/Start ge", "ContentDate/Start lt"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class TimeRange:
     """From one instant to another, both included; `None` is no limit. Aware, in UTC.
 
     >>> str(TimeRange.read(("2026-01-11", "2026-01-19"), "content"))
     '2026-01-11T00:00:00.000Z to 2026-01-19T23:59:59.999Z'
+    >>> str(TimeRange.read(("2026-01-11", "2026-01-19"), "content", half_open=True))
+    '2026-01-11T00:00:00.000Z to before 2026-01-20T00:00:00.000Z'
     """
 
     start: datetime | None = None
     end: datetime | None = None
+    half_open: bool = False
+    """Whether the end itself is left out."""
 
     def __bool__(self) -> bool:
         return self.start is not None or self.end is not None
 
     def __str__(self) -> str:
         ends = (format_instant(end) if end else "any time" for end in (self.start, self.end))
-        return " to ".join(ends)
+        return (" to before " if self.half_open and self.end else " to ").join(ends)
 
     @classmethod
-    def read(cls, pair: Self | Times, name: str) -> Self:
+    def read(cls, pair: Self | Times, name: str, *, half_open: bool = False) -> Self:
         """Read a pair as a user gives it; ``name`` stands in the errors.
 
+        ``half_open``: leave the end itself out. A bare day as the end is all of it either way.
         Raises `QueryError` for what is no pair, no instant, or ends before it starts.
         """
         if pair is None:
-            return cls()
-        ends = (pair.start, pair.end) if isinstance(pair, cls) else pair
+            return cls(half_open=half_open)
+        ends: object = pair
+        if isinstance(pair, TimeRange):
+            same = pair.as_half_open(half_open=half_open)
+            ends = (same.start, same.end)
         if not isinstance(ends, list | tuple) or len(ends) != 2:
             raise QueryError(
-                f"{name} is {pair!r:.80}, not a start and an end.",
+                f"{name} is {represent(pair)}, not a start and an end.",
                 hint=f'Write {name}=("2026-01-11", "2026-01-19"); None is no limit.',
             )
         first, last = ends
         start = None if first is None else parse_instant(first, f"{name} start")
-        end = None if last is None else parse_instant(last, f"{name} end", end=True)
-        if start is not None and end is not None and start > end:
+        end = None if last is None else _read_end(last, f"{name} end", half_open=half_open)
+        if start is not None and end is not None and (start > end or (half_open and start == end)):
+            where = "after its end" if start > end else "at its end, which is left out,"
             raise QueryError(
-                f"{name} starts at {format_instant(start)}, after its end {format_instant(end)}: "
+                f"{name} starts at {format_instant(start)}, {where} {format_instant(end)}: "
                 "nothing can match.",
-                hint="Exchange the two.",
+                hint="Exchange the two." if start > end else "Give a later end.",
             )
-        return cls(start, end)
+        return cls(start, end, half_open)
+
+    def as_half_open(self, *, half_open: bool) -> "TimeRange":
+        """Return the same range with the end left out, or not; instants have milliseconds."""
+        if half_open == self.half_open or self.end is None:
+            return TimeRange(self.start, self.end, half_open)
+        end = _after(self.end) if half_open else self.end - _MILLISECOND
+        return TimeRange(self.start, end, half_open)
+
+
+def _read_end(last: Moment, what: str, *, half_open: bool) -> datetime:
+    end = parse_instant(last, what, end=True)
+    is_period = end != parse_instant(last, what)  # a day, a month or a year: all of it belongs
+    return _after(end) if half_open and is_period else end
+
+
+def _after(end: datetime) -> datetime:
+    return end + _MILLISECOND if end <= _LAST else end
 
 
 def parse_instant(value: Moment, what: str, *, end: bool = False) -> datetime:
@@ -76,16 +149,21 @@ def parse_instant(value: Moment, what: str, *, end: bool = False) -> datetime:
     '2026-01-31T23:59:59.999000+00:00'
     """
     instant: datetime | None
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and isinstance(value.year, int):  # NaT, pandas' none, has none
         instant = to_utc(value)
-    elif isinstance(value, date):
+    elif isinstance(value, date) and not isinstance(value, datetime):
         instant = _edge(value, value, None, end=end)
     elif isinstance(value, str):
         instant = _parse_text(value.strip(), what, end=end)
     else:
-        raise QueryError(f"The {what} is {value!r:.80}, not an instant.", hint=_EXAMPLE)
+        raise QueryError(f"The {what} is {represent(value)}, not an instant.", hint=_EXAMPLE)
     if instant is None:
-        raise QueryError(f"The {what} {value!s:.80} is out of range.", hint=_EXAMPLE)
+        shown = f"{value:.80}" if isinstance(value, str) else represent(value, 60)
+        raise QueryError(
+            f"The {what} {shown} is out of range: years are 1 to 9999, and an offset is less "
+            "than a day.",
+            hint=_EXAMPLE,
+        )
     return instant
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from noa_async.errors import QueryError
+from noa_async.excerpts import represent
 
 # A raw quote makes GSS answer 500, a raw space or non-ASCII byte 400; these may stay.
 _VALUE_SAFE = "(),=:;/"
@@ -93,7 +94,7 @@ def check_filters(raw: object) -> tuple[str, ...]:
     """
     texts = [raw] if isinstance(raw, str) else raw
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise QueryError(f"filter is {raw!r:.80}, not a text or a list of texts.")
+        raise QueryError(f"filter is {represent(raw)}, not a text or a list of texts.")
     return tuple(_check_filter(text) for text in texts)
 
 

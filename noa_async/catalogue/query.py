@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any, Self
 
 from noa_async.catalogue.geometry import Area, Roi
-from noa_async.catalogue.moments import TimeRange, Times
+from noa_async.catalogue.moments import TimeRange, TimeRelation, Times
 from noa_async.catalogue.names import unknown_key
 from noa_async.catalogue.odata import check_filters, encode_query, quote_odata
 from noa_async.catalogue.rules import MissionRule, read_rules
 from noa_async.catalogue.times import format_instant
 from noa_async.errors import QueryError
+from noa_async.excerpts import represent
 
 __all__ = ["Clause", "Query", "encode_query", "quote_odata"]
 
-_TIME_KEYS = ("content_start", "content_end", "pub_start", "pub_end")
-_KEYS = ("roi", "time", "rules", "filter", "limit", "everything")
+_TIME_KEYS = ("content_start", "content_end", "pub_start", "pub_end", "relation")
+_KEYS = ("roi", "time", "rules", "filter", "limit", "everything", "simplify")
 _NOT_OURS = ("service", "transfer", "mirror")  # a file's tables that belong to the settings
 
 
@@ -48,6 +49,8 @@ class Query:
     """The area the footprint must intersect, WGS 84."""
     content: TimeRange
     """Sensed from start to end (``ContentDate/Start``, ``ContentDate/End``), UTC."""
+    time: TimeRelation
+    """Which products belong to ``content``: those that lie within it, touch it, or start in it."""
     published: TimeRange
     """Came into the catalogue from start to end (``PublicationDate``), UTC."""
     raw: tuple[str, ...]
@@ -56,8 +59,10 @@ class Query:
     """At most so many products; `None` is all."""
     everything: bool
     """Whether a query without conditions is meant."""
+    simplify: bool
+    """Whether an area that is too long for an address is grown to one with fewer points."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (a query has that many sides; each has a default)
         self,
         *,
         rules: Sequence[MissionRule | Mapping[str, object]] = (),
@@ -67,20 +72,27 @@ class Query:
         raw: str | Sequence[str] = (),
         limit: int | None = None,
         everything: bool = False,
+        time: TimeRelation | str = TimeRelation.WITHIN,
+        simplify: bool = False,
     ) -> None:
         """Take what users write; the fields hold what it came to.
 
         ``rules``: rules, or mappings with their keys. ``roi``: see `Area.read`. ``content``,
-        ``published``: (start, end), either may be `None`; see `parse_instant`.
+        ``published``: (start, end), either may be `None`; see `parse_instant`. ``time``: see
+        `TimeRelation`.
         """
         put = object.__setattr__
         put(self, "rules", read_rules(rules))
         put(self, "roi", None if roi is None else Area.read(roi))
-        put(self, "content", TimeRange.read(content, "content"))
+        relation = TimeRelation.read(time)
+        half_open = relation is TimeRelation.STARTS
+        put(self, "time", relation)
+        put(self, "content", TimeRange.read(content, "content", half_open=half_open))
         put(self, "published", TimeRange.read(published, "published"))
         put(self, "raw", check_filters(raw))
         put(self, "limit", _limit(limit))
-        put(self, "everything", _flag(everything))
+        put(self, "everything", _flag(everything, "everything"))
+        put(self, "simplify", _flag(simplify, "simplify"))
         if not (self.clauses or everything):
             raise QueryError(
                 "The query has no condition: it would match the whole mirror.",
@@ -122,6 +134,7 @@ class Query:
             raw=mapping.get("filter", ()),
             limit=mapping.get("limit"),
             everything=mapping.get("everything", False),
+            simplify=mapping.get("simplify", False),
             **_times(mapping.get("time", {})),
         )
 
@@ -164,9 +177,10 @@ class Query:
         return " and ".join(parts)
 
     def _time_clauses(self) -> tuple[Clause, ...]:
+        first, last = self.time.comparisons
         limits = (
-            ("sensed from", "ContentDate/Start ge", self.content.start),
-            ("sensed until", "ContentDate/End le", self.content.end),
+            ("sensed from", first, self.content.start),
+            ("sensed before" if self.content.half_open else "sensed until", last, self.content.end),
             ("published from", "PublicationDate ge", self.published.start),
             ("published until", "PublicationDate le", self.published.end),
         )
@@ -186,7 +200,7 @@ def _without_empties(rule: object) -> Any:
 def _times(config: object) -> dict[str, Any]:
     if not isinstance(config, Mapping):
         raise QueryError(
-            f"time is {config!r:.80}, not a table.", hint=f"Its keys: {', '.join(_TIME_KEYS)}."
+            f"time is {represent(config)}, not a table.", hint=f"Its keys: {', '.join(_TIME_KEYS)}."
         )
     for key in config:
         if key not in _TIME_KEYS:
@@ -195,6 +209,7 @@ def _times(config: object) -> dict[str, Any]:
     return {
         "content": (get("content_start"), get("content_end")),
         "published": (get("pub_start"), get("pub_end")),
+        "time": get("relation", TimeRelation.WITHIN),
     }
 
 
@@ -202,13 +217,13 @@ def _limit(limit: object) -> int | None:
     if limit is None:
         return None
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise QueryError(f"limit is {limit!r:.80}; it is a number of products, 1 or more.")
+        raise QueryError(f"limit is {represent(limit)}; it is a number of products, 1 or more.")
     return limit
 
 
-def _flag(value: object) -> bool:
+def _flag(value: object, name: str) -> bool:
     if not isinstance(value, bool):
-        raise QueryError(f"everything is {value!r:.80}; it is true or false.")
+        raise QueryError(f"{name} is {represent(value)}; it is true or false.")
     return value
 
 
@@ -220,5 +235,5 @@ def load_document(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise QueryError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number may have too many digits, too
         raise QueryError(f"{path} is not TOML: {error}.") from error

@@ -7,6 +7,7 @@ from typing import Self
 from noa_async.catalogue.names import split_rule, unknown_key
 from noa_async.catalogue.odata import check_text, number_clause, string_clause
 from noa_async.errors import QueryError
+from noa_async.excerpts import represent
 
 STRING_ATTRIBUTES: Mapping[str, str] = {
     "platform": "platformShortName",
@@ -92,7 +93,7 @@ class MissionRule:
         """
         if not isinstance(mapping, Mapping):
             raise QueryError(
-                f"A rule is a table of keys and values, not {mapping!r:.80}.",
+                f"A rule is a table of keys and values, not {represent(mapping)}.",
                 hint='Such as {"platform": "SENTINEL-2", "cloud_max": 20}.',
             )
         for key in mapping:
@@ -147,7 +148,7 @@ def read_rules(rules: object) -> tuple[MissionRule, ...]:
         rules = [rules]  # one rule, or a TOML file's [rules] for [[rules]]
     if not isinstance(rules, list | tuple):
         raise QueryError(
-            f"rules is {rules!r:.80}, not a list of rules.",
+            f"rules is {represent(rules)}, not a list of rules.",
             hint='Such as [MissionRule(platform="SENTINEL-2")].',
         )
     made: list[MissionRule] = []
@@ -172,11 +173,12 @@ def _values(key: str, value: object) -> str | tuple[str, ...] | None:
 
 
 def _value(key: str, value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
         value = str(value)  # level = 2
     if not isinstance(value, str):
         raise QueryError(
-            f"{key} is {value!r:.80}, which is no text.", hint='Give a text, or a list: ["A", "B"].'
+            f"{key} is {represent(value)}, which is no text.",
+            hint='Give a text, or a list: ["A", "B"].',
         )
     return check_text(value, key)
 
@@ -194,7 +196,7 @@ def _percent(key: str, value: object) -> float | None:
             number = None
     if number is None or not 0 <= number <= 100:
         raise QueryError(
-            f"{key} is {value!r:.80}; cloud cover is a number from 0 to 100.",
+            f"{key} is {represent(value)}; cloud cover is a number from 0 to 100.",
             hint=f"Write {key} = 20 for 20 percent.",
         )
     return number

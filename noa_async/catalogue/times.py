@@ -37,12 +37,13 @@ def format_instant(instant: datetime) -> str:
 
 
 def to_utc(instant: datetime) -> datetime | None:
-    """Make an instant aware and UTC; `None` where its offset pushes it out of the calendar."""
+    """Make an instant aware and UTC; `None` where its offset pushes it out of the calendar, or is a
+    day or more."""
     if instant.tzinfo is UTC:
         return instant
     if instant.tzinfo is None:
         return instant.replace(tzinfo=UTC)
     try:
         return instant.astimezone(UTC)
-    except OverflowError:
+    except (OverflowError, ValueError):  # ValueError: an offset of a day or more
         return None

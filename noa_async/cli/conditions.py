@@ -9,7 +9,7 @@ from noa_async.catalogue.query import Query
 from noa_async.catalogue.rules import RULE_KEYS, MissionRule
 from noa_async.catalogue.times import format_instant
 from noa_async.cli.text import number_of, shortened, table
-from noa_async.cli.words import area_words, cloud_words, key_words, range_words
+from noa_async.cli.words import area_words, cloud_words, key_words, range_words, sensed_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,8 +51,11 @@ def _conditions(query: Query) -> Iterator[Condition]:
         yield Condition(label, f"({' or '.join(rule.filter for rule in query.rules)})")
     if query.roi is not None:
         yield Condition(area_words(query.roi), query.roi.filter)
-    yield from _range(query.content, "sensed", ("ContentDate/Start", "ContentDate/End"))
-    yield from _range(query.published, "published", ("PublicationDate", "PublicationDate"))
+    if query.content:
+        yield _range(query.content, query.time.comparisons, sensed_words(query))
+    if query.published:
+        words = f"published {range_words(query.published)}"
+        yield _range(query.published, ("PublicationDate ge", "PublicationDate le"), words)
     for text in query.raw:
         yield Condition(f"the filter {text}", f"({text})")
 
@@ -68,11 +71,10 @@ def _keys(rule: MissionRule) -> Iterator[Condition]:
         yield Condition(words, MissionRule(**clouds).filter)
 
 
-def _range(times: TimeRange, verb: str, fields: tuple[str, str]) -> Iterator[Condition]:
-    limits = ((f"{fields[0]} ge", times.start), (f"{fields[1]} le", times.end))
-    clauses = [f"{compared} {format_instant(at)}" for compared, at in limits if at is not None]
-    if clauses:
-        yield Condition(f"{verb} {range_words(times)}", f"({' and '.join(clauses)})")
+def _range(times: TimeRange, compared: tuple[str, str], words: str) -> Condition:
+    limits = zip(compared, (times.start, times.end), strict=True)
+    clauses = [f"{comparison} {format_instant(at)}" for comparison, at in limits if at is not None]
+    return Condition(words, f"({' and '.join(clauses)})")
 
 
 def asking(parts: Sequence[Condition]) -> Query:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +20,7 @@ from noa_async.cli.options import (
     read_query,
     read_settings,
 )
-from noa_async.cli.remarks import tell_remarks, tell_scratch
+from noa_async.cli.remarks import fitted_query, tell_remarks, tell_scratch
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service, with_transfer
 
@@ -57,6 +58,7 @@ def command(
 
         return dry_run(manner, asked, settings, transfer, layout)
     screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
+    job = replace(job, query=fitted_query(screen, asked, settings))
     tell_remarks(screen, service, settings, workers=True)
     tell_scratch(screen, transfer, settings)
     return _download(job, settings, transfer, screen)

@@ -14,6 +14,7 @@ from noa_async.archive.names import safe_name, with_id, with_zip
 from noa_async.cli.library import NoaClient
 from noa_async.cli.lines import make_lines, nothing_found
 from noa_async.cli.output import meant
+from noa_async.cli.remarks import fitted_query
 from noa_async.cli.running import run
 from noa_async.cli.sounding import reasons
 from noa_async.cli.text import bytes_text, number_of
@@ -38,6 +39,7 @@ def dry_run(
     if transfer.report is not None:
         raise click.UsageError("--dry-run writes nothing: leave --report out.")
     lines = make_lines(manner)
+    query = fitted_query(lines, query, settings)
     client = NoaClient(settings, observer=lines)
     there, wanted, size, told = run(
         _list(client, query, meant(transfer.output, transfer.scratch), layout)

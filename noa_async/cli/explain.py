@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.auth.credentials import find_credentials
+from noa_async.catalogue.addresses import list_address
 from noa_async.catalogue.known import doubts
-from noa_async.catalogue.odata import encode_query
+from noa_async.catalogue.moments import TimeRelation
 from noa_async.catalogue.windows import Axis
 from noa_async.cli.conditions import findings
 from noa_async.cli.lines import make_lines
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
 from noa_async.cli.outline import outline
+from noa_async.cli.remarks import fitted_query
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service
 from noa_async.cli.spread import closing
 from noa_async.cli.text import number_of, shown
 from noa_async.cli.words import query_words
-from noa_async.errors import CredentialsMissing
+from noa_async.errors import CredentialsMissing, QueryError
 
 if TYPE_CHECKING:
     from noa_async.catalogue.query import Query
@@ -30,6 +32,21 @@ if TYPE_CHECKING:
     from noa_async.services import Service
     from noa_async.settings import Settings
 
+_TIME_NOTES = {
+    TimeRelation.WITHIN: (
+        "Products that cross the start or the end of that time are left out (--time within, the "
+        "default). --time touches takes them, too; --time starts takes those that begin in it, for "
+        "one range after another."
+    ),
+    TimeRelation.TOUCHES: (
+        "Products that cross the end of that time are in the range that follows, too (--time "
+        "touches)."
+    ),
+    TimeRelation.STARTS: (
+        "Products that began before that time are left out, whenever they end (--time starts): "
+        "they are in the range before it."
+    ),
+}
 _NOT_COUNTED = (
     "Nothing was counted, for no user name and password were found: noa-async login keeps them."
 )
@@ -57,9 +74,12 @@ def command(
     asked = read_query(query, service.config)
     settings = read_settings(service)
     lines = make_lines(manner)
+    asked = fitted_query(lines, asked, settings)
     for line in _description(asked, settings.service):
         print(line)
-    for doubt in doubts(asked.rules):
+    if note := time_note(asked):
+        lines.line(note)
+    for doubt in doubts(asked.rules, settings.service.habits.spellings):
         lines.line(doubt)
     if counts is None:
         counts = _may_ask(settings)
@@ -85,12 +105,21 @@ def first_address(query: Query, service: Service) -> str:
     """What a listing asks for first."""
     options = {
         "$filter": query.filter,
-        "$orderby": f"{Axis.SENSED} asc",
+        "$orderby": f"{Axis.SENSED} asc{',Id asc' if service.order_ties else ''}",
         "$top": str(service.page_size),
         "$count": "true",
     }
-    held = {key: value for key, value in options.items() if value}
-    return f"{service.catalogue_url}?{encode_query(held)}"
+    return list_address(service.catalogue_url, options)
+
+
+def time_note(query: Query) -> str:
+    """Return what the range of sensing time leaves out, and what would not; empty if it has none.
+
+    >>> from noa_async.catalogue.query import Query
+    >>> time_note(Query(everything=True))
+    ''
+    """
+    return _TIME_NOTES[query.time] if query.content else ""
 
 
 def _indented(lines: list[str]) -> list[str]:
@@ -120,7 +149,11 @@ async def _answer(client: NoaClient, query: Query, sounder: Sounder) -> list[str
     async with client as noa:
         total = await sounder.count(noa, query)
         if total:
-            amounts = await sounder.spread(noa, query, total)
+            try:
+                amounts = await sounder.spread(noa, query, total)
+            except QueryError:  # there is no room in an address for a mission and a month
+                counted = number_of(total, "product")
+                return [f"{counted}: the query is too long to be counted by mission and month."]
             limit = "" if query.limit is None else ", with no limit"
             return [
                 f"How much that is{limit}:",

@@ -13,7 +13,7 @@ import click
 from noa_async.catalogue.times import format_instant
 from noa_async.cli.bringing import Course, Job, job_of, observers, report_of
 from noa_async.cli.closing import close
-from noa_async.cli.lines import NOTHING_FOUND, make_screen
+from noa_async.cli.lines import make_screen, nothing_found
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import (
     FollowOptions,
@@ -24,7 +24,7 @@ from noa_async.cli.options import (
     read_query,
     read_settings,
 )
-from noa_async.cli.remarks import tell_remarks, tell_scratch
+from noa_async.cli.remarks import fitted_query, tell_remarks, tell_scratch
 from noa_async.cli.running import run
 from noa_async.cli.sections import (
     VerbCommand,
@@ -107,6 +107,7 @@ def command(
 
         return dry_run(manner, asked, settings, transfer, layout)
     screen = make_screen(manner, settings.limits.workers, bars=not transfer.no_progress)
+    job = replace(job, query=fitted_query(screen, asked, settings))
     tell_remarks(screen, service, settings, workers=True)
     tell_scratch(screen, transfer, settings)
     look = _Round(job, settings, transfer, screen, following.reconcile)
@@ -132,6 +133,7 @@ async def _look(look: _Round) -> int:
     report = report_of(look.job, look.transfer, course)
     client = NoaClient(look.settings, observer=observers(course.progress, look.screen))
     done: MirrorReport | None = None
+    why: list[str] = []
 
     async def tell(outcome: Outcome) -> None:
         course.tally.add(outcome)
@@ -149,8 +151,12 @@ async def _look(look: _Round) -> int:
                 after=look.job.after,
                 tell=tell,
             )
+            if done.full and not done.listed:
+                from noa_async.cli.sounding import reasons  # noqa: PLC0415 (seldom needed)
+
+                why = await reasons(noa, look.job.query)
     finally:
-        nothing = NOTHING_FOUND if done is not None and done.full else _NOTHING_NEW
+        nothing = nothing_found(why) if done is not None and done.full else _NOTHING_NEW
         close(course, look.screen, look.transfer, nothing=nothing)
     if done.removed:
         look.screen.line(f"Removed: {number_of(done.removed, 'product')} that the service had.")

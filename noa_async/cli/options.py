@@ -32,12 +32,14 @@ class QueryOptions:
     filters: tuple[str, ...]
     limit: int | None
     everything: bool
+    time: str | None = None
+    simplify: bool = False
 
     def changes(self) -> dict[str, Any]:
         """What was given, in the shape of a configuration file."""
 
         names = ("content_start", "content_end", "pub_start", "pub_end")
-        times = {name: getattr(self, name) for name in names}
+        times = {name: getattr(self, name) for name in names} | {"relation": self.time}
         given = {
             "roi": self.roi,
             "time": {name: at for name, at in times.items() if at is not None} or None,
@@ -45,6 +47,7 @@ class QueryOptions:
             "filter": list(self.filters) or None,
             "limit": self.limit,
             "everything": self.everything or None,
+            "simplify": self.simplify or None,
         }
         return {key: value for key, value in given.items() if value is not None}
 
@@ -92,6 +95,7 @@ class FollowOptions:
     reconcile: bool
     on_removed: str | None
     max_delete: str | None
+    attributes: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ class VerifyOptions:
 
 _SETTINGS = ("service", "catalogue_url", "token_url", "client_id", "trusted_hosts", "workers",
              "retries", "stall_timeout", "offline_wait", "bandwidth", "overlap", "reconcile_every",
-             "on_removed", "max_delete", "scratch", "dask")  # fmt: skip
+             "on_removed", "max_delete", "attributes", "scratch", "dask")  # fmt: skip
 _ADDRESSES = ("catalogue_url", "token_url")
 
 
@@ -151,7 +155,7 @@ def read_settings(
         key: getattr(options, key)
         for options in (service, transfer, following)
         for key in _SETTINGS
-        if getattr(options, key, None)
+        if getattr(options, key, None) not in (None, "", ())
     }
     values = held | environment_values(os.environ) | given
     settings = Settings().with_values(values)

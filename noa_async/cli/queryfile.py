@@ -54,6 +54,9 @@ def _time(answers: Answers) -> Iterator[str]:
     yield "# Sensed from then, and until then, in UTC; a bare day as an end is all of that day."
     for key, value in (("content_start", answers.start), ("content_end", answers.end)):
         yield f'# {key} = "2026-01-31"' if value is None else f"{key} = {toml_text(value)}"
+    yield "# What crosses an end of that time is left out; touches takes it, too, and starts takes"
+    yield "# what begins in it, for one range after another."
+    yield '# relation = "within"'
     yield "# The same for when it came into the mirror."
     yield '# pub_start = "2026-01-01"'
     yield '# pub_end = "2026-01-31"'

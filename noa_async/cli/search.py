@@ -12,7 +12,7 @@ from noa_async.cli.formats import make_writer
 from noa_async.cli.lines import make_lines, nothing_found
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
-from noa_async.cli.remarks import tell_remarks
+from noa_async.cli.remarks import fitted_query, tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service
 
@@ -50,6 +50,7 @@ def command(
     lines = make_lines(manner)
     settings = read_settings(service)
     tell_remarks(lines, service, settings)
+    asked = fitted_query(lines, asked, settings)
     client = NoaClient(settings, observer=lines)
     writer = make_writer(form, sys.stdout, attributes=attributes)
     reasons = run(_search(client, asked, writer, attributes=attributes))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from noa_async.catalogue.moments import TimeRelation
 from noa_async.cli import completing
 from noa_async.cli.options import (
     FollowOptions,
@@ -72,8 +73,20 @@ with_query = _sectioned(
     QueryOptions,
     "query",
     _option("--roi", metavar="AREA", help="WKT, a .wkt or .geojson file, or W,S,E,N in degrees."),
+    _option(
+        "--simplify",
+        is_flag=True,
+        help="If the area is too long for an address, grow it by as little as is needed.",
+    ),
     _option("--content-start", metavar="TIME", help="Sensed from then on (UTC where no zone)."),
     _option("--content-end", metavar="TIME", help="Sensed until then; a bare day is all of it."),
+    _option(
+        "--time",
+        type=click.Choice([relation.value for relation in TimeRelation]),
+        help="Which products belong to that time: those that lie within it (the default: what "
+        "crosses its start or end is left out), touch it, or start in it, its end left out (for "
+        "one range after another).",
+    ),
     _option("--pub-start", metavar="TIME", help="Published from then on."),
     _option("--pub-end", metavar="TIME", help="Published until then."),
     _option(
@@ -197,6 +210,12 @@ with_following = _sectioned(
         metavar="WHAT",
         shell_complete=completing.removals,
         help="keep or delete the file of a product that the service has no more (keep).",
+    ),
+    _option(
+        "--attributes/--no-attributes",
+        default=None,
+        help="Ask for each product's attributes, from which export has cloud cover, orbit "
+        "direction, polarisation and mode, or do not: smaller answers (--attributes).",
     ),
     _option(
         "--max-delete",

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from noa_async.archive.layout import facets
+from noa_async.catalogue.addresses import fitted
 from noa_async.catalogue.known import doubts
+from noa_async.catalogue.moments import TimeRelation
 from noa_async.catalogue.query import Query
 from noa_async.catalogue.swapping import swapped
 from noa_async.cli.conditions import Found, asking, conditions
@@ -70,7 +72,10 @@ class Sounder:
         return [self._counts[query.filter] for query in each]
 
     async def spread(self, noa: NoaClient, query: Query, total: int) -> Amounts:
-        """Over which missions and months the query's ``total`` products are spread."""
+        """Over which missions and months the query's ``total`` products are spread.
+
+        Raise QueryError if there is no room for a mission or month in the query's address.
+        """
         if total <= SHORT:
             return await self._listed(noa, query)
         samples = {
@@ -80,8 +85,12 @@ class Sounder:
         met = [each for sample in samples.values() for each in sample]
         instants = [each.sensing_start for each in met if each.sensing_start is not None]
         last = last_of(query, datetime.now(UTC))
-        first = query.content.start or min(instants, default=last)
+        first = min(instants, default=query.content.start or last)
+        if query.content.start is not None and query.time is not TimeRelation.TOUCHES:
+            first = query.content.start
         parts = [cell for cell in cells(query, first, last) if samples[cell.mission]]
+        for part in parts:
+            fitted(Query(raw=part.filter), noa.settings.service)
         counts = await self.counts(noa, (Query(raw=part.filter) for part in parts))
         means = {
             mission: mean(each.size or 0 for each in sample) for mission, sample in samples.items()
@@ -137,4 +146,5 @@ async def reasons(noa: NoaClient, query: Query) -> list[str]:
         exchanged = await Sounder().exchange(noa, query)
     except ServiceError:
         exchanged = ""
-    return [*doubts(query.rules), *([exchanged] if exchanged else [])]
+    spellings = noa.settings.service.habits.spellings
+    return [*doubts(query.rules, spellings), *([exchanged] if exchanged else [])]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from noa_async.catalogue.moments import TimeRelation
 from noa_async.catalogue.rules import RULE_KEYS
 from noa_async.catalogue.times import format_instant
 from noa_async.cli.text import number_of, shortened
@@ -28,7 +30,7 @@ def query_words(query: Query) -> list[str]:
     if query.roi is not None:
         lines.append(area_words(query.roi))
     if query.content:
-        lines.append(f"sensed {range_words(query.content)}")
+        lines.append(sensed_words(query))
     if query.published:
         lines.append(f"published {range_words(query.published)}")
     return [*lines, *query.raw] or ["everything"]
@@ -85,6 +87,23 @@ def area_words(area: Area) -> str:
     return f"in the area from {box}{parts}"
 
 
+_SENSED = {
+    TimeRelation.WITHIN: "sensed",
+    TimeRelation.TOUCHES: "sensed at least in part",
+    TimeRelation.STARTS: "sensing began",
+}
+
+
+def sensed_words(query: Query) -> str:
+    """Return the range of sensing time of a query, and how products belong to it.
+
+    >>> from noa_async.catalogue.query import Query
+    >>> sensed_words(Query(content=("2026-01-11", "2026-01-19"), time="touches"))
+    'sensed at least in part from 2026-01-11 to 2026-01-19'
+    """
+    return f"{_SENSED[query.time]} {range_words(query.content)}"
+
+
 def range_words(times: TimeRange) -> str:
     """A range of time; whole days are told as days.
 
@@ -94,4 +113,9 @@ def range_words(times: TimeRange) -> str:
     """
     start = format_instant(times.start).removesuffix("T00:00:00.000Z") if times.start else ""
     end = format_instant(times.end).removesuffix("T23:59:59.999Z") if times.end else ""
-    return " ".join(f"{word} {at}" for word, at in (("from", start), ("to", end)) if at)
+    to = "to"
+    if times.half_open and times.end:
+        day = format_instant(times.end - timedelta(milliseconds=1))
+        whole = day.endswith("T23:59:59.999Z")
+        to, end = ("to", day.removesuffix("T23:59:59.999Z")) if whole else ("to before", end)
+    return " ".join(f"{word} {at}" for word, at in (("from", start), (to, end)) if at)

@@ -12,7 +12,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noa_async import Query
+from noa_async import Query, Settings
 from noa_async.catalogue.geometry import Area
 from noa_async.catalogue.known import PLATFORMS, PRODUCT_TYPES, doubts
 from noa_async.catalogue.rules import MissionRule
@@ -341,8 +341,10 @@ async def test_an_empty_answer_is_taken_apart(open_mirror: Open) -> None:
     )
     assert lines[-1] == f"Asked with {mirror.stats.pages} requests."
     assert mirror.stats.pages == 7
-    assert ended.err == (
-        "SENTINEL-2 is not known to have the product type S2MSI2B; did you mean S2MSI2A?\n"
+    note, doubt = ended.err.splitlines()
+    assert note.startswith("Products that cross the start or the end of that time are left out")
+    assert doubt == (
+        "SENTINEL-2 is not known to have the product type S2MSI2B; did you mean S2MSI2A?"
     )
 
 
@@ -368,6 +370,8 @@ async def test_swapped_coordinates_are_noticed_where_they_would_match(open_mirro
 
 async def test_a_hint_that_cannot_be_had_spoils_nothing() -> None:
     class Away:
+        settings = Settings()
+
         async def count(self, _query: Query) -> int:
             raise ServiceFault("The catalogue answered 503.")
 
