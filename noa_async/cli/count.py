@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +12,7 @@ import click
 from noa_async.cli.lines import make_lines, nothing_found
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.options import QueryOptions, ServiceOptions, read_query, read_settings
-from noa_async.cli.remarks import tell_remarks
+from noa_async.cli.remarks import fitted_query, tell_remarks
 from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_query, with_service
 from noa_async.cli.text import bytes_text, number_of
@@ -41,14 +41,24 @@ class Volume:
 @with_query
 @with_service
 @click.option(
+    "--bytes/--no-bytes",
+    "volume",
+    default=False,
+    show_default=True,
+    help="List all pages, too, and add up the sizes.",
+)
+@click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
 )
 @with_manner
 @click.pass_obj
-def command(manner: Manner, query: QueryOptions, service: ServiceOptions, form: str) -> int:
-    """Say how many products match a query, and how many bytes.
+def command(
+    manner: Manner, query: QueryOptions, service: ServiceOptions, form: str, *, volume: bool
+) -> int:
+    """Say how many products match a query; with --bytes, how many bytes they have.
 
-    The number is the service's own count and comes at once; for the bytes all pages are listed.
+    The number is the service's own count: one request, however many there are. For the bytes all
+    pages are listed.
     """
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
@@ -56,31 +66,36 @@ def command(manner: Manner, query: QueryOptions, service: ServiceOptions, form: 
     lines = make_lines(manner)
     settings = read_settings(service)
     tell_remarks(lines, service, settings)
+    asked = fitted_query(lines, asked, settings)
     client = NoaClient(settings, observer=lines)
-    count, reasons = run(_count(client, asked, as_json=form == "json"))
+    count, reasons = run(
+        _count(client, asked, Volume() if volume else None, as_json=form == "json")
+    )
     if not count:
         lines.line(nothing_found(reasons))
     return 0
 
 
-async def _count(client: NoaClient, query: Query, *, as_json: bool) -> tuple[int, list[str]]:
+async def _count(
+    client: NoaClient, query: Query, volume: Volume | None, *, as_json: bool
+) -> tuple[int, list[str]]:
     """Print the count; where it is 0, what is likely wrong with the query is told with it."""
-    volume = Volume()
     async with client as noa:
         count = await noa.count(query)
         if not as_json:
-            print(number_of(count, "product"), end=", ", flush=True)
-        try:
-            await _add_up(noa, query, volume)
-        except BaseException:
-            if not as_json:
-                print("bytes not known")
-            raise
+            print(number_of(count, "product"), end="\n" if volume is None else ", ", flush=True)
+        if volume is not None:
+            try:
+                await _add_up(noa, query, volume)
+            except BaseException:
+                if not as_json:
+                    print("bytes not known")
+                raise
         told = [] if count else await _reasons(noa, query)
     if as_json:
-        held = {"bytes": volume.bytes, "without_size": volume.without_size}
+        held = {} if volume is None else asdict(volume)
         print(json.dumps({"products": count} | held))
-    else:
+    elif volume is not None:
         print(volume)
     return count, told
 

@@ -132,7 +132,7 @@ async def test_the_emulator_leads_the_other_verbs_to_it(program: Program) -> Non
             name, _, value = pair.partition("=")
             program.environ[name] = value
         ended = await program("count", "--everything")
-        assert ended.out.startswith("30 products, ")
+        assert ended.out.startswith("30 products")
         ended = await program("download", "--everything", "--limit", "3")
         assert ended.code == 0
         assert "3 retries" in ended.err
