@@ -108,6 +108,9 @@ class Following:
     """How often all of the query is listed: it shows what was replaced, removed or overlooked."""
     on_removed: OnRemoved = OnRemoved.KEEP
     """What becomes of a product's file when the service has the product no more."""
+    attributes: bool = True
+    """Whether a mirror's listings ask for each product's attributes: larger answers, from which
+    exports have cloud cover, orbit direction, polarisation and mode."""
     max_delete: float = 0.01
     """The largest part of a query's products that one run may delete: 0.01 is one in a hundred.
     Where more are gone, none is deleted."""
@@ -215,6 +218,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "client_id": ("service", "client_id", values.text),
     "trusted_hosts": ("service", "trusted_hosts", values.hosts),
     "page_size": ("service", "page_size", values.count(1, 1000)),
+    "max_url_length": ("service", "max_url_length", values.count(500, 1_000_000)),
     "workers": ("limits", "workers", values.count(1, 256)),
     "listings": ("limits", "listings", values.count(1, 64)),
     "bandwidth": ("limits", "bandwidth", values.byte_rate),
@@ -227,6 +231,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "reconcile_every": ("following", "reconcile_every", values.duration),
     "on_removed": ("following", "on_removed", _on_removed),
     "max_delete": ("following", "max_delete", values.share),
+    "attributes": ("following", "attributes", values.flag),
     "ca_file": (None, "ca_file", values.text),
     "scratch": (None, "scratch", values.text),
     "dask": (None, "dask", values.scheduler),

@@ -61,6 +61,22 @@ def share(value: str) -> float:
     return float(match[1]) / 100
 
 
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def flag(value: str | bool) -> bool:
+    """Return a choice, from a flag or its text.
+
+    >>> flag("no"), flag(True)
+    (False, True)
+    """
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value.strip().lower() not in _FLAGS:
+        raise ValueError("it is true or false")
+    return _FLAGS[value.strip().lower()]
+
+
 def positive(value: str | float) -> float:
     number = float(_no_flag(value))
     if not (number > 0 and math.isfinite(number)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,12 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 _CATALOGUE = (
     "id", "name", "catalogue_size", "checksums", "content_type", "online", "published", "modified",
-    "sensing_start", "sensing_end", "footprint",
+    "sensing_start", "sensing_end", "footprint", "attributes",
 )  # fmt: skip
+KEPT_ATTRIBUTES = (
+    "cloudCover", "orbitDirection", "polarisationChannels", "operationalMode",
+)  # fmt: skip
+"""Attributes of the catalogue that are kept as they came, for ``noa-async export``."""
 _FACETS = tuple(ATTRIBUTES)
 _OWN = (
     "state", "path", "size", "mtime_ns", "checksum", "verified", "looked", "attempts",
@@ -55,6 +60,7 @@ def row_of(record: Record) -> tuple[Any, ...]:
         milliseconds(product.sensing_start),
         milliseconds(product.sensing_end),
         product.footprint,
+        _kept(product),
         *(known[name] for name in _FACETS),
         record.state.value,
         record.path,
@@ -91,8 +97,11 @@ def record_of(row: Sequence[Any]) -> Record:
 
 
 def _product(catalogue: Sequence[Any], held: Sequence[Any]) -> Product:
-    key, name, size, checksums, kind, online, published, modified, start, end, where = catalogue
-    attributes = {
+    key, name, size, checksums, kind, online, published, modified, start, end, where = catalogue[
+        :-1
+    ]
+    attributes: dict[str, Any] = json.loads(catalogue[-1]) if catalogue[-1] else {}
+    attributes |= {
         ATTRIBUTES[field]: text for field, text in zip(_FACETS, held, strict=True) if text
     }
     return Product(
@@ -109,6 +118,13 @@ def _product(catalogue: Sequence[Any], held: Sequence[Any]) -> Product:
         footprint=where,
         attributes=attributes,
     )
+
+
+def _kept(product: Product) -> str:
+    """Return the attributes to keep as JSON; nothing if there are none."""
+    attributes = product.attributes
+    kept = {name: attributes[name] for name in KEPT_ATTRIBUTES if name in attributes}
+    return json.dumps(kept) if kept else ""
 
 
 def upserts(rows: Iterator[tuple[Any, ...]]) -> Iterator[Statement]:

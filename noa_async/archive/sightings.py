@@ -105,8 +105,12 @@ class Sightings:
         if plan.query is None:
             return False
         self._listings += 1
-        attributes = self._archive.layout.needs_attributes
-        listing = self._catalogue.listing(plan.query, attributes=attributes)
+        needed = self._archive.layout.needs_attributes
+        listing = self._catalogue.listing(
+            plan.query,
+            attributes=needed or self._errand.following.attributes,
+            attributes_optional=not needed,
+        )
         async with aclosing(listing.pages()) as pages:
             async for page in pages:
                 self._archive.foresee(page, paths=False)

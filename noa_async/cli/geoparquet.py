@@ -25,7 +25,7 @@ _INSTANT = pa.timestamp("ms", tz="UTC")
 _TIMES = ("datetime", "start_datetime", "end_datetime", "published", "noa:verified")
 _TEXTS = (
     "title", "constellation", "platform", "product:type", "processing:level", "grid:code",
-    "noa:state",
+    "sat:orbit_state", "sar:instrument_mode", "sar:frequency_band", "sar:product_type", "noa:state",
 )  # fmt: skip
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _ASSET = pa.struct(
@@ -58,6 +58,8 @@ SCHEMA = pa.schema(
         *((name, _INSTANT) for name in _TIMES),
         *((name, pa.string()) for name in _TEXTS),
         ("sat:relative_orbit", pa.int64()),
+        ("eo:cloud_cover", pa.float64()),
+        ("sar:polarizations", pa.list_(pa.string())),
         ("links", pa.list_(pa.struct([("href", pa.string()), ("rel", pa.string())]))),
         ("assets", pa.struct([("data", _ASSET)])),
     ],
@@ -97,7 +99,8 @@ def _row(held: Held) -> dict[str, Any]:
     wkb = bbox = None
     if (found := held.shape()) is not None:
         wkb = shapely.to_wkb(found[0], flavor="iso")
-        bbox = dict(zip(_CORNERS, found[1], strict=True))
+        # By it readers leave rows out: one with its west above its east would seem to be nowhere.
+        bbox = dict(zip(_CORNERS, found[0].bounds, strict=True))
     row = item(held, wkb, bbox)
     told: dict[str, Any] = row.pop("properties")
     times = {name: datetime.fromisoformat(told[name]) for name in _TIMES if name in told}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import quote
 
 from noa_async.archive.layout import facets
 from noa_async.catalogue.times import format_instant
+from noa_async.cli.antimeridian import box_around, cut_at_antimeridian
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
     from noa_async.archive.record import Record
     from noa_async.archive.targets import StoreUrl
+    from noa_async.catalogue.product import Product
 
 COLUMNS = (
     "id", "name", "path", "url", "size", "checksum", "verified", "state", "sensing_start",
-    "sensing_end", "published", "platform", "product_type", "level", "tile", "orbit", "footprint",
+    "sensing_end", "published", "platform", "product_type", "level", "tile", "orbit",
+    "cloud_cover", "orbit_direction", "polarisation", "mode", "footprint",
 )  # fmt: skip
 _SHAPES = frozenset(
     {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"}
@@ -71,12 +75,14 @@ class Held:
             "footprint": product.footprint,
             **{name: format_instant(at) if at else None for name, at in times.items()},
             **{name: text or None for name, text in facets(product).items()},
+            **sensed(product),
         }
 
     def shape(self) -> tuple[BaseGeometry, tuple[float, ...]] | None:
         """Its footprint in two dimensions, and the box around it (W, S, E, N).
 
-        None where that is nothing that can be drawn.
+        A footprint over the antimeridian is cut there, and the west of its box is above the east
+        (RFC 7946, 3.1.9 and 5.2). None where that is nothing that can be drawn.
         """
         import numpy as np  # noqa: PLC0415 (slow to import)
         import shapely  # noqa: PLC0415
@@ -85,14 +91,47 @@ class Held:
             shape = shapely.from_wkt(self.record.product.footprint, on_invalid="ignore")
         if shape is None or shape.geom_type not in _SHAPES or shape.is_empty:
             return None
-        west, south, east, north = bounds = shape.bounds
-        on_earth = -180 <= west <= east <= 180 and -90 <= south <= north <= 90
-        return (shapely.force_2d(shape), bounds) if on_earth else None
+        west, south, east, north = shape.bounds
+        if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+            return None
+        shape = cut_at_antimeridian(shapely.force_2d(shape))
+        return shape, box_around(shape)
 
     def drawn(self) -> tuple[Mapping[str, Any] | None, list[float] | None]:
         """The shape as a GeoJSON geometry, and the box."""
         found = self.shape()
         return (None, None) if found is None else (found[0].__geo_interface__, list(found[1]))
+
+
+_SENTINEL_1 = re.compile(r"S1[A-D]_(IW|EW|WV|S[1-6]|RF)_[A-Z]{3}[A-Z_]_[0-9][A-Z](SH|SV|DH|DV)_")
+_CHANNELS = {"SH": "HH", "SV": "VV", "DH": "HH,HV", "DV": "VV,VH"}
+_CHANNEL = re.compile(r"[HV]{2}")
+
+
+def sensed(product: Product) -> dict[str, Any]:
+    """Return how a product was sensed: what its attributes tell, else its name; None if unknown.
+
+    >>> from noa_async.catalogue.product import Product
+    >>> sensed(Product("1", "S1A_S3_GRDH_1SDV_20260111T042011.SAFE"))
+    {'cloud_cover': None, 'orbit_direction': None, 'polarisation': 'VV,VH', 'mode': 'SM'}
+    """
+    get = product.attributes.get
+    name = _SENTINEL_1.match(product.name)
+    cloud = get("cloudCover")
+    if isinstance(cloud, bool) or not isinstance(cloud, int | float) or not 0 <= cloud <= 100:
+        cloud = None
+    channels = _CHANNEL.findall(str(get("polarisationChannels") or ""))
+    mode = name and (name[1] if name[1] in {"IW", "EW", "WV"} else "SM")
+    return {
+        "cloud_cover": cloud,
+        "orbit_direction": _text(get("orbitDirection")),
+        "polarisation": ",".join(channels) or (_CHANNELS[name[2]] if name else None),
+        "mode": _text(get("operationalMode")) or mode,
+    }
+
+
+def _text(value: object) -> str | None:
+    return (value.strip() or None) if isinstance(value, str) else None
 
 
 class Addresses:

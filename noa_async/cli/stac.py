@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from noa_async.archive.layout import facets
 from noa_async.catalogue.product import Checksum
 from noa_async.catalogue.times import format_instant
-from noa_async.cli.held import moment
+from noa_async.cli.held import moment, sensed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from noa_async.cli.held import Held
 
@@ -23,6 +23,8 @@ _EXTENSIONS = {
     "processing": "https://stac-extensions.github.io/processing/v1.2.0/schema.json",
     "grid": "https://stac-extensions.github.io/grid/v1.1.0/schema.json",
     "sat": "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
+    "eo": "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "sar": "https://stac-extensions.github.io/sar/v1.0.0/schema.json",
 }
 """By what their fields begin with."""
 _MULTIHASH = {
@@ -39,6 +41,7 @@ _LOCAL_PATH = re.compile(r"[^\r\n\t\\:'\"/]+(/[^\r\n\t\\:'\"/]+)*")
 _SATELLITE = re.compile(r"S(?:(?P<number>[1-6])(?P<letter>[A-D])|5P)_")
 _MISSION = re.compile(r"sentinel-\d[a-z]?")
 _ORBIT = re.compile(r"0*([1-9][0-9]{0,5})")
+_RADAR_TYPE = re.compile(r"_(RAW|SLC|GRD|OCN)")
 _MGRS = re.compile(r"[0-9]{1,2}[A-Z]{3}")
 
 
@@ -72,10 +75,33 @@ def _properties(held: Held) -> dict[str, Any]:
         "processing:level": known["level"],
         "grid:code": f"MGRS-{tile}" if _MGRS.fullmatch(tile) else None,
         "sat:relative_orbit": int(orbit[1]) if orbit else None,
+        **_sensed(held, known),
         "noa:state": str(held.record.state),
         "noa:verified": format_instant(verified) if verified else None,
     }
-    return _times(held) | {name: value for name, value in told.items() if value}
+    return _times(held) | {name: value for name, value in told.items() if value not in (None, "")}
+
+
+def _sensed(held: Held, known: Mapping[str, str]) -> dict[str, Any]:
+    """Return how a product was sensed, in the fields of the extensions eo, sat and sar.
+
+    The fields of sar stand together or not at all: each of these is required by it.
+    """
+    told = sensed(held.record.product)
+    state = (told["orbit_direction"] or "").lower()
+    kind = _RADAR_TYPE.search(known["product_type"])
+    fields = {
+        "eo:cloud_cover": told["cloud_cover"],
+        "sat:orbit_state": state if state in {"ascending", "descending"} else None,
+    }
+    if known["platform"] == "SENTINEL-1" and told["mode"] and told["polarisation"] and kind:
+        fields |= {
+            "sar:instrument_mode": told["mode"],
+            "sar:frequency_band": "C",
+            "sar:polarizations": told["polarisation"].split(","),
+            "sar:product_type": kind[1],
+        }
+    return fields
 
 
 def _times(held: Held) -> dict[str, str]:

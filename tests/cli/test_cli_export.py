@@ -27,7 +27,7 @@ from noa_async import Product
 from noa_async.archive.layout import facets
 from noa_async.archive.rows import COLUMNS as ROW
 from noa_async.catalogue.times import format_instant
-from noa_async.cli.held import COLUMNS
+from noa_async.cli.held import COLUMNS, sensed
 from noa_async.cli.program import run
 
 from .conftest import Open, Program
@@ -61,7 +61,7 @@ async def test_each_field_is_the_files_or_the_catalogues(open_mirror: Open) -> N
         product, file = products[key], noa.folder / "data" / line["path"]
         content = file.read_bytes()
         known = {name: text or None for name, text in facets(product).items()}
-        assert line == known | {
+        assert line == known | sensed(product) | {
             "id": key,
             "name": product.name,
             "path": file.name,
