@@ -11,7 +11,7 @@ from noa_async.emulator.answers import fault_answer
 from noa_async.emulator.content import Content
 from noa_async.emulator.errors import RefusedError
 from noa_async.emulator.faults import Fault, FaultKind
-from noa_async.emulator.mirror import Mirror, as_response, json_response, unauthorised
+from noa_async.emulator.mirror import Mirror, as_response, bomb, json_response, unauthorised
 from noa_async.emulator.options import Options
 from noa_async.emulator.product import Product, attribute, make_entry
 
@@ -34,6 +34,8 @@ async def product_list(mirror: Mirror, request: web.BaseRequest) -> web.StreamRe
             mirror.issuer.revoke()
             mirror.stats.unauthorised += 1
             raise unauthorised(mirror.settings.realm, given=True)
+        if fault.kind is FaultKind.PAGE_BOMB:
+            return bomb()
         answer = fault_answer(fault, trusted="", foreign="")
         if answer is not None:
             return as_response(answer)

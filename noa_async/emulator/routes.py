@@ -6,10 +6,17 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from noa_async.emulator.accounts import token
+from noa_async.emulator.accounts import logout, token
+from noa_async.emulator.answers import MAINTENANCE_PATH, maintenance
 from noa_async.emulator.downloads import product_bytes, serve
 from noa_async.emulator.errors import RefusedError
-from noa_async.emulator.mirror import Mirror, json_response, refusal
+from noa_async.emulator.mirror import (
+    Mirror,
+    as_response,
+    json_response,
+    maintenance_page,
+    refusal,
+)
 from noa_async.emulator.options import check_target
 from noa_async.emulator.pages import (
     order_product,
@@ -59,6 +66,10 @@ async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamR
 
 
 async def _answered(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    if path == MAINTENANCE_PATH:
+        return maintenance_page()
+    if mirror.maintenance is not None:
+        return as_response(maintenance(mirror.maintenance))
     if mirror.outage:
         return refusal(RefusedError(503, "Service Unavailable"))
     try:
@@ -69,10 +80,10 @@ async def _answered(mirror: Mirror, request: web.BaseRequest, path: str) -> web.
 
 
 async def _routed(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
-    realm = mirror.settings.realm
-    if path == f"/auth/realms/{realm}/protocol/openid-connect/token":
+    endpoint = path.removeprefix(f"/auth/realms/{mirror.settings.realm}/protocol/openid-connect/")
+    if endpoint in {"token", "logout"}:
         _only(request, "POST")
-        return await token(mirror, request)
+        return await (token if endpoint == "token" else logout)(mirror, request)
     base = mirror.settings.base_path
     if not path.startswith(base):
         raise RefusedError(404, "Not Found")

@@ -26,6 +26,8 @@ class Stats:
     token_refreshes: int = 0
     """Refresh grants that were answered with a token."""
     token_refused: int = 0
+    logouts: int = 0
+    """Sessions that were ended by the one who began them."""
     wrong_passwords: int = 0
     tokens_in_flight: int = 0
     tokens_in_flight_peak: int = 0
