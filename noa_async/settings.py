@@ -129,6 +129,8 @@ class Settings:
     """How a folder follows a query."""
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
+    insecure_http: bool = False
+    """Whether the password and the token may be sent to another machine over plain http."""
     scratch: str | None = None
     """Where products on their way into an object store lie; None: in the user's state folder."""
     dask: str | None = None
@@ -168,9 +170,12 @@ class Settings:
 
 
 def environment_values(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings that ``NOA_*`` variables give; empty ones count as absent."""
-    names = {key: f"NOA_{key.upper()}" for key in KEYS}
-    return {key: environ[name] for key, name in names.items() if environ.get(name)}
+    """The settings that ``NOA_*`` variables give; empty ones count as absent.
+
+    Line ends at their end are dropped: a variable that is filled from a file has them.
+    """
+    given = {key: environ.get(f"NOA_{key.upper()}", "").rstrip("\r\n") for key in KEYS}
+    return {key: value for key, value in given.items() if value}
 
 
 def file_values(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,6 +233,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "on_removed": ("following", "on_removed", _on_removed),
     "max_delete": ("following", "max_delete", values.share),
     "ca_file": (None, "ca_file", values.text),
+    "insecure_http": (None, "insecure_http", values.flag),
     "scratch": (None, "scratch", values.text),
     "dask": (None, "dask", values.scheduler),
 }

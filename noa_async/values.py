@@ -93,6 +93,22 @@ def _no_flag(value: str | float) -> str | float:
     return value
 
 
+def flag(value: str | bool) -> bool:
+    """Read a switch.
+
+    >>> flag("yes"), flag("0"), flag(True)
+    (True, False, True)
+    """
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("it must be yes or no (1 or 0)")
+
+
 def text(value: str) -> str:
     if not isinstance(value, str):
         raise TypeError("it must be a text")

@@ -42,6 +42,7 @@ GOOD = {
     "on_removed": ("delete", OnRemoved.DELETE),
     "max_delete": ("5%", 0.05),
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
+    "insecure_http": ("yes", True),
     "scratch": ("/srv/scratch", "/srv/scratch"),
     "dask": ("tls://head:8786", "tls://head:8786"),
 }
@@ -65,6 +66,7 @@ PLACES = {
     "on_removed": "following.on_removed",
     "max_delete": "following.max_delete",
     "ca_file": "ca_file",
+    "insecure_http": "insecure_http",
     "scratch": "scratch",
     "dask": "dask",
 }

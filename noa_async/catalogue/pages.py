@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_PAGE_LIMIT = 64 << 20
+_ENTRY_LIMIT = 64 << 10
+"""Bytes of an entry with its attributes and its footprint; most have a tenth of that."""
+_SMALLEST_LIMIT, _LARGEST_LIMIT = 4 << 20, 32 << 20
 _FIRST_CONTACT_RETRIES = 2
 """A service that never answered is more likely a wrong address than away."""
 
@@ -182,6 +184,11 @@ class Catalogue:
         return link
 
     @property
+    def _limit(self) -> int:
+        """Decoded bytes of an answer that are read at most: parsed, JSON takes many times that."""
+        return min(max(_ENTRY_LIMIT * self.page_size, _SMALLEST_LIMIT), _LARGEST_LIMIT)
+
+    @property
     def page_size(self) -> int:
         """Entries asked for at once."""
         return self._service.page_size
@@ -227,7 +234,7 @@ class Catalogue:
             self._answered = True
             status = response.status
             wait = retry_after(response.headers)
-            body = await (response.read(_PAGE_LIMIT) if status == 200 else response.peek(4096))
+            body = await (response.read(self._limit) if status == 200 else response.peek(4096))
         if status == 200:
             return body
         raise catalogue_error(status, body, wait)
