@@ -27,6 +27,7 @@ def netrc(tmp_path):
     def write(content: str | bytes) -> dict[str, str]:
         path = tmp_path / "netrc"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.chmod(0o600)
         return {"NETRC": str(path)}
 
     return write
@@ -140,6 +141,7 @@ def test_nothing_found_says_what_to_do(tmp_path):
 def test_netrc_is_found_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text(f"machine mirror.example login net password {SECRET}\n")
+    (tmp_path / ".netrc").chmod(0o600)
     assert pair(find_credentials(TOKEN_URL, {})) == ("net", SECRET)
 
 
