@@ -24,7 +24,8 @@ class Timeouts:
     connect: float = 30.0
     """For a connection, TLS included."""
     answer: float = 120.0
-    """From the request to the head of its answer: a page can take tens of seconds."""
+    """From the request to the head of its answer: a page can take tens of seconds. For a token, to
+    the end of its answer."""
     stall: float = 60.0
     """Between two bytes of a body; no byte for so long counts as a cut."""
 

@@ -111,10 +111,10 @@ def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
         raise SettingsError(message, hint="Mend that entry.") from None
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
-    if entry is None or not entry[0] or not entry[2]:
-        return None
-    _check_private(path)
-    return Credentials(entry[0], entry[2], source=str(path))
+    who = None if entry is None else _whole(entry[0], entry[2], str(path))
+    if who is not None:
+        _check_private(path)
+    return who
 
 
 def _check_private(path: Path) -> None:
@@ -135,9 +135,13 @@ def _from_keyring(host: str) -> Credentials | None:
             return None
         raise
     entry = keyring.get_credential(keyring_service(host), None)
-    if entry is not None and entry.username and entry.password:
-        return Credentials(entry.username, entry.password, source="keyring")
-    return None
+    return None if entry is None else _whole(entry.username, entry.password, "keyring")
+
+
+def _whole(username: str | None, password: str | None, source: str) -> Credentials | None:
+    """A pair; None if half of it is empty."""
+    who = Credentials(username or "", password or "", source)
+    return who if who.username and who.password else None
 
 
 def _bare(text: str) -> str:
