@@ -380,6 +380,28 @@ async def test_a_token_that_holds_is_used(open_scene: Open, away: dict[str, Any]
     assert second != first
 
 
+async def test_the_patience_begins_when_the_token_ends(
+    open_scene: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """6.8: failures while nobody waits are not counted against the retries."""
+    monkeypatch.setattr(tokens_module, "_FIRST_WAIT", 0.05)
+    scene = await open_scene(Fault(K.TOKEN_NOT_FOUND, first=2, times=None))
+
+    async def sleep(seconds: float) -> None:
+        scene.waits.slept.append(seconds)
+        await asyncio.sleep(0)
+
+    scene.waits.sleep = sleep  # type: ignore[method-assign]
+    first = await scene.manager.token()
+    scene.near_the_end()
+    assert await scene.manager.token() == first
+    await until(lambda: len(scene.waits.slept) >= 19)
+    assert scene.manager._renewal is not None
+    scene.mirror.faults = FaultPlan()
+    scene.spend()
+    assert await scene.manager.token() != first
+
+
 @pytest.mark.parametrize("kind", [K.TOKEN_NOT_FOUND, K.TOKEN_MAINTENANCE, K.TOKEN_FORBIDDEN])
 async def test_a_log_in_service_that_goes_away_costs_no_product(
     tmp_path: Path, kind: FaultKind
@@ -457,6 +479,7 @@ async def test_who_gives_up_waiting_ends_no_renewal(open_scene: Open) -> None:
         await waiter
     await scene.manager.token()
     assert scene.grants == ["password", "refresh_token"]
+    assert scene.mirror._mirror.attempts["token"] == 2
 
 
 async def test_who_waits_when_the_client_closes_is_told(open_scene: Open) -> None:
