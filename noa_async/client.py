@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import time
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Self
 
 from noa_async.assembly import Connection, connect
 from noa_async.auth.credentials import find_credentials
-from noa_async.auth.tokens import LoginState
+from noa_async.auth.tokens import LoginState, log_out_at_exit
 from noa_async.errors import UsageError
 from noa_async.events import Observer, ignore
 from noa_async.settings import Settings
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import (
         AsyncGenerator,
         AsyncIterable,
@@ -43,7 +44,7 @@ class NoaClient:
     Resources: an async context manager. Leaving it ends the session at the log-in service, closes
     all connections and gives back the output folders; part files stay and are gone on with next
     time. It can be entered again. With ``keep_session`` it then goes on with the log-in that it
-    had, and ``log_out`` ends the session.
+    had, until ``log_out`` or the end of the program.
 
     Error handling: CredentialsError, ServiceError and DestinationError where nothing can go on;
     what concerns one product is told in its ``Outcome``.
@@ -86,6 +87,7 @@ class NoaClient:
         self._connection: Connection | None = None
         self._bringing: Downloads | None = None
         self._keep_session = keep_session
+        self._process = os.getpid()
         self._who: Credentials | None = None
         self._login = LoginState()
 
@@ -105,6 +107,9 @@ class NoaClient:
     async def __aenter__(self) -> Self:
         token_url = self.settings.service.token_url
         who = self._credentials or find_credentials(token_url, self._environ)
+        if self._keep_session:
+            atexit.unregister(self._at_exit)
+            atexit.register(self._at_exit)
         if who != self._who:
             self._who, self._login = who, LoginState()
         self._connection = await connect(
@@ -162,11 +167,17 @@ class NoaClient:
         """
         if self._connection is not None:
             await self._connection.tokens.log_out()
-        elif self._who is not None and self._login.token is not None:
+            return
+        atexit.unregister(self._at_exit)
+        if self._who is not None and self._login.token is not None:
             async with AsyncExitStack() as stack:
                 await connect(
                     stack, self.settings, self._who, observer=self._observer, state=self._login
                 )
+
+    def _at_exit(self) -> None:
+        if os.getpid() == self._process:
+            log_out_at_exit(self.settings, self._login)
 
     @property
     def renewable_for(self) -> float:

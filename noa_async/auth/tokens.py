@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Protocol, Self
+from urllib.parse import urlencode
 
 from noa_async.auth.grants import (
     PASSWORD,
@@ -31,16 +34,17 @@ from noa_async.errors import (
 )
 from noa_async.events import LoginRetried, Observer, TokenObtained, ignore
 from noa_async.origins import host_of
+from noa_async.tls import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from noa_async.auth.credentials import Credentials
     from noa_async.services import Service
-    from noa_async.settings import RetryPolicy
+    from noa_async.settings import RetryPolicy, Settings
     from noa_async.transport import Transport
 
-__all__ = ["LoginState", "Token", "TokenManager", "read_token"]
+__all__ = ["LoginState", "Token", "TokenManager", "log_out_at_exit", "read_token"]
 
 _ANSWER_LIMIT = 1 << 20
 _FIRST_WAIT = 2.0
@@ -148,13 +152,11 @@ class TokenManager:
 
         Whatever the service answers, nothing is raised. The next token takes a new log-in.
         """
-        token, self._state.token = self._token, None
-        url = logout_url(self._service.token_url)
-        if token is None or token.refresh is None or url is None:
+        request = _log_out_request(self._service, self._state, self._clock())
+        self._state.token = None
+        if request is None:
             return
-        if self._clock() >= token.refresh_expires_at:
-            return
-        form = {"client_id": self._service.client_id, "refresh_token": token.refresh}
+        url, form = request
         with suppress(NoaError, TimeoutError):
             async with asyncio.timeout(_LOG_OUT_TIME):
                 async with self._transport.request("POST", url, form=form) as response:
@@ -353,6 +355,33 @@ class TokenManager:
             raise ServiceUnreachable(
                 f"{host_of(url)} did not finish its answer within {seconds:g} s."
             ) from None
+
+
+def log_out_at_exit(settings: Settings, state: LoginState) -> None:
+    """End a session while the program ends; never raise for it.
+
+    Block for a few seconds at most. An event loop could not resolve a name any more: it takes
+    threads for that, which Python refuses by then.
+    """
+    request = _log_out_request(settings.service, state, time.monotonic())
+    state.token = None
+    if request is None:
+        return
+    url, form = request
+    asked = urllib.request.Request(url, urlencode(form).encode())  # noqa: S310 (as it was checked)
+    with suppress(OSError, ValueError, HTTPException, NoaError):
+        tls = tls_context(settings)
+        urllib.request.urlopen(asked, timeout=_LOG_OUT_TIME, context=tls).close()  # noqa: S310
+
+
+def _log_out_request(
+    service: Service, state: LoginState, now: float
+) -> tuple[str, dict[str, str]] | None:
+    """The address and the form that end a session; None if there is none, or no address."""
+    token, url = state.token, logout_url(service.token_url)
+    if token is None or token.refresh is None or url is None or now >= token.refresh_expires_at:
+        return None
+    return url, {"client_id": service.client_id, "refresh_token": token.refresh}
 
 
 def _brought_one(renewal: asyncio.Task[Token]) -> bool:

@@ -45,7 +45,7 @@ async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamR
     if path.startswith("/_emulator/"):
         return _control(mirror, request.method, path)
     is_list = path == f"{mirror.settings.base_path}/Products"
-    mirror.stats.requests += 1
+    mirror.stats.requests += not path.endswith("/openid-connect/logout")
     mirror.busy.add(request.protocol)
     if is_list:
         mirror.stats.list_begins()

@@ -21,6 +21,7 @@ class Stats:
     """Counters since the start or the last reset."""
 
     requests: int = 0
+    """All but log-outs."""
     token_logins: int = 0
     """Password grants that were answered with a token."""
     token_refreshes: int = 0

@@ -6,7 +6,9 @@ The names of the rows are those of the list of faults that these tests were writ
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -249,6 +251,31 @@ async def test_a_session_that_is_kept() -> None:
         assert (mirror.stats.token_logins, mirror.sessions) == (3, 1)
         await noa.log_out()
         assert mirror.sessions == 0
+
+
+SCRIPT = """
+import asyncio
+from noa_async import NoaClient, Query, Settings
+
+async def main():
+    noa = NoaClient(Settings.from_env(), keep_session=True)
+    for _ in range(3):
+        async with noa:
+            await noa.count(Query(everything=True))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("after", ["", "raise SystemExit(3)", "import os; os.fork() or quit()"])
+async def test_a_session_that_is_kept_ends_with_the_program(tmp_path: Path, after: str) -> None:
+    (tmp_path / "script.py").write_text(f"{SCRIPT}\n{after}\n")
+    async with Emulator(EmulatorSettings(products=3)) as mirror:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, str(tmp_path / "script.py"), env={**os.environ, **mirror.environ}
+        )
+        assert await process.wait() in {0, 3}
+        assert (mirror.stats.token_logins, mirror.stats.logouts, mirror.sessions) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("answer", [404, 500, 302, "garbage", "silence"])
