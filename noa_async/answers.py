@@ -13,7 +13,7 @@ family put their reasons in any of them. The first row that fits decides:
     any but 404   a quota, a rate limit, too many of something      any        QUOTA
     any but 404   maintenance                                       any        MAINTENANCE
     403           a signature or link that has expired              any        EXPIRED
-    403 404       an HTML page                                      log-in     TEMPORARY
+    any but 5xx   an HTML page                                      log-in     TEMPORARY
     2xx           a JSON error, and JSON was due: its own status,   service    by that status,
                   if it has one                                                else PERMANENT
     202           -                                                 not log-in OFFLINE
@@ -100,7 +100,9 @@ _MARKUP = re.compile(
 )
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _HTML = re.compile(
-    r"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html\b)", re.IGNORECASE | re.DOTALL
+    # Atomic: a page that opens with many comments would otherwise be split in 2**n ways.
+    r"\ufeff?(?>\s+|<\?xml[^>]*>|<!--.*?-->)*+<(?:!doctype\s+html|html\b)",
+    re.IGNORECASE | re.DOTALL,
 )
 _LOGIN_PAGE = re.compile(
     r"kc-form-login|kc-login|/protocol/openid-connect/auth\b|login-actions/authenticate|"
@@ -112,7 +114,7 @@ _QUOTA = re.compile(
     r"|concurrent[ -](?:flow|connection|download|request|session|transfer)"
     r"|max(?:imum)?(?: (?:number|amount))?(?: of)?(?: \d+)?"
     r" (?:concurrent|parallel|simultaneous|session|connection|download|request|transfer)"
-    r"|(?:limit|threshold|allowance|number) (?:is |was |has been |of [\w ]{1,40} )?"
+    r"|(?:limit|threshold|allowance|number) ?(?:is |was |has been |of [\w ]{1,40} )?"
     r"(?:reached|exceeded)"
     r"|exceed(?:s|ed|ing)? (?:the |your |its |maximum |max |allowed |permitted )*(?:\w+ )?"
     r"(?:limit|rate|allowance|number|sessions|connections|downloads|requests)",
@@ -166,6 +168,8 @@ _SPEAKING = re.compile(r"error|message|reason|cause|warning|detail|fault|denied"
 _EXHAUSTED = re.compile(r"(?:x-)?rate-?limit-remaining(?:-\w+)?", re.IGNORECASE)
 _PROXY_FIELDS = ("X-Squid-Error", "Proxy-Authenticate", "X-Bluecoat-Via", "X-Zscaler-Error")
 _PASSING = frozenset({408, 421, 425})
+_MOST = 8 << 10
+"""Bytes of a body that are looked at: the time that some of the patterns take grows faster."""
 
 
 def classify(  # noqa: PLR0913 (all that the table reads)
@@ -191,7 +195,7 @@ def classify(  # noqa: PLR0913 (all that the table reads)
     >>> classify(503, {"Retry-After": "5"}).retry_after
     5.0
     """
-    text = body.decode(errors="replace")
+    text = body[:_MOST].decode(errors="replace")
     in_json = _json_sentence(text)
     said = in_json or _sentence(text) or _spoken(headers, reason)
     words = " ".join((_plain_text(text), *_sentences(headers), reason))
@@ -227,7 +231,7 @@ def _meaning(
         (speaks and (_QUOTA.search(words) or _is_exhausted(status, headers)), Meaning.QUOTA),
         (speaks and _MAINTENANCE.search(words), Meaning.MAINTENANCE),
         (status == 403 and _EXPIRED.search(words), Meaning.EXPIRED),
-        (status in {403, 404} and sender is Sender.LOGIN and is_html(text), Meaning.TEMPORARY),
+        (status < 500 and sender is Sender.LOGIN and is_html(text), Meaning.TEMPORARY),
     )
     decided = next((meaning for applies, meaning in rows if applies), None)
     return decided or _by_status(status, sender, had_token=had_token)
@@ -289,7 +293,7 @@ def _sentence(text: str) -> str:
     """The sentence in an error's body that is not JSON: XML, HTML or plain text."""
     if (message := re.search(r"<(?:\w+:)?Message[^>]*>([^<]+)<", text, re.IGNORECASE)) is not None:
         return message[1]
-    plain = _plain_text(text)
+    plain = _MARKUP.sub(" ", text)
     if plain.lstrip()[:1] in {"{", "["}:
         return ""
     title = _TITLE.search(text)

@@ -9,13 +9,14 @@ from noa_async.auth.session import AuthSession
 from noa_async.auth.tokens import TokenManager
 from noa_async.catalogue.pages import Catalogue
 from noa_async.testing import Waits
+from noa_async.tls import check_encrypted
 from noa_async.transport import Transport
 
 if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
     from noa_async.auth.credentials import Credentials
-    from noa_async.auth.tokens import Token
+    from noa_async.auth.tokens import LoginState
     from noa_async.events import Observer
     from noa_async.settings import Settings
 
@@ -37,15 +38,21 @@ async def connect(
     who: Credentials,
     *,
     observer: Observer,
-    held: Token | None,
+    state: LoginState,
+    log_out: bool = True,
 ) -> Connection:
     """The connection for ``settings``; ``stack`` ends it.
 
-    ``held``: the token that an earlier use of the same credentials had.
+    ``state``: that of an earlier log-in with the same credentials. ``log_out``: end its session,
+    too.
+
+    Raise SettingsError if the password or the token would be sent in the clear.
     """
+    check_encrypted(settings)
     service, waits = settings.service, Waits.now(settings.retry)
     transport = await stack.enter_async_context(Transport(settings))
-    tokens = TokenManager(transport, service, who, observer=observer, held=held)
+    tokens = TokenManager(transport, service, who, observer=observer, waits=waits, state=state)
+    stack.push_async_callback(tokens.close, log_out=log_out)
     session = AuthSession(transport, tokens)
     catalogue = Catalogue(
         session,

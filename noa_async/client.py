@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import time
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Self
 
 from noa_async.assembly import Connection, connect
 from noa_async.auth.credentials import find_credentials
+from noa_async.auth.tokens import LoginState, log_out_at_exit
 from noa_async.errors import UsageError
 from noa_async.events import Observer, ignore
 from noa_async.settings import Settings
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import (
         AsyncGenerator,
         AsyncIterable,
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from noa_async.archive.mirror import MirrorReport
     from noa_async.auth.credentials import Credentials
-    from noa_async.auth.tokens import Token
     from noa_async.catalogue.product import Product
     from noa_async.catalogue.query import Query
     from noa_async.cluster.opening import Cluster
@@ -40,9 +41,10 @@ class NoaClient:
     ``settings`` say which mirror and how; ``credentials`` who asks (None: found as the command line
     finds them); ``observer`` is told what happens (see ``noa_async.events``).
 
-    Resources: an async context manager. Leaving it closes all connections and gives back the output
-    folders; part files stay and are gone on with next time. It can be entered again, and goes on
-    with the log-in that it had.
+    Resources: an async context manager. Leaving it ends the session at the log-in service, closes
+    all connections and gives back the output folders; part files stay and are gone on with next
+    time. It can be entered again. With ``keep_session`` it then goes on with the log-in that it
+    had, until ``log_out`` or the end of the program.
 
     Error handling: CredentialsError, ServiceError and DestinationError where nothing can go on;
     what concerns one product is told in its ``Outcome``.
@@ -67,9 +69,11 @@ class NoaClient:
         credentials: Credentials | None = None,
         *,
         observer: Observer = ignore,
+        keep_session: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``clock``: seconds since 1970, as an archive writes them down.
+        """``keep_session``: leave the session at the log-in service open when the client is left.
+        ``clock``: seconds since 1970, as an archive writes them down.
 
         Raises SettingsError where the settings name a Dask scheduler and Dask is not installed.
         """
@@ -82,8 +86,10 @@ class NoaClient:
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
         self._bringing: Downloads | None = None
+        self._keep_session = keep_session
+        self._process = os.getpid()
         self._who: Credentials | None = None
-        self._held: Token | None = None
+        self._login = LoginState()
 
     @classmethod
     def from_env(
@@ -101,16 +107,22 @@ class NoaClient:
     async def __aenter__(self) -> Self:
         token_url = self.settings.service.token_url
         who = self._credentials or find_credentials(token_url, self._environ)
+        if self._keep_session:
+            atexit.unregister(self._at_exit)
+            atexit.register(self._at_exit)
         if who != self._who:
-            self._who, self._held = who, None
+            self._who, self._login = who, LoginState()
         self._connection = await connect(
-            self._stack, self.settings, who, observer=self._observer, held=self._held
+            self._stack,
+            self.settings,
+            who,
+            observer=self._observer,
+            state=self._login,
+            log_out=not self._keep_session,
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._connection is not None:
-            self._held = self._connection.tokens.held
         self._connection = self._bringing = None
         await self._stack.aclose()
 
@@ -146,6 +158,26 @@ class NoaClient:
         tokens = self._open.tokens
         await tokens.token()
         return tokens.expires_in
+
+    async def log_out(self) -> None:
+        """End the session at the log-in service now; the next request logs in again.
+
+        For a client with ``keep_session``, which does not have to be open. Take a few seconds at
+        most, and raise nothing, whatever the service answers.
+        """
+        if self._connection is not None:
+            await self._connection.tokens.log_out()
+            return
+        atexit.unregister(self._at_exit)
+        if self._who is not None and self._login.token is not None:
+            async with AsyncExitStack() as stack:
+                await connect(
+                    stack, self.settings, self._who, observer=self._observer, state=self._login
+                )
+
+    def _at_exit(self) -> None:
+        if os.getpid() == self._process:
+            log_out_at_exit(self.settings, self._login)
 
     @property
     def renewable_for(self) -> float:

@@ -38,8 +38,8 @@ class NoaError(Exception):
 
     exit_code: ClassVar[int] = 1
     """The command line ends with it where this error ends a run."""
-    retryable: ClassVar[bool] = False
-    """Whether the same request may succeed later."""
+    retryable: bool = False
+    """Whether the same request may succeed later; False for an error whose retries are used up."""
     attempts: int = 0
     """Requests for a product's bytes that were made before this was final."""
 

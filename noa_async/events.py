@@ -39,6 +39,18 @@ class TokenObtained:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginRetried:
+    """The log-in service gave no token, and is asked again."""
+
+    attempt: int
+    """Which attempt failed, from 1."""
+    delay: float
+    """Seconds until the next."""
+    reason: str
+    """What was wrong."""
+
+
+@dataclass(frozen=True, slots=True)
 class PageListed:
     """A page of the catalogue was read."""
 
@@ -239,6 +251,7 @@ class HookFailed:
 
 Event = (
     TokenObtained
+    | LoginRetried
     | PageListed
     | PageRetried
     | EntrySkipped

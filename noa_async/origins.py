@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from functools import lru_cache
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -65,6 +66,23 @@ def _port(parts: SplitResult) -> int:
 def host_of(url: str) -> str:
     """Host and port as they stand, for messages."""
     return urlsplit(_root(url)).netloc.rpartition("@")[2]
+
+
+def is_loopback(url: str) -> bool:
+    """Return whether an address is on this machine, as far as its text says so.
+
+    >>> is_loopback("http://127.0.0.1:8080/x"), is_loopback("http://localhost.evil.example")
+    (True, False)
+    """
+    host = (urlsplit(_root(url)).hostname or "").lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
 
 
 def redirect_target(url: str, location: str) -> str:

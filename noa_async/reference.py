@@ -68,6 +68,8 @@ class ODataBuilder:
 class NOAClient:
     """The mirror, for a script: ``NOA_*`` variables say which one, NOA's own by default.
 
+    All calls share one session at the log-in service, which ends with the program.
+
     What happens is told to the logger of this module, the sentences of NOA's example at the level
     INFO. Give None for both to have user and password looked for as the command line does.
 
@@ -77,7 +79,7 @@ class NOAClient:
     def __init__(self, username: str | None, password: str | None) -> None:
         """Raises SettingsError for a variable that makes no sense; asks nobody."""
         who = Credentials(username, password) if username and password else None
-        self._noa = NoaClient(Settings.from_env(), who, observer=_tell)
+        self._noa = NoaClient(Settings.from_env(), who, observer=_tell, keep_session=True)
         self._found: dict[str, Product] = {}
         self._refused: CredentialsRefused | None = None
         self._known_to_service = False

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Protocol
 
 from noa_async.body import suspects
+from noa_async.decoding import Decoder, Malformed, UnknownCoding, codings
 from noa_async.errors import ServiceFault, ServiceUnreachable
 from noa_async.origins import host_of
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 LONGEST_HELD = 0.2
 """Seconds for which bytes that are here are kept from whoever reads."""
 READ_BUFFER = 256 << 10
+_PEEK_LIMIT = 1 << 20
+"""Bytes as sent that are read for the start of a body."""
 _BATCH = 1 << 20
 """Bytes that are gathered for a thread at most: each hand-over costs."""
 
@@ -46,7 +49,7 @@ class Response(ABC):
     Resources: valid until ``drop``, which costs the connection where some of the body is unread.
     """
 
-    __slots__ = ("_stall", "had_token", "headers", "reason", "status", "token", "url")
+    __slots__ = ("_stall", "as_sent", "had_token", "headers", "reason", "status", "token", "url")
 
     def __init__(self, url: str, status: int, headers: Mapping[str, str], stall: float) -> None:
         """``stall``: seconds without a byte that are a cut."""
@@ -62,6 +65,8 @@ class Response(ABC):
         go."""
         self.reason = ""
         """The phrase behind the status, if there is one."""
+        self.as_sent = False
+        """Whether ``read`` leaves the body as it was sent, and does not decode it."""
 
     @abstractmethod
     def drop(self) -> None:
@@ -86,26 +91,59 @@ class Response(ABC):
         """
 
     async def read(self, limit: int) -> bytes:
-        """The whole body.
+        """Return the whole body, decoded unless it was asked for as it is.
 
-        Raises ServiceFault past ``limit`` bytes, ServiceUnreachable where it is cut or stalls.
+        Raise ServiceFault past ``limit`` bytes, sent or decoded, or if it comes in a coding that
+        was not asked for; ServiceUnreachable if it is cut, stalls, or cannot be decoded.
         """
         body = bytearray()
-        async with aclosing(self.pieces(READ_BUFFER)) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > limit:
-                    raise ServiceFault(
-                        f"The answer of {host_of(self.url)} is larger than {limit} bytes.",
-                        hint="No page or token is that large; the service may be in trouble.",
-                    )
+        names = () if self.as_sent else codings(self.headers)
+        try:
+            async with aclosing(self._decoded(names, READ_BUFFER, limit)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > limit:
+                        raise self._too_large(limit)
+        except UnknownCoding as error:
+            raise ServiceFault(
+                f"The answer of {host_of(self.url)} is compressed ({error}), which was not asked "
+                "for."
+            ) from None
+        except Malformed as error:
+            raise ServiceUnreachable(
+                f"The answer of {host_of(self.url)} cannot be decompressed: {error}."
+            ) from None
         return bytes(body)
 
+    async def _decoded(
+        self, names: tuple[str, ...], most: int, limit: int
+    ) -> AsyncGenerator[bytes | memoryview]:
+        """Yield the body without the codings ``names``, of at most ``limit`` bytes as sent."""
+        decoder, received = Decoder(names), 0
+        async with aclosing(self.pieces(most)) as pieces:
+            async for piece in pieces:
+                received += len(piece)
+                if received > limit:
+                    raise self._too_large(limit)
+                for decoded in decoder.decode(bytes(piece)):
+                    yield decoded
+        yield decoder.finish()
+
+    def _too_large(self, limit: int) -> ServiceFault:
+        size = f"{limit / 1e6:.1f} MB" if limit >= 1_000_000 else f"{limit} bytes"
+        return ServiceFault(
+            f"The answer of {host_of(self.url)} is larger than {size}.",
+            hint="No page or token is that large; the service may be in trouble.",
+        )
+
     async def peek(self, limit: int) -> bytes:
-        """The body's first ``limit`` bytes, or as many as can be had; never raises for a cut."""
+        """Return the body's first ``limit`` bytes, decoded, or as many as can be had.
+
+        Raise nothing for a cut, or for what cannot be decoded.
+        """
         body = bytearray()
-        with contextlib.suppress(ServiceUnreachable):
-            async with aclosing(self.pieces(limit)) as pieces:
+        with contextlib.suppress(ServiceUnreachable, ServiceFault, UnknownCoding, Malformed):
+            async with aclosing(self._decoded(codings(self.headers), limit, _PEEK_LIMIT)) as pieces:
                 async for piece in pieces:
                     body += piece
                     if len(body) >= limit:

@@ -24,7 +24,8 @@ class Timeouts:
     connect: float = 30.0
     """For a connection, TLS included."""
     answer: float = 120.0
-    """From the request to the head of its answer: a page can take tens of seconds."""
+    """From the request to the head of its answer: a page can take tens of seconds. For a token, to
+    the end of its answer."""
     stall: float = 60.0
     """Between two bytes of a body; no byte for so long counts as a cut."""
 
@@ -132,6 +133,8 @@ class Settings:
     """How a folder follows a query."""
     ca_file: str | None = None
     """A file of certificate authorities (PEM) to trust beside the system's."""
+    insecure_http: bool = False
+    """Whether the password and the token may be sent to another machine over plain http."""
     scratch: str | None = None
     """Where products on their way into an object store lie; None: in the user's state folder."""
     dask: str | None = None
@@ -171,9 +174,12 @@ class Settings:
 
 
 def environment_values(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings that ``NOA_*`` variables give; empty ones count as absent."""
-    names = {key: f"NOA_{key.upper()}" for key in KEYS}
-    return {key: environ[name] for key, name in names.items() if environ.get(name)}
+    """The settings that ``NOA_*`` variables give; empty ones count as absent.
+
+    Line ends at their end are dropped: a variable that is filled from a file has them.
+    """
+    given = {key: environ.get(f"NOA_{key.upper()}", "").rstrip("\r\n") for key in KEYS}
+    return {key: value for key, value in given.items() if value}
 
 
 def file_values(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,6 +239,7 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "max_delete": ("following", "max_delete", values.share),
     "attributes": ("following", "attributes", values.flag),
     "ca_file": (None, "ca_file", values.text),
+    "insecure_http": (None, "insecure_http", values.flag),
     "scratch": (None, "scratch", values.text),
     "dask": (None, "dask", values.scheduler),
 }

@@ -1,4 +1,4 @@
-"""How to ask over TLS."""
+"""How to ask over TLS, and what must not be sent without it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from noa_async.errors import SettingsError
+from noa_async.origins import host_of, is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,6 +38,24 @@ def authorities_unread() -> Generator[None]:
 def system_context() -> ssl.SSLContext:
     """One that trusts whom this machine does."""
     return ssl.create_default_context()
+
+
+def check_encrypted(settings: Settings) -> None:
+    """Raise SettingsError if the password or the token would be sent in the clear.
+
+    Over plain http, that is, to another machine; ``Settings.insecure_http`` allows it.
+    """
+    service = settings.service
+    if settings.insecure_http:
+        return
+    for what, url in (("password", service.token_url), ("token", service.catalogue_url)):
+        if url.startswith("http:") and not is_loopback(url):
+            raise SettingsError(
+                f"The {what} would be sent to {host_of(url)} over plain http, which everyone on "
+                "the way can read.",
+                hint="Use the service's https address. If you trust the network all the way: "
+                "--insecure-http (NOA_INSECURE_HTTP=1).",
+            )
 
 
 def tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -18,6 +18,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from noa_async.decoding import ACCEPTED
 from noa_async.errors import ServiceRefused, ServiceUnreachable, UsageError
 from noa_async.holding import Held
 from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, token_may_go
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from noa_async.settings import Settings
+    from noa_async.settings import Settings, Timeouts
 
 _MOST_REDIRECTS = 5
 _HEAD_LIMIT = 64 << 10
@@ -117,6 +118,11 @@ class Transport:
             await self._session.close()
             self._session = None
 
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long to wait for the service."""
+        return self._settings.timeouts
+
     def may_carry_token(self, url: str) -> bool:
         """Whether ``url`` is the catalogue's origin, or a trusted host as safe as that."""
         return token_may_go(url, self._home, self._settings.service.token_hosts)
@@ -156,10 +162,12 @@ class Transport:
             sent = CIMultiDict(headers)
             if token is not None and self.may_carry_token(url):
                 sent["Authorization"] = f"Bearer {token}"
+            as_sent = "Accept-Encoding" in sent
             response = await self._exchange(method, url, sent, body)
             target = response.headers.get("Location")
             if method == "POST" or response.status not in REDIRECTS or not target:
                 response.had_token, response.token = "Authorization" in sent, token
+                response.as_sent = as_sent
                 return response
             response.drop()
             url = redirect_target(url, target)
@@ -235,6 +243,7 @@ class Transport:
             if response is not None:
                 return response
         proxy = self._proxy(url) if self._proxies.keys() - {"no"} else None
+        headers.setdefault("Accept-Encoding", ACCEPTED)
         try:
             async with asyncio.timeout(timeouts.answer):
                 raw = await session.request(
@@ -245,7 +254,6 @@ class Transport:
                     allow_redirects=False,
                     proxy=proxy,
                     ssl=self._trusted(url, proxy or ""),
-                    auto_decompress="Accept-Encoding" not in headers,
                 )
         except aiohttp.ClientHttpProxyError:
             raise
@@ -276,6 +284,7 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=READ_BUFFER,
+                auto_decompress=False,  # ``Response`` decodes, within bounds
                 headers={"User-Agent": _AGENT},
                 **_head_limits(),
             )

@@ -61,22 +61,6 @@ def share(value: str) -> float:
     return float(match[1]) / 100
 
 
-_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def flag(value: str | bool) -> bool:
-    """Return a choice, from a flag or its text.
-
-    >>> flag("no"), flag(True)
-    (False, True)
-    """
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, str) or value.strip().lower() not in _FLAGS:
-        raise ValueError("it is true or false")
-    return _FLAGS[value.strip().lower()]
-
-
 def positive(value: str | float) -> float:
     number = float(_no_flag(value))
     if not (number > 0 and math.isfinite(number)):
@@ -107,6 +91,22 @@ def _no_flag(value: str | float) -> str | float:
     if isinstance(value, bool):
         raise TypeError("it must be a number")
     return value
+
+
+def flag(value: str | bool) -> bool:
+    """Read a switch.
+
+    >>> flag("yes"), flag("0"), flag(True)
+    (True, False, True)
+    """
+    if isinstance(value, bool):
+        return value
+    word = value.strip().lower() if isinstance(value, str) else ""
+    if word in {"1", "true", "yes", "on"}:
+        return True
+    if word in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("it must be yes or no (1 or 0)")
 
 
 def text(value: str) -> str:

@@ -137,6 +137,9 @@ def test_a_401_to_a_request_without_the_token_is_no_log_in():
     [
         (403, b"<!DOCTYPE html><html>Forbidden</html>", Meaning.TEMPORARY),
         (404, b"<html>Not Found</html>", Meaning.TEMPORARY),
+        (401, b"<html>Authorization Required</html>", Meaning.TEMPORARY),
+        (405, b"<!-- nginx --> <!-- --><html>Not Allowed</html>", Meaning.TEMPORARY),
+        (400, b'{"error": "sessionLimitExceeded"}', Meaning.QUOTA),
         (404, b'{"error": "RESTEASY003210"}', Meaning.ABSENT),
         (200, KEYCLOAK_PAGE, Meaning.TEMPORARY),
         (

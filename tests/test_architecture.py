@@ -16,7 +16,7 @@ import pytest
 PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
-    {"body", "errors", "holding", "oldest", "streams", "threads"},
+    {"body", "decoding", "errors", "holding", "oldest", "streams", "threads"},
     {"services"},
     {"values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "plain", "failure"},

@@ -81,6 +81,7 @@ FAULTS = FaultPlan(
         Fault(FaultKind.QUOTA_TEXT, index=4),
         Fault(FaultKind.REVOKED_TOKEN, index=5),
         Fault(FaultKind.PAGE_ERROR, page=0),
+        Fault(FaultKind.TOKEN_ERROR),
     )
 )
 QUERY = ("--everything", "--log-format", "json", "--retries", "2")

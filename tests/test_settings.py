@@ -44,6 +44,7 @@ GOOD = {
     "max_delete": ("5%", 0.05),
     "attributes": ("no", False),
     "ca_file": ("/etc/ca.pem", "/etc/ca.pem"),
+    "insecure_http": ("yes", True),
     "scratch": ("/srv/scratch", "/srv/scratch"),
     "dask": ("tls://head:8786", "tls://head:8786"),
 }
@@ -69,6 +70,7 @@ PLACES = {
     "max_delete": "following.max_delete",
     "attributes": "following.attributes",
     "ca_file": "ca_file",
+    "insecure_http": "insecure_http",
     "scratch": "scratch",
     "dask": "dask",
 }

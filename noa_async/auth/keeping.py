@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noa_async.auth.credentials import keyring_service, netrc_path
+from noa_async.auth.credentials import first_line, keyring_service, netrc_path
 from noa_async.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -32,22 +32,22 @@ def keep_in_keyring(who: Credentials, host: str) -> str:
 
     Raises SettingsError where there is no keyring, or it does not take the pair.
     """
-    try:
-        import keyring  # noqa: PLC0415 (an extra, and slow to import)
-    except ImportError:
-        raise SettingsError(
-            "The password was not kept: no keyring is installed.",
-            hint="Install it with pip install 'noa-async[keyring]', or use --keep netrc.",
-        ) from None
     service = keyring_service(host)
     try:
+        import keyring  # noqa: PLC0415 (an extra, and slow to import)
+
         held = keyring.get_credential(service, None)
         if held is not None and held.username != who.username:
             keyring.delete_password(service, held.username)  # or that one might be found
         keyring.set_password(service, who.username, who.password)
-    except keyring.errors.KeyringError as error:
+    except Exception as error:  # noqa: BLE001 (a backend raises errors of its own libraries)
+        if isinstance(error, ModuleNotFoundError) and error.name == "keyring":
+            raise SettingsError(
+                "The password was not kept: no keyring is installed.",
+                hint="Install it with pip install 'noa-async[keyring]', or use --keep netrc.",
+            ) from None
         raise SettingsError(
-            f"The password was not kept: the keyring did not take it ({_first_line(error)}).",
+            f"The password was not kept: the keyring did not take it ({first_line(error)}).",
             hint="This system may have none, or it is locked; --keep netrc uses a file.",
         ) from None
     return "the system's keyring"
@@ -173,7 +173,3 @@ def _replace(path: Path, text: str, check: Callable[[Path], None]) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]

@@ -21,14 +21,21 @@ class Tokens(Protocol):
     async def token(self) -> str:
         """A token that holds now."""
 
-    def reject(self, access: str) -> None:
-        """The service answered 401 to ``access``."""
+    def reject(self, access: str) -> bool:
+        """Have ``access`` renewed, to which the service answered 401.
+
+        Return whether another token is to be had.
+        """
+
+    def accept(self, access: str) -> None:
+        """Note that the service took ``access``."""
 
 
 class AuthSession:
     """The transport with the token manager's token on every request.
 
-    A 401 is asked again once, with a new token; a second one is an answer.
+    If the service answers 401 to a request that carried the token, the request is repeated once,
+    with a new token; a second 401 is an answer, and so is that of a host that did not get it.
 
     Error handling: raises what the transport and the token manager raise.
     """
@@ -55,9 +62,10 @@ class AuthSession:
         ask = self._transport.ask
         token = await self.tokens.token()
         response = await ask(method, url, token=token, headers=headers, body=body)
-        if response.status != 401:
-            return response
-        response.drop()
-        self.tokens.reject(token)
-        token = await self.tokens.token()
-        return await ask(method, url, token=token, headers=headers, body=body)
+        if response.status == 401 and response.had_token and self.tokens.reject(token):
+            response.drop()
+            token = await self.tokens.token()
+            response = await ask(method, url, token=token, headers=headers, body=body)
+        if response.status < 400 and response.had_token:
+            self.tokens.accept(token)
+        return response

@@ -7,11 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_WRAPPED = re.compile(
-    r"\s*(?:geo(?:graphy|metry)\s*)?'?\s*(?:SRID\s*=\s*(?P<srid>\d+)\s*;\s*)?"
-    r"(?P<wkt>[A-Z]+\s*(?:(?:Z|M|ZM)\s*)?\([-+.,()\sE\d]*\))\s*'?\s*",
-    re.IGNORECASE,
-)
+_PREFIX = re.compile(r"(?:geo(?:graphy|metry)\s*)?'?\s*(?:SRID\s*=\s*(\d+)\s*;\s*)?", re.IGNORECASE)
+_WKT = re.compile(r"[A-Z]+\s*(?:(?:Z|M|ZM)\s*)?\([-+.,()\sE\d]*+", re.IGNORECASE)
 _WGS84 = "4326"
 
 
@@ -25,16 +22,24 @@ def read_footprint(value: object) -> str | None:
     'POLYGON((22 38,23 38,23 39,22 38))'
     """
     if isinstance(value, str):
-        found = _WRAPPED.fullmatch(value)
-        if found is None or found["srid"] not in (None, _WGS84):
-            return None
-        return found["wkt"].upper()
+        return _read_text(value)
     if value is not None and isinstance(value, Mapping):  # of None, that takes long
         try:
             return geojson_to_wkt(value)
         except (TypeError, ValueError, LookupError):
             return None
     return None
+
+
+def _read_text(value: str) -> str | None:
+    """The WKT in a text; every step takes a time that grows with the length, and no faster."""
+    text = value.strip()
+    prefix = _PREFIX.match(text)
+    srid = prefix[1] if prefix else None
+    wkt = text[prefix.end() if prefix else 0 :].removesuffix("'").rstrip()
+    if srid not in (None, _WGS84) or not wkt.endswith(")") or not _WKT.fullmatch(wkt):
+        return None
+    return wkt.upper()
 
 
 def geojson_to_wkt(geometry: Mapping[str, Any]) -> str:

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_PAGE_LIMIT = 64 << 20
 _MESSAGE_LIMIT = 64 << 10
+_ENTRY_LIMIT = 64 << 10
+"""Bytes of an entry with its attributes and its footprint; most have a tenth of that."""
+_SMALLEST_LIMIT, _LARGEST_LIMIT = 4 << 20, 32 << 20
 _FIRST_CONTACT_RETRIES = 2
 """A service that never answered is more likely a wrong address than away."""
 _READ = frozenset({200, 203})
@@ -206,6 +208,11 @@ class Catalogue:
         return f"{axis} asc{_TIES if self.orders_ties else ''}"
 
     @property
+    def _limit(self) -> int:
+        """Decoded bytes of an answer that are read at most: parsed, JSON takes many times that."""
+        return min(max(_ENTRY_LIMIT * self.page_size, _SMALLEST_LIMIT), _LARGEST_LIMIT)
+
+    @property
     def page_size(self) -> int:
         """Entries asked for at once."""
         return self._service.page_size
@@ -319,7 +326,7 @@ class Catalogue:
         async with self._session.get(url) as response:
             self._answered = True
             read = response.status in _READ
-            body = await (response.read(_PAGE_LIMIT) if read else response.peek(_MESSAGE_LIMIT))
+            body = await (response.read(self._limit) if read else response.peek(_MESSAGE_LIMIT))
             return _Answer(
                 response.status,
                 response.headers,

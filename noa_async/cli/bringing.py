@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from noa_async.cli.running import beside
 from noa_async.cli.tally import Tally
 from noa_async.errors import NoaError
+from noa_async.events import ignore
 from noa_async.hooks import Command
 from noa_async.progress import Progress
 
@@ -78,6 +79,16 @@ def observers(*each: Observer) -> Observer:
             observer(event)
 
     return tell
+
+
+class Relay:
+    """An observer that passes events on to another one, ``to``, which can be replaced."""
+
+    def __init__(self) -> None:
+        self.to: Observer = ignore
+
+    def __call__(self, event: Event, /) -> None:
+        self.to(event)
 
 
 async def bring(

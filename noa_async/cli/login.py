@@ -19,6 +19,7 @@ from noa_async.cli.running import run
 from noa_async.cli.sections import VerbCommand, with_service
 from noa_async.cli.text import seconds_text, shown
 from noa_async.errors import CredentialsMissing
+from noa_async.tls import check_encrypted
 
 if TYPE_CHECKING:
     from noa_async.cli.lines import Lines
@@ -39,24 +40,26 @@ TYPED = "what was typed"
 @with_manner
 @click.pass_obj
 def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: bool) -> int:
-    """Try the credentials, and say whose they are and until when the log-in holds.
+    """Try the credentials, and say whose they are and for how long a log-in holds.
 
     They are looked for in NOA_USERNAME and NOA_PASSWORD, in ESA_USERNAME and ESA_PASSWORD, in
     ~/.netrc and in the system's keyring. Where there are none, they are asked for at a terminal. A
-    password that is refused is sent once, and is not kept.
+    password that is refused is sent once, and is not kept. The session that the log-in opens is
+    ended at once.
     """
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     settings = read_settings(service)
     lines = make_lines(manner)
     tell_remarks(lines, service, settings)
-    who = _find(settings, ask=ask)
+    check_encrypted(settings)
+    who = _find(settings, lines, ask=ask)
     client = NoaClient(settings, who, observer=lines)
     seconds, renewable = run(_log_in(client))
     where = "" if who.source == TYPED else f" (found in {shown(who.source)})"
     print(f"{shown(who.username)} is accepted{where}.")
     now = datetime.now().astimezone()
-    print(f"The log-in holds {_until(seconds, now)}; a longer run renews it by itself.")
+    print(f"A log-in holds for {seconds_text(seconds)}; a longer run renews it by itself.")
     print(_renewal(renewable, now))
     if keep is not None:
         _keep(who, keep, settings.service.token_url, lines)
@@ -65,7 +68,7 @@ def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: b
     return 0
 
 
-def _find(settings: Settings, *, ask: bool) -> Credentials:
+def _find(settings: Settings, lines: Lines, *, ask: bool) -> Credentials:
     """Return the credentials found, or typed. Raise CredentialsMissing if there are none."""
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     if ask and not at_terminal:
@@ -73,9 +76,10 @@ def _find(settings: Settings, *, ask: bool) -> Credentials:
     if not ask:
         try:
             return find_credentials(settings.service.token_url)
-        except CredentialsMissing:
+        except CredentialsMissing as missing:
             if not at_terminal:
                 raise
+            lines.line(missing.message)
     host = urlsplit(settings.service.token_url).hostname
     user = click.prompt(f"User name at {host}", err=True)
     password = click.prompt("Password (not shown)", err=True, hide_input=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.catalogue.times import format_instant
-from noa_async.cli.bringing import Course, Job, job_of, observers, report_of
+from noa_async.cli.bringing import Course, Job, Relay, job_of, observers, report_of
 from noa_async.cli.closing import close
 from noa_async.cli.lines import make_screen, nothing_found
 from noa_async.cli.manner import Manner, with_manner
@@ -48,6 +48,7 @@ from noa_async.values import duration
 if TYPE_CHECKING:
     from noa_async.archive.mirror import MirrorReport
     from noa_async.cli.lines import Lines
+    from noa_async.client import NoaClient
     from noa_async.settings import Settings
     from noa_async.transfer.outcome import Outcome
 
@@ -111,7 +112,7 @@ def command(
     tell_remarks(screen, service, settings, workers=True)
     tell_scratch(screen, transfer, settings)
     look = _Round(job, settings, transfer, screen, following.reconcile)
-    work = _look(look) if every is None else _watch(look, every)
+    work = _once(look) if every is None else _watch(look, every)
     return run(work, service=settings.service.catalogue_url, how_to_go_on=_GO_ON)
 
 
@@ -125,13 +126,19 @@ def _interval(text: str) -> timedelta:
     return every
 
 
-async def _look(look: _Round) -> int:
-    """One run; its exit code."""
+async def _once(look: _Round) -> int:
+    """Run once; return the exit code."""
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
+    relay = Relay()
+    return await _look(look, NoaClient(look.settings, observer=relay), relay)
+
+
+async def _look(look: _Round, client: NoaClient, relay: Relay) -> int:
+    """Run once with ``client``, which tells ``relay``; return the exit code."""
     course = Course()
     report = report_of(look.job, look.transfer, course)
-    client = NoaClient(look.settings, observer=observers(course.progress, look.screen))
+    relay.to = observers(course.progress, look.screen)
     done: MirrorReport | None = None
     why: list[str] = []
 
@@ -177,6 +184,7 @@ def passes(error: NoaError, *, was_good: bool) -> bool:
     | service away or faulty, folder in use      | yes                  | yes     |
     | refused by the service, such as a 404      | no                   | yes     |
     | refused by the catalogue, the token is new | no                   | yes     |
+    | account locked for a while                 | no                   | yes     |
     | password refused                           | no                   | no      |
     | any other                                  | no                   | no      |
 
@@ -184,21 +192,27 @@ def passes(error: NoaError, *, was_good: bool) -> bool:
     accounts that were right once are so again. A password, though, is never sent twice.
     """
     if isinstance(error, CredentialsRefused):
-        return was_good and error.more_tries > 0  # only the catalogue's deserves any
+        return was_good and error.more_tries > 0  # a password's refusal deserves none
     return isinstance(error, _PASSING) or (was_good and isinstance(error, ServiceRefused))
 
 
 async def _watch(look: _Round, every: timedelta) -> int:
     """Run after run, until a signal or a fault that does not pass by itself."""
-    was_good = False
-    while True:
-        try:
-            await _look(look)
-            was_good = True
-        except NoaError as error:
-            if not passes(error, was_good=was_good):
-                raise
-            look.screen.line(f"noa-async: {error}", level=-1)
-        after = datetime.now(UTC) + every
-        look.screen.line(f"The next look is at {format_instant(after)}.")
-        await asyncio.sleep(every.total_seconds())
+    from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
+
+    relay, was_good = Relay(), False
+    client = NoaClient(look.settings, observer=relay, keep_session=True)
+    try:
+        while True:
+            try:
+                await _look(look, client, relay)
+                was_good = True
+            except NoaError as error:
+                if not passes(error, was_good=was_good):
+                    raise
+                look.screen.line(f"noa-async: {error}", level=-1)
+            after = datetime.now(UTC) + every
+            look.screen.line(f"The next look is at {format_instant(after)}.")
+            await asyncio.sleep(every.total_seconds())
+    finally:
+        await client.log_out()

@@ -62,6 +62,7 @@ class ServiceOptions:
     client_id: str | None
     trusted_hosts: tuple[str, ...]
     service: str | None = None
+    insecure_http: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,10 @@ class VerifyOptions:
     no_progress: bool
 
 
-_SETTINGS = ("service", "catalogue_url", "token_url", "client_id", "trusted_hosts", "workers",
-             "retries", "stall_timeout", "offline_wait", "bandwidth", "overlap", "reconcile_every",
-             "on_removed", "max_delete", "attributes", "scratch", "dask")  # fmt: skip
+_SETTINGS = ("service", "catalogue_url", "token_url", "client_id", "trusted_hosts",
+             "insecure_http", "workers", "retries", "stall_timeout", "offline_wait", "bandwidth",
+             "overlap", "reconcile_every", "on_removed", "max_delete", "attributes", "scratch",
+             "dask")  # fmt: skip
 _ADDRESSES = ("catalogue_url", "token_url")
 
 

@@ -130,6 +130,12 @@ with_service = _sectioned(
         metavar="HOST",
         help="Gets the token too after a redirect.",
     ),
+    _option(
+        "--insecure-http",
+        is_flag=True,
+        default=None,
+        help="Allow the password and the token over plain http to another machine.",
+    ),
 )
 _SCRATCH = _option(
     "--scratch",

@@ -17,6 +17,7 @@ from noa_async.events import (
     FilesMoved,
     HookFailed,
     LedgerSetAside,
+    LoginRetried,
     MirrorPlanned,
     PageListed,
     PageRetried,
@@ -63,6 +64,10 @@ def sentence(event: Event) -> str:
 def _token(event: TokenObtained) -> str:
     how = "log-in" if event.grant == "password" else "renewal"
     return f"token by {how}, holds {seconds_text(event.expires_in)}"
+
+
+def _login_again(event: LoginRetried) -> str:
+    return f"the log-in, again in {seconds_text(event.delay)}: {event.reason}"
 
 
 def _page(event: PageListed) -> str:
@@ -155,6 +160,7 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     TransferAdvanced: (2, _advanced),
     ProductQueued: (2, _queued),
     TokenObtained: (1, _token),
+    LoginRetried: (0, _login_again),
     PageListed: (1, _page),
     TransferStarted: (1, _started),
     PageRetried: (0, _page_again),

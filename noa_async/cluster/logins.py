@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from noa_async.errors import ServiceError, ServiceUnreachable
+from noa_async.errors import ServiceAway, ServiceError, ServiceUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,8 @@ class Lender:
             return None
         try:
             return asked.result()
+        except ServiceAway:  # the manager waited for it as long as the retry policy says
+            raise
         except ServiceError:
             return None  # the worker waits for one, and its product is tried again
 
@@ -81,11 +83,15 @@ class LentTokens:
             raise ServiceUnreachable("The coordinator sends no token that holds.") from None
         return self._access
 
-    def reject(self, access: str) -> None:
-        """The service answered 401 to ``access``."""
+    def reject(self, access: str) -> bool:
+        """Ask the coordinator for another token: the service answered 401 to ``access``."""
         if access == self._access:
             self._access, self._rejected = None, access
             self._tell(access)
+        return True
+
+    def accept(self, access: str) -> None:
+        """Do nothing: the coordinator's own requests tell whether its tokens are taken."""
 
     def lend(self, access: str | None) -> None:
         """The coordinator's token is ``access`` now."""

@@ -1,5 +1,6 @@
 """Answers that are no product: refusals, error pages, redirects."""
 
+import json
 import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -17,6 +18,7 @@ LOGIN_PAGE = """<!DOCTYPE html>
 <form id="kc-form-login" action="/auth/realms/mirror/login-actions/authenticate" method="post">
 <input name="username"><input name="password" type="password"></form></body></html>
 """
+MAINTENANCE_PATH = "/maintenance.html"
 PAGE = "<!DOCTYPE html>\n<html><head><title>Error</title></head><body><h1>{}</h1></body></html>\n"
 
 
@@ -45,6 +47,8 @@ def fault_answer(fault: Fault, *, trusted: str, foreign: str) -> Answer | None:
 
     `trusted` and `foreign` are the product's addresses on the two store hosts.
     """
+    if fault.kind is FaultKind.TOKEN_MAINTENANCE:
+        return maintenance(fault.status or 503, fault.text)
     targets = {FaultKind.REDIRECT_TRUSTED: trusted, FaultKind.REDIRECT_FOREIGN: foreign}
     if fault.kind in targets:
         return Answer(fault.status or 302, headers={"Location": targets[fault.kind]})
@@ -58,6 +62,17 @@ def fault_answer(fault: Fault, *, trusted: str, foreign: str) -> Answer | None:
         content_type,
         _retry_after(fault),
     )
+
+
+def maintenance(status: int, text: str | None = None) -> Answer:
+    """What a site that is down on purpose answers: a page, or a redirect to one."""
+    body = PAGE.format("Down for maintenance") if text is None else text
+    headers = {"Location": MAINTENANCE_PATH} if 300 <= status < 400 else {}
+    return Answer(status, body, "text/html", headers)
+
+
+def _oauth(error: str, description: str) -> str:
+    return json.dumps({"error": error, "error_description": description})
 
 
 _TEXTS = {
@@ -81,6 +96,18 @@ _TEXTS = {
     FaultKind.PAGE_LOGIN: (200, LOGIN_PAGE, "text/html"),
     FaultKind.TOKEN_ERROR: (503, PAGE.format("503 Service Unavailable"), "text/html"),
     FaultKind.TOKEN_HTML: (200, PAGE.format("Service temporarily unavailable"), "text/html"),
+    FaultKind.TOKEN_FORBIDDEN: (403, PAGE.format("403 Forbidden"), "text/html"),
+    FaultKind.TOKEN_NOT_FOUND: (404, "Not Found", "text/plain"),
+    FaultKind.TOKEN_SESSIONS: (
+        400,
+        _oauth("invalid_grant", "There are too many sessions"),
+        "application/json",
+    ),
+    FaultKind.TOKEN_REFUSED: (
+        401,
+        _oauth("invalid_grant", "Invalid user credentials"),
+        "application/json",
+    ),
 }
 
 

@@ -64,10 +64,18 @@ class FaultKind(Enum):
     PAGE_LONG_HEADER = "page_long_header"
     PAGE_SLOW = "page_slow"
     PAGE_REVOKED_TOKEN = "page_revoked_token"  # noqa: S105
+    PAGE_BOMB = "page_bomb"
 
     TOKEN_ERROR = "token_error"  # noqa: S105
     TOKEN_HTML = "token_html"  # noqa: S105
     TOKEN_SLOW = "token_slow"  # noqa: S105
+    TOKEN_MAINTENANCE = "token_maintenance"  # noqa: S105
+    TOKEN_FORBIDDEN = "token_forbidden"  # noqa: S105
+    TOKEN_NOT_FOUND = "token_not_found"  # noqa: S105
+    TOKEN_SESSIONS = "token_sessions"  # noqa: S105
+    TOKEN_REFUSED = "token_refused"  # noqa: S105
+    TOKEN_TRICKLE = "token_trickle"  # noqa: S105
+    TOKEN_BOMB = "token_bomb"  # noqa: S105
 
     @property
     def scope(self) -> str:
@@ -103,7 +111,7 @@ class Fault:
     status: int | None = None
     """The HTTP status where the kind leaves a choice (5xx, redirects)."""
     rate: float = 50_000.0
-    """Bytes per second, for THROTTLE."""
+    """Bytes per second, for THROTTLE and TOKEN_TRICKLE."""
     retry_after: str | None = None
     """Retry-After as sent; the word `date` becomes an HTTP date `seconds` from now."""
     text: str | None = None

@@ -1,9 +1,11 @@
 """What the handlers share: the mirror's state while it runs."""
 
 import json
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from aiohttp import web
 
@@ -32,6 +34,8 @@ class Mirror:
     trusted_url: str = ""
     foreign_url: str = ""
     outage: bool = False
+    maintenance: int | None = None
+    """The status of every answer while the site is down on purpose."""
     busy: set[object] = field(default_factory=set)
     """Connections with a request under way."""
     slots: Counter[str] = field(default_factory=Counter)
@@ -86,6 +90,27 @@ def as_response(answer: Answer) -> web.Response:
         content_type=answer.content_type,
         headers=answer.headers,
     )
+
+
+def bomb() -> web.Response:
+    """An answer of 200 kB that inflates to 200 MB."""
+    return web.Response(
+        body=_packed_blanks(200),
+        content_type="application/json",
+        headers={"Content-Encoding": "gzip"},
+    )
+
+
+@cache
+def _packed_blanks(megabytes: int) -> bytes:
+    packer = zlib.compressobj(wbits=31)
+    blanks = b" " * 1_000_000
+    return b"".join(packer.compress(blanks) for _ in range(megabytes)) + packer.flush()
+
+
+def maintenance_page() -> web.Response:
+    """Where a site that is down on purpose sends everybody."""
+    return web.Response(text=PAGE.format("Down for maintenance"), content_type="text/html")
 
 
 def json_response(data: object, status: int = 200) -> web.Response:

@@ -14,7 +14,7 @@ from noa_async.emulator.content import Content
 from noa_async.emulator.errors import RefusedError
 from noa_async.emulator.faults import Fault, FaultKind
 from noa_async.emulator.filters import PROPERTIES
-from noa_async.emulator.mirror import Mirror, as_response, json_response, unauthorised
+from noa_async.emulator.mirror import Mirror, as_response, bomb, json_response, unauthorised
 from noa_async.emulator.options import Options
 from noa_async.emulator.product import Product, attribute, make_entry
 
@@ -33,21 +33,9 @@ async def product_list(mirror: Mirror, request: web.BaseRequest) -> web.StreamRe
     faults = {one.kind: one for one in mirror.faults.for_page(page, attempt)}
     mirror.stats.faults += len(faults)
     for fault in faults.values():
-        if fault.kind is FaultKind.PAGE_SLOW:
-            await asyncio.sleep(fault.seconds)
-        if fault.kind is FaultKind.PAGE_REVOKED_TOKEN:
-            mirror.issuer.revoke()
-            mirror.stats.unauthorised += 1
-            raise unauthorised(mirror.settings.realm, given=True)
-        if fault.kind is FaultKind.PAGE_LOGIN and fault.status is not None:
-            target = f"/auth/realms/{mirror.settings.realm}{_LOGIN_QUERY}"
-            raise RefusedError(fault.status, "Found", {"Location": target})
-        if fault.kind is FaultKind.PAGE_REDIRECT and "redirected=" not in query:
-            target = f"{request.raw_path}&redirected=1"
-            raise RefusedError(fault.status or 307, "Moved", {"Location": target})
-        answer = fault_answer(fault, trusted="", foreign="")
+        answer = await _instead(mirror, request, query, fault)
         if answer is not None:
-            return as_response(answer)
+            return answer
     response = json_response(await _page(mirror, options, faults))
     if FaultKind.PAGE_LONG_HEADER in faults:
         response.headers["X-Trace"] = "x" * int(faults[FaultKind.PAGE_LONG_HEADER].at)
@@ -60,6 +48,28 @@ async def product_list(mirror: Mirror, request: web.BaseRequest) -> web.StreamRe
         assert isinstance(body, bytes)
         response.body = body[: faults[FaultKind.PAGE_CUT].offset(len(body))]
     return response
+
+
+async def _instead(
+    mirror: Mirror, request: web.BaseRequest, query: str, fault: Fault
+) -> web.StreamResponse | None:
+    """Return what a fault puts in place of a page; None if the page comes nevertheless."""
+    if fault.kind is FaultKind.PAGE_SLOW:
+        await asyncio.sleep(fault.seconds)
+    if fault.kind is FaultKind.PAGE_REVOKED_TOKEN:
+        mirror.issuer.revoke()
+        mirror.stats.unauthorised += 1
+        raise unauthorised(mirror.settings.realm, given=True)
+    if fault.kind is FaultKind.PAGE_LOGIN and fault.status is not None:
+        target = f"/auth/realms/{mirror.settings.realm}{_LOGIN_QUERY}"
+        raise RefusedError(fault.status, "Found", {"Location": target})
+    if fault.kind is FaultKind.PAGE_REDIRECT and "redirected=" not in query:
+        target = f"{request.raw_path}&redirected=1"
+        raise RefusedError(fault.status or 307, "Moved", {"Location": target})
+    if fault.kind is FaultKind.PAGE_BOMB:
+        return bomb()
+    answer = fault_answer(fault, trusted="", foreign="")
+    return None if answer is None else as_response(answer)
 
 
 async def _page(mirror: Mirror, options: Options, faults: dict[FaultKind, Fault]) -> dict[str, Any]:

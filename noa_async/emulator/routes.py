@@ -6,11 +6,18 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from noa_async.emulator.accounts import token
-from noa_async.emulator.answers import LOGIN_PAGE
+from noa_async.emulator.accounts import logout, token
+from noa_async.emulator.answers import LOGIN_PAGE, MAINTENANCE_PATH, maintenance
 from noa_async.emulator.downloads import product_bytes, serve
 from noa_async.emulator.errors import RefusedError
-from noa_async.emulator.mirror import Mirror, json_response, refusal, too_long
+from noa_async.emulator.mirror import (
+    Mirror,
+    as_response,
+    json_response,
+    maintenance_page,
+    refusal,
+    too_long,
+)
 from noa_async.emulator.options import check_target
 from noa_async.emulator.pages import (
     order_product,
@@ -39,7 +46,7 @@ async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamR
     if path.startswith("/_emulator/"):
         return _control(mirror, request.method, path)
     is_list = path == f"{mirror.settings.base_path}/Products"
-    mirror.stats.requests += 1
+    mirror.stats.requests += not path.endswith("/openid-connect/logout")
     mirror.busy.add(request.protocol)
     if is_list:
         mirror.stats.list_begins()
@@ -60,6 +67,10 @@ async def mirror_answer(mirror: Mirror, request: web.BaseRequest) -> web.StreamR
 
 
 async def _answered(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
+    if path == MAINTENANCE_PATH:
+        return maintenance_page()
+    if mirror.maintenance is not None:
+        return as_response(maintenance(mirror.maintenance))
     if mirror.outage:
         return refusal(RefusedError(503, "Service Unavailable"))
     longest = mirror.settings.max_address
@@ -102,10 +113,10 @@ async def _routed(mirror: Mirror, request: web.BaseRequest, path: str) -> web.St
 async def _log_in(mirror: Mirror, request: web.BaseRequest, path: str) -> web.StreamResponse:
     if path == "/auth":
         return web.Response(text=LOGIN_PAGE, content_type="text/html")
-    if path != "/token":
+    if path not in {"/token", "/logout"}:
         raise RefusedError(404, "Not Found")
     _only(request, "POST")
-    return await token(mirror, request)
+    return await (token if path == "/token" else logout)(mirror, request)
 
 
 async def _product(

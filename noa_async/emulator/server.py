@@ -1,6 +1,7 @@
 """The emulator itself: what starts, stops and is asked by tests."""
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable
 from functools import partial
@@ -127,8 +128,9 @@ class Emulator:
     @property
     def environ(self) -> dict[str, str]:
         """The variables that lead ``noa-async`` and ``NoaClient.from_env`` here."""
+        plain = self.settings.tls is None and not _is_loopback(self.settings.host)
         own_host = self.trusted_url.partition("://")[2] if self.settings.download_host else ""
-        return {
+        return ({"NOA_INSECURE_HTTP": "1"} if plain else {}) | {
             "NOA_CATALOGUE_URL": self.catalogue_url,
             "NOA_TOKEN_URL": self.token_url,
             "NOA_USERNAME": self.settings.username,
@@ -160,6 +162,20 @@ class Emulator:
     @outage.setter
     def outage(self, value: bool) -> None:
         self._mirror.outage = value
+
+    @property
+    def maintenance(self) -> int | None:
+        """While set, every answer has this status, and is a page or a redirect to one."""
+        return self._mirror.maintenance
+
+    @maintenance.setter
+    def maintenance(self, status: int | None) -> None:
+        self._mirror.maintenance = status
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions are open."""
+        return len(self._mirror.issuer.sessions)
 
     def revoke_tokens(self, *, refresh: bool = False) -> None:
         """No access token so far holds any more; with `refresh`, no refresh token either."""
@@ -206,6 +222,13 @@ class Emulator:
         )
         self._servers.append(server)
         self._doors.append(Door(server, self.settings.host, port, self.settings.tls))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def made_catalogue(settings: EmulatorSettings) -> Catalogue:

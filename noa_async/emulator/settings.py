@@ -53,6 +53,8 @@ class EmulatorSettings:
     issue_refresh: bool = True
     max_wrong_passwords: int = 3
     """After so many the account is locked, and the right password is refused as well."""
+    max_sessions: int | None = None
+    """Sessions at once; None is no limit. A log-in opens one; a log-out ends it, or time does."""
     token_delay: float = 0.01
     """A token answer takes so long, so that requests at the same time are seen as such."""
     catalogue_auth: bool = True

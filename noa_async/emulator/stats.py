@@ -21,11 +21,14 @@ class Stats:
     """Counters since the start or the last reset."""
 
     requests: int = 0
+    """All but log-outs."""
     token_logins: int = 0
     """Password grants that were answered with a token."""
     token_refreshes: int = 0
     """Refresh grants that were answered with a token."""
     token_refused: int = 0
+    logouts: int = 0
+    """Sessions that were ended by the one who began them."""
     wrong_passwords: int = 0
     tokens_in_flight: int = 0
     tokens_in_flight_peak: int = 0

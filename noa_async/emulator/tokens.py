@@ -56,6 +56,23 @@ class TokenIssuer:
         grant = self._access.get(token.strip()) if scheme.lower() == "bearer" else None
         return grant.user if grant and grant.expires > self._clock() else None
 
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions that are open: those with a token that holds."""
+        now = self._clock()
+        held = (*self._access.values(), *self._refresh.values())
+        return {grant.session for grant in held if grant.expires > now}
+
+    def log_out(self, form: Mapping[str, str]) -> None:
+        """End the session of a refresh token. Raises GrantRefusedError."""
+        grant = self._refresh.get(form.get("refresh_token", ""))
+        if form.get("client_id") != self._settings.client_id or grant is None:
+            raise GrantRefusedError(400, "invalid_grant", "Invalid refresh token")
+        self._stats.logouts += 1
+        for tokens in (self._access, self._refresh):
+            for key in [key for key, one in tokens.items() if one.session == grant.session]:
+                del tokens[key]
+
     def revoke(self, *, refresh: bool = False) -> None:
         """No access token given out so far holds any more; with `refresh`, none at all."""
         self._access.clear()
@@ -84,6 +101,9 @@ class TokenIssuer:
             self._stats.wrong_passwords += 1
             raise GrantRefusedError(401, "invalid_grant", "Invalid user credentials")
         del self._wrong[user]
+        most = self._settings.max_sessions
+        if most is not None and len(self.sessions) >= most:
+            raise GrantRefusedError(400, "invalid_grant", "There are too many sessions")
         self._stats.token_logins += 1
         return self._issue(user, str(uuid.uuid4()))
 

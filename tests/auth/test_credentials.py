@@ -27,6 +27,7 @@ def netrc(tmp_path):
     def write(content: str | bytes) -> dict[str, str]:
         path = tmp_path / "netrc"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.chmod(0o600)
         return {"NETRC": str(path)}
 
     return write
@@ -100,7 +101,17 @@ def test_a_locked_keyring_is_no_credentials(tmp_path, keyring):
         find_credentials(TOKEN_URL, {"NETRC": str(tmp_path / "none")})
 
 
-@pytest.mark.parametrize("entry", [("", "r"), ("ring", ""), ("ring", None)])
+def test_line_ends_are_dropped_wherever_they_come_from(netrc, keyring, tmp_path):
+    keyring.held["noa-async:mirror.example"] = SimpleNamespace(username="ring\n", password="r\r\n")
+    found = find_credentials(TOKEN_URL, {"NETRC": str(tmp_path / "none")})
+    assert pair(found) == ("ring", "r")
+    environ = netrc(f'machine mirror.example login net password "{SECRET}\n"')
+    assert pair(find_credentials(TOKEN_URL, environ)) == ("net", SECRET)
+    environ = {"NOA_USERNAME": "\ufeffada\n", "NOA_PASSWORD": f" {SECRET} \r\n"}
+    assert pair(find_credentials(TOKEN_URL, environ)) == ("ada", f" {SECRET} ")
+
+
+@pytest.mark.parametrize("entry", [("", "r"), ("ring", ""), ("ring", None), ("ring", "\n")])
 def test_half_a_keyring_entry_is_none(tmp_path, keyring, entry):
     keyring.held["noa-async:mirror.example"] = SimpleNamespace(username=entry[0], password=entry[1])
     with pytest.raises(CredentialsMissing):
@@ -140,6 +151,7 @@ def test_nothing_found_says_what_to_do(tmp_path):
 def test_netrc_is_found_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".netrc").write_text(f"machine mirror.example login net password {SECRET}\n")
+    (tmp_path / ".netrc").chmod(0o600)
     assert pair(find_credentials(TOKEN_URL, {})) == ("net", SECRET)
 
 

@@ -402,9 +402,9 @@ async def test_a_passing_trouble_is_a_fault_with_its_wait(manager, endpoint, sta
     assert str(status) in str(caught.value)
 
 
-@pytest.mark.parametrize("status", [302, 404, 405, 418])
+@pytest.mark.parametrize("status", [301, 404, 405, 418])
 async def test_another_answer_is_a_refusal_that_names_the_address(manager, endpoint, status):
-    headers = {"Location": "https://elsewhere.example/"}
+    headers = {"Location": "https://elsewhere.example/auth/token"}
     endpoint.script = [web.Response(status=status, headers=headers)]
     with pytest.raises(ServiceRefused, match="/token"):
         await manager.token()

@@ -326,6 +326,30 @@ async def test_token_faults(open_site: OpenSite) -> None:
     assert (await site.login())[0] == 200
 
 
+async def test_faults_of_a_log_in(open_site: OpenSite) -> None:
+    kinds = {
+        FaultKind.TOKEN_MAINTENANCE: (503, "text/html"),
+        FaultKind.TOKEN_FORBIDDEN: (403, "text/html"),
+        FaultKind.TOKEN_NOT_FOUND: (404, "text/plain"),
+        FaultKind.TOKEN_SESSIONS: (400, "application/json"),
+        FaultKind.TOKEN_REFUSED: (401, "application/json"),
+        FaultKind.TOKEN_BOMB: (200, "application/json"),
+    }
+    faults = tuple(Fault(kind, first=place) for place, kind in enumerate(kinds, 1))
+    moved = Fault(FaultKind.TOKEN_MAINTENANCE, first=len(kinds) + 1, status=302)
+    site = await open_site(PRODUCT, faults=(*faults, moved), login=False)
+    for expected in kinds.values():
+        async with site.session.post(site.emulator.token_url, data={}) as answer:
+            assert (answer.status, answer.content_type) == expected
+    async with site.session.post(site.emulator.token_url, data={}, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (302, "/maintenance.html")
+    assert (await site.login())[0] == 200
+    site.emulator.maintenance = 301
+    async with site.session.get(site.emulator.catalogue_url) as answer:
+        assert (answer.status, answer.content_type) == (200, "text/html")
+        assert answer.url.path == "/maintenance.html"
+
+
 def test_a_plan_decides_by_product_attempt_and_seed() -> None:
     plan = FaultPlan(
         (

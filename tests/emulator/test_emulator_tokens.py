@@ -129,3 +129,18 @@ async def test_an_open_catalogue_still_guards_the_bytes(open_site: OpenSite) -> 
     site = await open_site(products=1, catalogue_auth=False, login=False)
     assert (await site.page())[0] == 200
     assert (await site.get(site.emulator.catalogue.products[0].id)).status == 401
+
+
+async def test_a_session_ends_by_a_log_out(open_site: OpenSite) -> None:
+    site = await open_site(products=1, login=False, max_sessions=1)
+    _, first = await site.token(**LOGIN)
+    assert site.emulator.sessions == 1
+    full = (400, {"error": "invalid_grant", "error_description": "There are too many sessions"})
+    assert await site.token(**LOGIN) == full
+    url = site.emulator.token_url.removesuffix("token") + "logout"
+    form = {"client_id": "mirror-client", "refresh_token": first["refresh_token"]}
+    for status in (204, 400):
+        async with site.session.post(url, data=form) as answer:
+            assert answer.status == status
+    assert (site.emulator.sessions, site.emulator.stats.logouts) == (0, 1)
+    assert (await site.token(**LOGIN))[0] == 200

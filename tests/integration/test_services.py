@@ -54,7 +54,7 @@ async def test_others_do_not_and_are_named_at_once(tmp_path: Path) -> None:
 
 async def test_a_client_that_is_entered_again_keeps_its_log_in(tmp_path: Path) -> None:
     async with Emulator(CDSE) as mirror:
-        noa = NoaClient(settings_of(mirror), WHO)
+        noa = NoaClient(settings_of(mirror), WHO, keep_session=True)
         for _ in range(3):
             async with noa:
                 [product] = [each async for each in noa.search(Query(everything=True, limit=1))]

@@ -91,6 +91,25 @@ class Keycloak:
         [found] = await self.administer("GET", f"users?exact=true&username={name}")
         return User(self, found["id"], Credentials(name, PASSWORD, source="test"))
 
+    async def limit_sessions(self, most: int) -> None:
+        """Refuse further sessions of a user from now on, by Keycloak's own authenticator."""
+        flows = "authentication/flows"
+        name = {"newName": "limited"}
+        await self.administer("POST", f"{flows}/direct%20grant/copy", json=name)
+        provider = {"provider": "user-session-limits"}
+        await self.administer("POST", f"{flows}/limited/executions/execution", json=provider)
+        executions = await self.administer("GET", f"{flows}/limited/executions")
+        [limit] = [one for one in executions if one.get("providerId") == provider["provider"]]
+        limit["requirement"] = "REQUIRED"
+        await self.administer("PUT", f"{flows}/limited/executions", json=limit)
+        config = {"userRealmLimit": str(most), "behavior": "Deny new session"}
+        await self.administer(
+            "POST",
+            f"authentication/executions/{limit['id']}/config",
+            json={"alias": "limit", "config": config},
+        )
+        await self.administer("PUT", "", json={"directGrantFlow": "limited"})
+
     async def refused_refreshes(self) -> int:
         """How many refresh tokens Keycloak has refused, whoever sent them."""
         return len(await self.administer("GET", "events?type=REFRESH_TOKEN_ERROR&max=1000"))
@@ -131,6 +150,10 @@ class User:
         """What the guard against brute force has counted."""
         path = f"attack-detection/brute-force/users/{self.id}"
         return (await self.keycloak.administer("GET", path))["numFailures"]
+
+    async def sessions(self) -> int:
+        """How many sessions this user has."""
+        return len(await self.keycloak.administer("GET", f"users/{self.id}/sessions"))
 
     async def log_out(self) -> None:
         """End all sessions of this user, as an administrator does."""

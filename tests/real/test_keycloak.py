@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from noa_async import Credentials, CredentialsRefused, NoaClient, Service, ServiceRefused, Settings
+from noa_async import (
+    Credentials,
+    CredentialsRefused,
+    NoaClient,
+    Service,
+    ServiceFault,
+    ServiceRefused,
+    Settings,
+)
 from noa_async.auth.session import AuthSession
 from noa_async.auth.tokens import TokenManager
 from noa_async.events import Event, TokenObtained
@@ -261,9 +269,43 @@ async def test_a_client_that_cannot_be_used(
     assert f"client id '{client_id}'" in caught.value.hint
 
 
+async def test_five_runs_leave_no_session(keycloak: Keycloak, user: User) -> None:
+    for _ in range(5):
+        async with NoaClient(settings_for(keycloak), user.credentials) as noa:
+            await noa.log_in()
+            assert await user.sessions() == 1
+    assert await user.sessions() == 0
+    assert await user.events() == ["LOGIN", "LOGOUT"] * 5
+
+
+async def test_a_renewed_session_is_ended_too(keycloak: Keycloak, user: User) -> None:
+    settings = settings_for(keycloak, client_id="short-lived")
+    async with NoaClient(settings, user.credentials) as noa:
+        for _ in range(2):
+            await noa.log_in()
+            await asyncio.sleep(LIFE)
+    assert await user.sessions() == 0
+    assert await user.events() == ["LOGIN", "REFRESH_TOKEN", "LOGOUT"]
+
+
 async def test_a_realm_that_is_not_there(keycloak: Keycloak, user: User, connect: Connect) -> None:
     address = keycloak.token_url.replace("/mirror/", "/mirorr/")
     async with connect(user.credentials, token_url=address) as ours:
         with pytest.raises(ServiceRefused, match=r"answered 404 at .*/mirorr/") as caught:
             await ours.tokens.token()
     assert caught.value.hint == "Check the token address."
+
+
+async def test_too_many_sessions(keycloak: Keycloak, connect: Connect) -> None:
+    """The last test: the realm keeps the limit."""
+    await keycloak.limit_sessions(1)
+    user = await keycloak.user()
+    async with connect(user.credentials) as first, connect(user.credentials) as second:
+        await first.tokens.token()
+        with pytest.raises(ServiceFault, match="too many sessions") as caught:
+            await second.tokens.token()
+        assert not isinstance(caught.value, CredentialsRefused)
+        await first.tokens.log_out()
+        await second.tokens.token()
+        await second.tokens.log_out()
+    assert await user.sessions() == 0
