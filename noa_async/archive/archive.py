@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from noa_async.archive.decisions import Sighting, counts, judge, sighted, wanted_checksum
+from noa_async.archive.decisions import (
+    Read,
+    Sighting,
+    counts,
+    judge,
+    sighted,
+    wanted_checksum,
+)
+from noa_async.archive.file_index import FileIndex
 from noa_async.archive.folder import LocalFolder
 from noa_async.archive.layout import FLAT, Layout
 from noa_async.archive.ledger import Ledger
+from noa_async.archive.mark import (
+    Mark,
+    check_archive,
+    new_mark,
+    read_mark,
+    recall,
+    remember,
+    write_mark,
+)
 from noa_async.archive.places import Places
 from noa_async.archive.rearranging import rearrange
 from noa_async.archive.record import Glance, Record, first_record
-from noa_async.archive.states import State
+from noa_async.archive.states import HELD, State
+from noa_async.archive.trash import throw_away
 from noa_async.archive.turns import Turns
-from noa_async.errors import DestinationError, DestinationFull, ProductQuarantined
+from noa_async.errors import (
+    DestinationError,
+    DestinationFull,
+    FileInaccessible,
+    ProductQuarantined,
+    SettingsError,
+)
 from noa_async.events import LedgerSetAside, Observer, Status, ignore
 from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from noa_async.archive.database import Database
+    from noa_async.archive.decisions import Verdict
     from noa_async.archive.destination import Destination
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
@@ -32,10 +59,36 @@ if TYPE_CHECKING:
     from noa_async.threads import Threads
 
 _T = TypeVar("_T")
-_SPARE = 16 << 20
-"""Bytes that are left free, for the ledger and what the catalogue's sizes do not tell."""
+_MOST_INDEXED = 200_000
+"""Files that are looked through in a folder that was no archive before, such as a home folder."""
 FAILURES = 10
 """Runs that may fail for a product before later ones leave it alone."""
+
+
+_TAKEN = (
+    "it passed, but moved, changed or deleted the product's file, which the next run fetches again; "
+    "with --exec-consumes (hooks.Consuming) such a product counts as done"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRules:
+    """Which archive a folder must hold, and how much of its disk may be used; see `Settings`."""
+
+    archive_id: str | None = None
+    new_archive: bool = False
+    min_free: int = 16 << 20
+
+
+def _holds_any(database: Database) -> bool:
+    return database.row("SELECT 1 FROM products WHERE path IS NOT NULL LIMIT 1") is not None
+
+
+def _parsed(templates: Iterable[str]) -> Iterator[Layout]:
+    """The layouts of those templates that are any."""
+    for template in templates:
+        with suppress(SettingsError):
+            yield Layout.parse(template)
 
 
 def destination_of(target: Path | StoreUrl) -> Destination:
@@ -63,6 +116,7 @@ class Archive:
         *,
         clock: Callable[[], float] = time.time,
         anew: bool = True,
+        rules: FolderRules = FolderRules(),
     ) -> None:
         """``layout``: None is the one that the folder has, else flat; ``anew`` as for Ledger."""
         self.folder = destination_of(target)
@@ -75,14 +129,30 @@ class Archive:
         self.observer = observer
         self.places = Places(self.ledger)
         self._asked_layout = layout
+        self.layouts: tuple[Layout, ...] = ()
+        """Others that products may lie in: a move into another one had not ended."""
+        self.ledger_is_new = False
+        """Whether the folder may hold products that the ledger does not know of: it was lost, or
+        files were being moved."""
+        self.id = ""
+        """The archive's, once it is open."""
+        self._rules = rules
+        self._new_id: str | None = None
+        self._mark: Mark
+        self._remembered = False
+        self._was_there = False
+        self._index: FileIndex | None = None
+        self._indexing = asyncio.Lock()
         self._under_way: dict[str, int] = {}
         self._sizes = 0
         self._turns = Turns()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            mark = await self.in_thread(self._check_mark)
             await self.in_thread(self.folder.open)
             stack.callback(self._unlock)
+            await self.in_thread(self._keep_mark, mark)
             await self.ledger.open(suspect=self.folder.suspect)
             stack.push_async_callback(self.ledger.close)
             await self._settle_layout()
@@ -92,6 +162,37 @@ class Archive:
     async def __aexit__(self, *_: object) -> None:
         await self._resources.aclose()
 
+    def _check_mark(self) -> Mark | None:
+        """The mark of this archive. Raises ArchiveMissing if another, or none, should be here."""
+        root, state = self.folder.root, self.folder.state
+        mark = read_mark(state)
+        if root is None:
+            return mark
+        known = recall(root)
+        if self._rules.new_archive:
+            self._new_id = self._rules.archive_id
+            return mark
+        wanted = self._rules.archive_id
+        check_archive(root, mark, known, has_state=state.is_dir(), wanted=wanted)
+        self._new_id = wanted or (known.id if known else None)
+        return mark
+
+    def _keep_mark(self, mark: Mark | None) -> None:
+        if mark is None:
+            mark = new_mark(self._new_id)
+            write_mark(self.folder.state, mark)
+        self.id = mark.id
+        self._mark = mark
+
+    def remember(self) -> None:
+        """Remember on this machine that this archive lies in this folder, once it holds anything.
+
+        What never held a product may go without a word.
+        """
+        if not self._remembered and self.folder.root is not None:
+            self._remembered = True
+            remember(self.folder.root, self._mark)
+
     def _unlock(self) -> None:
         self.folder.close(in_order=not self.ledger.damaged)
 
@@ -99,6 +200,14 @@ class Archive:
         """Move what is here into the layout that was asked for; first end a move that was begun."""
         if self.ledger.set_aside is not None:
             self.observer(LedgerSetAside(str(self.ledger.set_aside)))
+        known = await self.in_thread(self.folder.kept_layouts)
+        self.layouts = tuple(_parsed(known))
+        self._was_there = bool(known)
+        self.ledger_is_new = (
+            self.ledger.fresh or self.ledger.set_aside is not None or self.folder.moving
+        )
+        if await self.ledger.ask(_holds_any):
+            await self.in_thread(self.remember)
         try:
             kept = await self.in_thread(self.folder.read_layout)
         except DestinationError:
@@ -147,10 +256,17 @@ class Archive:
         record = self.ledger.get(product.id)
         verdict = None
         if record is not None and record.path is not None:
-            verdict = judge(record, product, self.folder.facts(record.path))
+            verdict = self._judged(record, record.path, product)
         record = sighted(record, product, verdict, sighting, self.ledger.next_place)
         self.ledger.put(record)
         return record
+
+    def _judged(self, record: Record, path: str, product: Product) -> Verdict:
+        """What a record's file is; one that is out of reach has to be read, which will say why."""
+        try:
+            return judge(record, product, self.folder.facts(path))
+        except FileInaccessible:
+            return Read(record.checksum or "")
 
     @contextmanager
     def room_for(self, product: Product) -> Generator[None]:
@@ -170,12 +286,12 @@ class Archive:
             self._sizes -= size
 
     def _check_room(self, product: Product) -> None:
-        if self.folder.room_lately(product.size or 0) >= self._sizes + _SPARE:
+        if self.folder.room_lately(product.size or 0) >= self._sizes + self._rules.min_free:
             return  # room for all of them, whatever has gathered
         free = self.folder.room()
         gathered = self.folder.part_size
         need = sum(max(0, size - gathered(key)) for key, size in self._under_way.items())
-        if free < need + _SPARE:
+        if free < need + self._rules.min_free:
             raise DestinationFull(
                 f"No room in {self.folder.scratch_name} for {product.name}: what is under way "
                 f"needs {need} bytes more, {free} are free.",
@@ -187,6 +303,19 @@ class Archive:
         return self._give_up(
             State.FAILED, product, error, counted=counts(error, others_came=others_came)
         )
+
+    def inaccessible(self, product: Product, error: FileInaccessible) -> Outcome:
+        """Write down that a product's own file is out of reach; later runs try again, always.
+
+        One that was right may be so still: it is to be looked at.
+        """
+        record = self.begun(product)
+        if record.state not in HELD:
+            return self._give_up(State.FAILED, product, error, counted=False)
+        todo = record.todo or (None if record.query is None else self.ledger.next_place())
+        reason = type(error).__name__
+        self.ledger.put(replace(record, error=str(error), reason=reason, todo=todo))
+        return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
 
     def waiting(self, product: Product, error: ProductOffline) -> Outcome:
         """Write down that a product is still to come on line: no failure that counts."""
@@ -246,13 +375,24 @@ class Archive:
         )
         return Outcome(product, Status.FAILED, error=error)
 
-    async def remove(self, record: Record) -> None:
-        """Delete a product's file, and what gathered of it: the service has it no more."""
+    async def remove(self, record: Record, *, keep: bool = False) -> None:
+        """Delete a product's file, and what gathered of it: the service has it no more.
+
+        ``keep``: the file goes into the trash, if this is a folder on this machine.
+        """
         self.ledger.put(replace(record, todo=None))  # off the list before anybody can take it
-        if record.path is not None:
+        trash = None
+        if record.path is not None and keep and self.folder.root is not None:
+            trash = await throw_away(self, record)
+        elif record.path is not None:
             await self.in_thread(self.folder.remove, record.path)
         await self.drop_part(record)
-        self.ledger.put(record.removed(self.clock()))
+        self.put_file(record.removed(self.clock(), trash=trash))
+
+    def put_file(self, record: Record) -> None:
+        """Keep a record that says something new of a file: the manifest says so, too."""
+        self.ledger.put(record)
+        self.remember()
 
     async def drop_part(self, record: Record) -> None:
         """Delete what has gathered of a product: nobody has the rest any more."""
@@ -276,7 +416,12 @@ class Archive:
         *,
         attempts: int = 0,
     ) -> Outcome:
-        """The outcome of a product that is here and right; of one that was before, unless told."""
+        """The outcome of a product that is here and right; of one that was before, unless told.
+
+        Of one that its hook has consumed nothing says where it is.
+        """
+        if record.state == State.CONSUMED:
+            return Outcome(product, Status.PRESENT, bytes=record.size or 0)
         assert record.path is not None
         verified = record.state == State.VERIFIED
         return Outcome(
@@ -289,6 +434,57 @@ class Archive:
             checksum=record.checksum if verified else None,
             attempts=attempts,
         )
+
+    def owes_hook(self, product_id: str) -> bool:
+        """Whether the hook of a product that is here has yet to pass."""
+        record = self.ledger.get(product_id)
+        return record is not None and record.held and record.hook_due is not None
+
+    async def hook_ended(
+        self, product_id: str, reason: str | None, *, consumes: bool
+    ) -> str | None:
+        """Write down how a product's hook ended; why it did not end well, None if it did.
+
+        ``reason`` is that of ``run_hook``; ``consumes``: the hook may have taken the file.
+
+        | the hook | the file          | it may take it | becomes                                  |
+        |----------|-------------------|----------------|------------------------------------------|
+        | failed   |                   |                | due still: the next run tries again      |
+        | passed   | as it was         |                | done                                     |
+        | passed   | gone, or another  | yes            | done, and the product consumed           |
+        | passed   | gone, or another  | no             | done; the file is missing, or to be read |
+        """
+        async with self.only_one(product_id):
+            record = self.ledger.get(product_id)
+            if record is None or not record.held or record.path is None:
+                return reason
+            now = self.clock()
+            if reason is not None:
+                due = record.hook_due or now
+                failed = replace(record, hook_due=due, error=reason, reason="HookFailed")
+                self.ledger.put(failed)
+                return reason
+            done = replace(record, hook_due=None, hooked=now, error=None, reason=None)
+            facts = self.folder.facts(record.path)
+            if facts is not None and (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns):
+                self.ledger.put(done)
+                return None
+            if consumes:
+                self.put_file(done.consumed(now))
+                return None
+            self.put_file(
+                done if facts is not None else done.moved(State.MISSING, now, error=_TAKEN)
+            )
+            return _TAKEN
+
+    async def file_index(self) -> FileIndex:
+        """All files by name; the folder is gone through once, when that is first needed."""
+        async with self._indexing:
+            if self._index is None:
+                index = FileIndex(self.folder, None if self._was_there else _MOST_INDEXED)
+                self._resources.push_async_callback(self.in_thread, index.close)
+                self._index = await self.in_thread(index.build)
+        return self._index
 
     async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
         return await self.pool.run(work, *arguments)

@@ -275,6 +275,19 @@ def read_database(path: Path) -> Database:
     )
 
 
+def scratch_database(path: Path) -> Database:
+    """A new database for one run's use: what a kill leaves of it is of no use."""
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise destination_error(error, path) from error
+    database = Database(path)
+    for name, value in (("journal_mode", "OFF"), ("synchronous", "OFF")):
+        database.rows(f"PRAGMA {name} = {value}")
+    return database
+
+
 def _version(database: Database) -> int:
     found = database.row("PRAGMA user_version")
     version = int(found[0]) if found else 0

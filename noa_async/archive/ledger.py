@@ -282,6 +282,11 @@ class Ledger:
         await self.flush()
         await self._in_thread(lambda: self._writer.write(statements))
 
+    async def note(self, name: str, value: float | str | None) -> None:
+        """Keep a fact about the whole folder, in place of the last one of that name."""
+        upsert = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
+        await self.tell((upsert, [(name, value)]))
+
     async def _flush_often(self) -> None:
         while True:
             await self._wake.wait()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING
 from noa_async.archive.database import ANEW, Database
 from noa_async.archive.decisions import wanted_checksum
 from noa_async.archive.names import fold
-from noa_async.archive.reading import is_lost
+from noa_async.archive.reading import VANISHED, is_lost
 from noa_async.archive.states import HELD, MOVES, State
-from noa_async.errors import DestinationError
+from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.pipeline import run_pipeline
 
 if TYPE_CHECKING:
@@ -35,8 +34,6 @@ _HERE = "path IS NOT NULL AND state IN ('verified', 'unverified')"
 _EXPECTED_HERE = "path IS NOT NULL AND state NOT IN ('outdated', 'removed')"
 _AT_REST = HELD | {State.DAMAGED, State.MISSING}
 """Nobody tried to fetch the product since its file was last looked at."""
-_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-"""What opening a file meets that was there a moment ago; ELOOP is a link by now."""
 _AGE = "CAST(max(coalesce(looked, 0), coalesce(verified, 0)) * 1000 AS INTEGER)"
 
 
@@ -245,12 +242,14 @@ def _look(
             why = f"{facts.size} bytes long, not {record.size}"
             return facts, replace(finding, condition=Condition.DAMAGED, why=why)
         why = _read(folder, record.path, _expected(record), stopped)
-    except OSError as error:
-        if error.errno in _VANISHED:
+    except (OSError, FileInaccessible) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        assert isinstance(cause, OSError)
+        if cause.errno in VANISHED:
             why = folder.instead(record.path)
             return None, replace(finding, condition=Condition.MISSING, why=why)
-        condition = Condition.DAMAGED if is_lost(error) else Condition.UNREADABLE
-        return None, replace(finding, condition=condition, why=error.strerror or str(error))
+        condition = Condition.DAMAGED if is_lost(cause) else Condition.UNREADABLE
+        return None, replace(finding, condition=condition, why=cause.strerror or str(cause))
     condition = Condition.DAMAGED if why else Condition.RIGHT
     return facts, replace(finding, condition=condition, why=why, read=facts.size)
 
