@@ -203,7 +203,7 @@ class Downloads:
         *,
         retry_failed: bool,
     ) -> Keeper:
-        """What brings products into the archive in ``folder``; ``after`` is due for each of them."""
+        """What brings products into the archive in ``folder``; ``after`` is due for each."""
         archive = await self.archive(folder, layout)
         fetcher: Fetching = self.transfers.fetcher
         if self._cluster is not None:

@@ -34,8 +34,8 @@ _FIELDS: dict[str, Callable[[Outcome], str]] = {
 }
 _PIECE = re.compile(r"\{\{|\}\}|\{(?P<field>[^{}]*)\}|[{}]")
 _SHELL = re.compile(r"&&?|\|[|&]?|[0-9]?(?:>>?|<<?<?)(?:&[0-9-])?|&>>?")
-"""What stands between a shell's commands, or leads their output elsewhere, as a word of its own. Not
-``;``, which find -exec ends with."""
+"""What stands between a shell's commands, or leads their output elsewhere, as a word of its own.
+Not ``;``, which find -exec ends with."""
 _SECRETS = frozenset({"NOA_PASSWORD", "ESA_PASSWORD"})
 _KEPT = 4096
 _GRACE = 5.0

@@ -21,6 +21,7 @@ from noa_async.archive.file_index import FileIndex
 from noa_async.archive.folder import LocalFolder
 from noa_async.archive.layout import FLAT, Layout
 from noa_async.archive.ledger import Ledger
+from noa_async.archive.manifest import Manifest
 from noa_async.archive.mark import (
     Mark,
     check_archive,
@@ -33,6 +34,7 @@ from noa_async.archive.mark import (
 from noa_async.archive.places import Places
 from noa_async.archive.rearranging import rearrange
 from noa_async.archive.record import Glance, Record, first_record
+from noa_async.archive.recovery import keep_copy
 from noa_async.archive.states import HELD, State
 from noa_async.archive.trash import throw_away
 from noa_async.archive.turns import Turns
@@ -40,6 +42,7 @@ from noa_async.errors import (
     DestinationError,
     DestinationFull,
     FileInaccessible,
+    NoaError,
     ProductQuarantined,
     SettingsError,
 )
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
     from noa_async.archive.destination import Destination
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
-    from noa_async.errors import NoaError, ProductCorrupt, ProductOffline
+    from noa_async.errors import ProductCorrupt, ProductOffline
     from noa_async.threads import Threads
 
 _T = TypeVar("_T")
@@ -66,8 +69,8 @@ FAILURES = 10
 
 
 _TAKEN = (
-    "it passed, but moved, changed or deleted the product's file, which the next run fetches again; "
-    "with --exec-consumes (hooks.Consuming) such a product counts as done"
+    "it passed, but moved, changed or deleted the product's file, which the next run fetches "
+    "again; with --exec-consumes (hooks.Consuming) such a product counts as done"
 )
 
 
@@ -121,8 +124,9 @@ class Archive:
         """``layout``: None is the one that the folder has, else flat; ``anew`` as for Ledger."""
         self.folder = destination_of(target)
         self.ledger = Ledger(
-            self.folder.state / "ledger.sqlite3", anew=anew, before_write=self.folder.sync
+            self.folder.state / "ledger.sqlite3", anew=anew, before_write=self._before_write
         )
+        self.manifest = Manifest(self.folder.state)
         self.layout = layout or FLAT
         self.pool = pool
         self.clock = clock
@@ -156,11 +160,12 @@ class Archive:
             await self.ledger.open(suspect=self.folder.suspect)
             stack.push_async_callback(self.ledger.close)
             await self._settle_layout()
+            stack.push_async_exit(self._back_up)
             self._resources = stack.pop_all()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._resources.aclose()
+    async def __aexit__(self, *ending: Any) -> None:
+        await self._resources.__aexit__(*ending)
 
     def _check_mark(self) -> Mark | None:
         """The mark of this archive. Raises ArchiveMissing if another, or none, should be here."""
@@ -199,7 +204,7 @@ class Archive:
     async def _settle_layout(self) -> None:
         """Move what is here into the layout that was asked for; first end a move that was begun."""
         if self.ledger.set_aside is not None:
-            self.observer(LedgerSetAside(str(self.ledger.set_aside)))
+            self.observer(LedgerSetAside(str(self.ledger.set_aside), self.ledger.recovered))
         known = await self.in_thread(self.folder.kept_layouts)
         self.layouts = tuple(_parsed(known))
         self._was_there = bool(known)
@@ -215,7 +220,7 @@ class Archive:
                 raise
             kept = ""  # no layout: the ledger tells where the files are
         if self.ledger.fresh and kept is not None:
-            self.observer(LedgerSetAside(None))
+            self.observer(LedgerSetAside(None, self.ledger.recovered))
         if kept and self.folder.moving:
             await rearrange(self.folder, self.ledger, Layout.parse(kept), self.observer)
         if kept and self._asked_layout is None:
@@ -392,7 +397,31 @@ class Archive:
     def put_file(self, record: Record) -> None:
         """Keep a record that says something new of a file: the manifest says so, too."""
         self.ledger.put(record)
+        self.manifest.note(record)
         self.remember()
+
+    def _before_write(self) -> None:
+        self.folder.sync()
+        self.manifest.flush()
+
+    async def _back_up(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep a copy of the ledger and write the manifest, as far as they are due.
+
+        Not if the run was interrupted. A disk that has no room for them costs the archive nothing.
+        """
+        if kind is not None and not issubclass(kind, NoaError):
+            return
+        with suppress(DestinationError):
+            await self.ledger.flush()
+            await self.ledger.ask(self._write_copies)
+
+    def _write_copies(self, database: Database) -> None:
+        self.manifest.flush()
+        if not database.damaged:
+            products = database.row("SELECT sum(products) FROM sums") or (0,)
+            if self.manifest.is_due(products[0] or 0):
+                self.manifest.rewrite(database, self.id, self.layout.template)
+            keep_copy(database, self._rules.min_free)
 
     async def drop_part(self, record: Record) -> None:
         """Delete what has gathered of a product: nobody has the rest any more."""

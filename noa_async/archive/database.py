@@ -43,6 +43,8 @@ class Database:
     """Where the damaged ledger is now in whose place this one was begun."""
     fresh = False
     """Whether there was no ledger before this one."""
+    recovered = 0
+    """Products that it was made again with, from what was left of the one before."""
 
     def __init__(self, path: Path, *, manner: str = "mode=rw") -> None:
         """``manner``: the parameters of SQLite's address."""
@@ -102,6 +104,10 @@ class Database:
             self._connection.executescript(text)
         except _FAULTS as error:
             raise self._blamed(error) from error
+
+    def copy_into(self, path: Path) -> None:
+        """Write all of it into a new file, whole and as of now. Raises LedgerDamaged."""
+        self.rows("VACUUM INTO ?", (str(path),))
 
     def close(self) -> None:
         self._connection.close()
@@ -301,9 +307,9 @@ def _version(database: Database) -> int:
 
 def _set_aside(path: Path) -> Path:
     """Give the ledger, and what belongs to it, other names; the ledger's."""
-    now = int(time.time())
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        file = path.with_name(name)
+    aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+    for log in ("", "-wal", "-shm"):
+        file = path.with_name(f"{path.name}{log}")
         if file.exists():
-            file.replace(file.with_name(f"{name}.damaged-{now}"))
-    return path.with_name(f"{path.name}.damaged-{now}")
+            file.replace(aside.with_name(f"{aside.name}{log}"))
+    return aside

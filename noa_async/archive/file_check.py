@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noa_async.archive.destination import FileFacts
 from noa_async.archive.states import HELD, State
@@ -40,7 +40,7 @@ _MANY = 10
 """So many files may be missing, whatever part of the archive they are."""
 _PART = 0.2
 _DEPTH = 2
-"""Folders so far down that are missing as a whole are seen as such: other disks are mounted there."""
+"""So far down a folder of which all is missing is seen as such: another disk may belong there."""
 _HERE = f"state IN ({', '.join(repr(str(one)) for one in sorted(HELD))}) AND path IS NOT NULL"
 
 
@@ -59,6 +59,8 @@ class _Row(NamedTuple):
 
 
 _COLUMNS = ", ".join(_Row._fields[:-1])
+_PATH = _Row._fields.index("path")
+"""Size and time come behind it."""
 
 
 @dataclass(slots=True)
@@ -78,7 +80,7 @@ class FileCheck:
     found: list[_Row] = field(default_factory=list)
     """The first of those that are not as they were."""
 
-    def add(self, page: _PageFound) -> None:
+    def add(self, page: FileCheck) -> None:
         self.files += page.files
         self.missing += page.missing
         self.changed += page.changed
@@ -91,11 +93,6 @@ class FileCheck:
     @property
     def wrong(self) -> int:
         return self.missing + self.changed
-
-
-@dataclass(slots=True)
-class _PageFound(FileCheck):
-    """The same of one page of the ledger."""
 
 
 async def check_files(
@@ -146,7 +143,7 @@ def _look_elsewhere(index: FileIndex, found: Sequence[_Row], left: FileCheck) ->
     for row in found:
         if row.lost and not index.candidates(row.name, row.id, row.size):
             left.lost += 1
-            left.lost_in.update(_folders(row.path))
+            left.lost_in.update(_folders(row.path.rpartition("/")[0]))
 
 
 async def _note_all(archive: Archive, check: FileCheck, *, consumes: bool) -> None:
@@ -237,16 +234,16 @@ def mass_missing(check: FileCheck) -> str:
 
 async def _pages(
     archive: Archive, *, consumes: bool, most: int = _REMEMBERED + 1
-) -> AsyncGenerator[_PageFound]:
+) -> AsyncGenerator[FileCheck]:
     """What the pages of the ledger come to; some are looked at while the next are read."""
     loop = asyncio.get_running_loop()
     await archive.ledger.flush()
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="noa-check")
-    under_way: list[asyncio.Future[_PageFound]] = []
+    under_way: list[asyncio.Future[FileCheck]] = []
     last = 0
     try:
         while rows := await archive.ledger.ask(lambda database: _rows(database, last)):  # noqa: B023
-            last = rows[-1].number
+            last = rows[-1][0]
             look = loop.run_in_executor(pool, _look, archive.folder, rows, most, consumes)
             under_way.append(look)
             if len(under_way) >= _AT_ONCE:
@@ -259,49 +256,65 @@ async def _pages(
         await asyncio.shield(loop.run_in_executor(None, pool.shutdown))
 
 
-def _rows(database: Database, after: int) -> list[_Row]:
+def _rows(database: Database, after: int) -> list[tuple[Any, ...]]:
     question = (
         f"SELECT {_COLUMNS} FROM products "  # noqa: S608 (SQL of ours)
         f"WHERE number > ? AND {_HERE} ORDER BY number LIMIT {_PAGE}"
     )
-    return database.made(lambda row: _Row(*row), question, (after,))
+    rows = database.rows(question, (after,))
+    if not all(isinstance(row[_PATH], str) for row in rows):
+        raise database.broken("it holds a path that is no text")
+    return rows
 
 
-def _look(folder: Destination, rows: Sequence[_Row], most: int, consumes: bool) -> _PageFound:
+def _look(
+    folder: Destination, rows: Sequence[tuple[Any, ...]], most: int, consumes: bool
+) -> FileCheck:
     """The files of a page, as they are. Blocks."""
-    found = _PageFound(files=len(rows))
+    found = FileCheck(files=len(rows))
     facts_of = folder.facts
+    here: Counter[str] = Counter()
+    lost_in: Counter[str] = Counter()
     for row in rows:
-        path = row.path
-        folders = _folders(path)
-        found.here.update(folders)
+        path, size, mtime_ns = row[_PATH], row[_PATH + 1], row[_PATH + 2]
+        here[path.rpartition("/")[0]] += 1
         try:
             facts = facts_of(path)
         except FileInaccessible:
             facts = FileFacts(-1, 0)
-        if facts is not None and facts.size == row.size and facts.mtime_ns == row.mtime_ns:
+        if facts is not None and facts.size == size and facts.mtime_ns == mtime_ns:
             continue
-        lost = facts is None or facts.size != row.size
+        known = _Row._make((*row, facts is None or facts.size != size))
         if len(found.found) < most:
-            found.found.append(row._replace(lost=lost))
-        if facts is None and consumes and row.hooked is not None:
+            found.found.append(known)
+        if facts is None and consumes and known.hooked is not None:
             continue
         if facts is None:
             found.missing += 1
         else:
             found.changed += 1
-        if lost:
+        if known.lost:
             found.lost += 1
-            found.lost_in.update(folders)
+            lost_in[path.rpartition("/")[0]] += 1
         found.example = found.example or path
+    found.here, found.lost_in = _by_folder(here), _by_folder(lost_in)
     return found
 
 
-def _folders(path: str) -> list[str]:
-    """The folders above a file, from the output folder on, as far down as ``_DEPTH``.
+def _by_folder(counts: Counter[str]) -> Counter[str]:
+    """Files by the folders above them, of files by the folder that they lie in."""
+    sums: Counter[str] = Counter()
+    for folder, files in counts.items():
+        for above in _folders(folder):
+            sums[above] += files
+    return sums
 
-    >>> _folders("2026/01/12/a.zip"), _folders("a.zip")
+
+def _folders(folder: str) -> list[str]:
+    """A folder and those above it, from the output folder on, as far down as ``_DEPTH``.
+
+    >>> _folders("2026/01/12"), _folders("")
     (['2026', '2026/01'], [])
     """
-    parts = path.split("/", _DEPTH + 1)[:-1]
-    return ["/".join(parts[: depth + 1]) for depth in range(min(len(parts), _DEPTH))]
+    parts = folder.split("/", _DEPTH)[:_DEPTH] if folder else []
+    return ["/".join(parts[: depth + 1]) for depth in range(len(parts))]

@@ -53,7 +53,7 @@ class Keeper:
     ``RetryPolicy.offline_most``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is another part's)
         self,
         archive: Archive,
         fetcher: Fetching,

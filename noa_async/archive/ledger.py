@@ -13,8 +13,9 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
+from noa_async.archive.database import Database, LedgerDamaged, Statement
 from noa_async.archive.record import Glance, Record
+from noa_async.archive.recovery import open_recovered
 from noa_async.archive.rows import NAMES, record_of, row_of, upserts
 from noa_async.oldest import drop_oldest
 
@@ -42,7 +43,7 @@ class Ledger:
     Resources: an async context manager; leaving it commits what is pending.
     Error handling: DestinationError where the file cannot be read or written; a write that failed
     in the background is raised by the next ``put`` or on leaving. A file that is damaged or no
-    ledger is set aside and begun anew: products that lie in the folder are found again.
+    ledger is set aside and made again from what can be read of it, the last copy and the manifest.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Ledger:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
             self._writer = await self._in_thread(
-                lambda: open_database(
+                lambda: open_recovered(
                     self.path, suspect=suspect, anew=self._anew, read=read_through
                 )
             )
@@ -117,6 +118,11 @@ class Ledger:
     def set_aside(self) -> Path | None:
         """Where the damaged ledger is now in whose place this one was begun."""
         return self._writer.set_aside
+
+    @property
+    def recovered(self) -> int:
+        """Products that a lost or damaged ledger was made again with."""
+        return self._writer.recovered
 
     @property
     def fresh(self) -> bool:

@@ -116,7 +116,8 @@ class Sightings:
     async def believe(self, expected: Coverage) -> bool:
         """Raise ListingShrunk if the listing of all is too short to be believed as yet.
 
-        Return whether it is too short, but believed. ``expected``: as of ``expected_coverage``, before it began.
+        Return whether it is too short, but believed. ``expected``: as of ``expected_coverage``,
+        before it began.
         """
         ledger, run, following = self._archive.ledger, self._errand.run, self._errand.following
         coverage = replace(expected, listed=self._teller.sums.listed)
