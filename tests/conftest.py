@@ -32,6 +32,7 @@ def plain_environment(monkeypatch, tmp_path):
         if name.upper().startswith(("NOA_", "ESA_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("NOA_STATE_HOME", str(tmp_path.with_name(f"{tmp_path.name}-state")))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -83,8 +84,12 @@ class FolderRules:
     min_free: int = 16 << 20
 
 
-def _holds_any(database: Database) -> bool:
-    return database.row("SELECT 1 FROM products WHERE path IS NOT NULL LIMIT 1") is not None
+def _some_files(database: Database) -> list[str]:
+    """Some files, of those that came first and last."""
+    question = "SELECT path FROM products WHERE path IS NOT NULL ORDER BY number {} LIMIT 8"
+    return [
+        str(path) for order in ("", "DESC") for (path,) in database.rows(question.format(order))
+    ]
 
 
 def _parsed(templates: Iterable[str]) -> Iterator[Layout]:
@@ -178,7 +183,10 @@ class Archive:
             self._new_id = self._rules.archive_id
             return mark
         wanted = self._rules.archive_id
-        check_archive(root, mark, known, has_state=state.is_dir(), wanted=wanted)
+        is_there = os.path.isdir(state) or (  # noqa: PTH112 (one that is out of reach is none)
+            known is not None and known.has_files
+        )
+        check_archive(root, mark, known, is_there=is_there, wanted=wanted)
         self._new_id = wanted or (known.id if known else None)
         return mark
 
@@ -189,14 +197,14 @@ class Archive:
         self.id = mark.id
         self._mark = mark
 
-    def remember(self) -> None:
-        """Remember on this machine that this archive lies in this folder, once it holds anything.
+    def _remember(self, files: Sequence[str]) -> None:
+        """Remember on this machine that this archive lies in this folder, with some of its files.
 
-        What never held a product may go without a word.
+        Not before it holds any: what never held a product may go without a word.
         """
-        if not self._remembered and self.folder.root is not None:
+        if files and self.folder.root is not None:
             self._remembered = True
-            remember(self.folder.root, self._mark)
+            remember(self.folder.root, self._mark, files)
 
     def _unlock(self) -> None:
         self.folder.close(in_order=not self.ledger.damaged)
@@ -211,8 +219,8 @@ class Archive:
         self.ledger_is_new = (
             self.ledger.fresh or self.ledger.set_aside is not None or self.folder.moving
         )
-        if await self.ledger.ask(_holds_any):
-            await self.in_thread(self.remember)
+        files = await self.ledger.ask(_some_files)
+        await self.in_thread(self._remember, files)
         try:
             kept = await self.in_thread(self.folder.read_layout)
         except DestinationError:
@@ -222,12 +230,14 @@ class Archive:
         if self.ledger.fresh and kept is not None:
             self.observer(LedgerSetAside(None, self.ledger.recovered))
         if kept and self.folder.moving:
+            self.manifest.outdated = True
             await rearrange(self.folder, self.ledger, Layout.parse(kept), self.observer)
         if kept and self._asked_layout is None:
             self.layout = Layout.parse(kept)
         if kept is None:
             await self.in_thread(self.folder.keep_layout, self.layout.template)
         elif kept != self.layout.template:
+            self.manifest.outdated = True
             await rearrange(self.folder, self.ledger, self.layout, self.observer)
 
     def only_one(self, product_id: str) -> AbstractAsyncContextManager[None]:
@@ -398,7 +408,8 @@ class Archive:
         """Keep a record that says something new of a file: the manifest says so, too."""
         self.ledger.put(record)
         self.manifest.note(record)
-        self.remember()
+        if not self._remembered and record.path is not None:
+            self._remember([record.path])
 
     def _before_write(self) -> None:
         self.folder.sync()
@@ -422,6 +433,7 @@ class Archive:
             if self.manifest.is_due(products[0] or 0):
                 self.manifest.rewrite(database, self.id, self.layout.template)
             keep_copy(database, self._rules.min_free)
+            self._remember(_some_files(database))
 
     async def drop_part(self, record: Record) -> None:
         """Delete what has gathered of a product: nobody has the rest any more."""

@@ -288,6 +288,12 @@ class Ledger:
         await self.flush()
         await self._in_thread(lambda: self._writer.write(statements))
 
+    async def forget(self, product_ids: Sequence[str]) -> None:
+        """Delete the records of some products."""
+        await self.tell(("DELETE FROM products WHERE id = ?", [(key,) for key in product_ids]))
+        for key in product_ids:
+            self._looked_up.pop(key, None)
+
     async def note(self, name: str, value: float | str | None) -> None:
         """Keep a fact about the whole folder, in place of the last one of that name."""
         upsert = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"

@@ -58,6 +58,8 @@ class Manifest:
         self._pending: list[str] = []
         self._changed = False
         self._began = False
+        self.outdated = False
+        """Whether it must be written anew: files have other paths than it says."""
 
     def note(self, record: Record) -> None:
         """Add what a record says now; written by the next ``flush``."""
@@ -83,7 +85,7 @@ class Manifest:
         """Whether all of it should be written anew: after each run that changed a small one, once a
         day a large one.
         """
-        if not self.path.exists():
+        if self.outdated or not self.path.exists():
             return True
         if not self._changed:
             return False
@@ -132,7 +134,7 @@ class Manifest:
                 if self._state / name not in drafts:
                     (self._state / name).unlink(missing_ok=True)
             sync_folder(self._state)
-        self._changed = False
+        self._changed = self.outdated = False
 
     def read(self) -> Iterator[dict[str, Any]]:
         """Every line that is whole, as it was written; none if there is no manifest."""

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from noa_async.archive.targets import STATE_FOLDER, default_scratch
+from noa_async.archive.targets import default_scratch
 from noa_async.catalogue.times import format_instant
 from noa_async.disk import write_synced
 from noa_async.errors import ArchiveMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MARK = "archive.json"
 _VERSION = 1
@@ -49,6 +49,13 @@ class Known:
     id: str
     seen: str
     """When it was last used, as ISO 8601."""
+    files: tuple[str, ...] = ()
+    """Some of its files, from the folder on."""
+
+    @property
+    def has_files(self) -> bool:
+        """Whether any of its files still lies there."""
+        return any(os.path.lexists(Path(self.path, name)) for name in self.files)
 
 
 def new_mark(archive_id: str | None = None) -> Mark:
@@ -79,22 +86,32 @@ def state_home(environ: Mapping[str, str] = os.environ) -> Path:
 def recall(root: Path) -> Known | None:
     """What is remembered of a folder; None if nothing is, or it cannot be read."""
     path = str(root.resolve())
-    held = _json(_file_of(path))
+    with suppress(RuntimeError):  # a user with no home folder
+        return _recalled(path, _json(_file_of(path)))
+    return None
+
+
+def _recalled(path: str, held: dict[str, Any]) -> Known | None:
     archive_id, seen = held.get("id"), held.get("seen")
     if held.get("path") != path or not isinstance(archive_id, str):
         return None
-    return Known(path, archive_id, seen if isinstance(seen, str) else "")
+    files = held.get("files")
+    some = tuple(map(str, files)) if isinstance(files, list) else ()
+    return Known(path, archive_id, seen if isinstance(seen, str) else "", some)
 
 
-def remember(root: Path, mark: Mark) -> None:
-    """Remember which archive lies in a folder; where that cannot be written, nothing is."""
+def remember(root: Path, mark: Mark, files: Sequence[str]) -> None:
+    """Remember which archive lies in a folder, and some of its files.
+
+    Where that cannot be written, nothing is.
+    """
     path = str(root.resolve())
-    known = Known(path, mark.id, format_instant(datetime.now(UTC)))
-    file = _file_of(path)
-    with suppress(OSError):
+    known = Known(path, mark.id, format_instant(datetime.now(UTC)), tuple(files))
+    with suppress(OSError, RuntimeError):
+        file = _file_of(path)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = file.with_name(f"{file.name}.{os.getpid()}.draft")
-        draft.write_text(json.dumps(asdict(known)) + "\n", encoding="utf-8", errors="replace")
+        draft.write_text(json.dumps(asdict(known)) + "\n", encoding="utf-8")
         draft.replace(file)
 
 
@@ -112,24 +129,25 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def check_archive(
-    root: Path, mark: Mark | None, known: Known | None, *, has_state: bool, wanted: str | None
+    root: Path, mark: Mark | None, known: Known | None, *, is_there: bool, wanted: str | None
 ) -> None:
     """Raise ArchiveMissing if a folder does not hold the archive that it should.
 
-    ``mark``: the folder's. ``known``: what is remembered of it. ``has_state``: whether it has a
-    ``.noa-async``, whatever is in that. ``wanted``: the Id that was asked for.
+    ``mark``: the folder's. ``known``: what is remembered of it. ``is_there``: whether the folder
+    has a ``.noa-async``, whatever is in that, or one of the files that are remembered. ``wanted``:
+    the Id that was asked for.
 
-    | asked for | remembered | in the folder                     |                        |
-    |-----------|------------|-----------------------------------|------------------------|
-    | X         |            | X                                 | good                   |
-    | X         |            | another mark                      | raises                 |
-    | X         | X          | no mark, but a state folder       | good: the mark is lost |
-    | X         | any other  | no mark                           | raises                 |
-    | nothing   | nothing    |                                   | good                   |
-    | nothing   | X          | X                                 | good                   |
-    | nothing   | X          | another mark                      | raises                 |
-    | nothing   | X          | no mark, but a state folder       | good: the mark is lost |
-    | nothing   | X          | neither                           | raises                 |
+    | asked for | remembered | the folder has                |                        |
+    |-----------|------------|-------------------------------|------------------------|
+    | X         |            | the mark X                    | good                   |
+    | X         |            | another mark                  | raises                 |
+    | X         | X          | no mark, but is there         | good: the mark is lost |
+    | X         | any other  | no mark                       | raises                 |
+    | nothing   | nothing    |                               | good                   |
+    | nothing   | X          | the mark X                    | good                   |
+    | nothing   | X          | another mark                  | raises                 |
+    | nothing   | X          | no mark, but is there         | good: the mark is lost |
+    | nothing   | X          | nothing of it                 | raises                 |
     """
     expected = wanted or (known.id if known else None)
     if expected is None or (mark is not None and mark.id == expected):
@@ -141,12 +159,12 @@ def check_archive(
             hint="Is another disk mounted there? If this is the right one: --archive-id "
             f"{mark.id}.",
         )
-    if has_state and known is not None and known.id == expected:
+    if is_there and known is not None and known.id == expected:
         return
     when = f" when it was last used, {known.seen}" if known and known.seen else ""
     held = f"held an archive{when}, and holds none now" if known else f"holds no {expected}"
     raise ArchiveMissing(
         f"{root} {held}. Is its disk not mounted?",
-        hint=f"Mount it and start again. If the archive or its {STATE_FOLDER} was deleted on "
-        "purpose, --new-archive begins a new one, with the products that lie there.",
+        hint="Mount it and start again. If the archive was moved or deleted on purpose, "
+        "--new-archive begins a new one there.",
     )

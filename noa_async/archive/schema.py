@@ -133,12 +133,15 @@ _LOOKED = f"""
 
 _TRIES = "ALTER TABLE queries ADD COLUMN tried REAL;"
 
-_YEARS = """
+_YEARS = f"""
     ALTER TABLE products ADD COLUMN absences INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE products ADD COLUMN trash TEXT;
     ALTER TABLE products ADD COLUMN hook_due REAL;
     ALTER TABLE products ADD COLUMN hooked REAL;
     ALTER TABLE products ADD COLUMN accepted REAL;
+    DROP INDEX products_troubled;
+    CREATE INDEX products_troubled ON products (state, reason, todo, query, accepted)
+        WHERE {TROUBLED};
     CREATE INDEX products_hooks ON products (query) WHERE hook_due IS NOT NULL;
     CREATE INDEX products_trash ON products (trash) WHERE trash IS NOT NULL;
     ALTER TABLE queries RENAME TO queries_4;
@@ -161,6 +164,6 @@ _YEARS = """
         SELECT number, filter, watermark, reconciled, tried FROM queries_4;
     DROP TABLE queries_4;
     CREATE TABLE notes (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-"""
+"""  # noqa: S608 (made of constants)
 
 MIGRATIONS = (_FIRST, _FOLLOWING, _LOOKED, _TRIES, _YEARS)

@@ -93,7 +93,7 @@ class Sightings:
         """List what ``plan`` asks for; the plan that was followed at the end.
 
         A listing of what is new lists what is known again, as far as the overlap reaches. If it is
-        empty though something is known, all is listed.
+        empty though several products are known from then, all is listed.
         """
         grown = await self._list(plan)
         if not plan.full and plan.query is not None and await self._lacks_all(plan):
@@ -111,7 +111,7 @@ class Sightings:
         if self._teller.sums.listed or since is None:
             return False
         known = f"query = {self._followed.number} AND {LISTED} AND published >= {since}"
-        return await self._archive.ledger.count(known) > 0
+        return await self._archive.ledger.count(known) > 1  # one may have been withdrawn
 
     async def believe(self, expected: Coverage) -> bool:
         """Raise ListingShrunk if the listing of all is too short to be believed as yet.
