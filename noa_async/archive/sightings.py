@@ -206,7 +206,7 @@ class Sightings:
             return  # it is to come, or came in this run and is told already
         if record.state in DONE:
             await self._teller.met(self._archive.outcome(product, record))
-        else:
+        elif record.accepted is None:
             await self._teller.met(self._archive.given_up(product, record))
 
     def _was_met(self, product: Product) -> bool:
