@@ -65,10 +65,10 @@ def accepted(record: Record, now: float) -> Record | None:
     | any other                   | as it is, accepted: nothing is to be done |
     """
     if record.hook_due is not None and record.held:
-        return replace(record, hook_due=None, todo=None, error=None, reason=None)
+        return replace(record, hook_due=None, todo=None, error=None, reason=None, updated=now)
     if record.state in DONE or record.state is State.REMOVED:
         return None
-    return replace(record, accepted=now, todo=None, hook_due=None)
+    return replace(record, accepted=now, todo=None, hook_due=None, updated=now)
 
 
 async def forget(archive: Archive, names: Sequence[str]) -> list[Record]:

@@ -502,13 +502,15 @@ class Archive:
             now = self.clock()
             if reason is not None:
                 due = record.hook_due or now
-                failed = replace(record, hook_due=due, error=reason, reason="HookFailed")
+                why = {"error": reason, "reason": "HookFailed"}
+                failed = record.moved(record.state, now, hook_due=due, **why)
                 self.ledger.put(failed)
                 return reason
-            done = replace(record, hook_due=None, hooked=now, error=None, reason=None)
+            passed = {"hook_due": None, "hooked": now, "error": None, "reason": None}
+            done = record.moved(record.state, now, **passed)
             facts = self.folder.facts(record.path)
             if facts is not None and (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns):
-                self.ledger.put(done)
+                self.put_file(done)
                 return None
             if consumes:
                 self.put_file(done.consumed(now))

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.rows import COLUMNS, record_of, row_of
-from noa_async.archive.states import State
+from noa_async.archive.states import HELD, State
 from noa_async.disk import blamed_on, sync_folder
 from noa_async.errors import NoaError
 
@@ -37,6 +37,10 @@ _DEFAULTS: dict[str, Any] = {
     "platform": "", "product_type": "", "level": "", "tile": "", "orbit": "",
 }  # fmt: skip
 _KEPT = [(place, name) for place, name in enumerate(COLUMNS) if name not in _LEFT_OUT]
+_STATE, _PATH, _CHECKSUM = map(COLUMNS.index, ("state", "path", "checksum"))
+_HERE = frozenset(map(str, HELD))
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
+"""As ``json.dumps``, which makes an encoder for each call."""
 _HAS_FILE = f"path IS NOT NULL OR trash IS NOT NULL OR state = '{State.CONSUMED}'"
 _SUMS = {"md5": "MD5SUMS", "sha1": "SHA1SUMS", "sha256": "SHA256SUMS", "sha512": "SHA512SUMS"}
 _SUMS |= {"blake3": "B3SUMS"}
@@ -158,12 +162,17 @@ def _rows(database: Database) -> Iterator[tuple[Any, ...]]:
 
 def line_of(row: Sequence[Any]) -> str:
     """A row of the ledger as a line: what is not empty of it."""
-    return _checked({name: row[place] for place, name in _KEPT if row[place] not in {None, ""}})
+    held = {}
+    for place, name in _KEPT:
+        value = row[place]
+        if value is not None and value != "":
+            held[name] = value
+    return _checked(held)
 
 
 def _checked(held: dict[str, Any]) -> str:
     """An object as text, with a checksum over it as its last key."""
-    text = json.dumps(held, ensure_ascii=False)
+    text = _encoded(held)
     return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode("utf-8", "replace"))}}}'
 
 
@@ -176,7 +185,7 @@ def _unchecked(line: bytes) -> dict[str, Any] | None:
     if not isinstance(held, dict):
         return None
     found = held.pop("crc32", None)
-    text = json.dumps(held, ensure_ascii=False)
+    text = _encoded(held)
     return held if found == zlib.crc32(text.encode("utf-8", "replace")) else None
 
 
@@ -196,9 +205,8 @@ def records_in(lines: Iterable[dict[str, Any]]) -> Iterator[Record | str]:
 
 def _sum_of(row: Sequence[Any]) -> tuple[str, str] | None:
     """The list that a file's checksum belongs into, and its line there."""
-    held = dict(zip(COLUMNS, row, strict=True))
-    algorithm, _, value = str(held["checksum"] or "").partition(":")
-    here = held["path"] and held["state"] in {State.VERIFIED, State.UNVERIFIED}
+    algorithm, _, value = str(row[_CHECKSUM] or "").partition(":")
+    here = row[_PATH] and row[_STATE] in _HERE
     if not here or algorithm not in _SUMS or not value:
         return None
-    return _SUMS[algorithm], f"{value}  {held['path']}\n"
+    return _SUMS[algorithm], f"{value}  {row[_PATH]}\n"

@@ -175,19 +175,18 @@ def merged(known: Record | None, found: Record, *, doubt: bool) -> Record | None
     ``doubt``: the one that was found may be garbled. If it says something else of the file than the
     one that is known, the file is to be read before it is believed.
 
-    | known         | found                   | in doubt | holds                       |
-    |---------------|-------------------------|----------|-----------------------------|
-    | nothing       |                         |          | what was found              |
-    | something     | older                   |          | what is known               |
-    | the same file | as new, or newer        |          | what was found              |
-    | another file  | as new, or newer        | no       | what was found              |
-    | another file  | as new, or newer        | yes      | what was found, to be read  |
+    | known         | found            | in doubt | holds                       |
+    |---------------|------------------|----------|-----------------------------|
+    | nothing       |                  | no       | what was found              |
+    | nothing       |                  | yes      | what was found, to be read  |
+    | something     | as old, or older |          | what is known               |
+    | the same file | newer            |          | what was found              |
+    | another file  | newer            | no       | what was found              |
+    | another file  | newer            | yes      | what was found, to be read  |
     """
-    if known == found:
-        return None
     if known is None:
         return replace(found, mtime_ns=None) if doubt and found.held else found
-    if found.updated < known.updated:
+    if found.updated <= known.updated:
         return None
     same = (found.path, found.size, found.checksum) == (known.path, known.size, known.checksum)
     return replace(found, mtime_ns=None) if doubt and found.held and not same else found

@@ -387,9 +387,7 @@ async def test_row_10_2_the_share_is_of_what_is_here(night: Night, folder: Path)
         assert (await night(mirror)).counts[Status.DOWNLOADED] == 4
         for product in here:
             mirror.catalogue.remove(product.id)
-        following = Following(
-            on_removed=OnRemoved.DELETE, gone_listings=1, gone_for=timedelta(0)
-        )
+        following = Following(on_removed=OnRemoved.DELETE, gone_listings=1, gone_for=timedelta(0))
         report = await night(mirror, reconcile=True, following=following)
         assert (report.removed, report.held, report.ok) == (0, 4, False)
         assert len(files(folder)) == 4
@@ -463,9 +461,7 @@ async def test_row_10_2_no_file_goes_that_is_not_the_recorded_one(
     night: Night, folder: Path, how: str
 ) -> None:
     async with a_mirror(20) as mirror:
-        following = replace(
-            DELETE, gone_listings=1, gone_for=timedelta(0), check_files=False
-        )
+        following = replace(DELETE, gone_listings=1, gone_for=timedelta(0), check_files=False)
         await night(mirror, following=following)
         gone = mirror.catalogue.products[3]
         mirror.catalogue.remove(gone.id)
@@ -1129,9 +1125,7 @@ async def test_row_10_10_a_hook_that_fails_is_tried_again(
         assert ran == []
 
 
-async def test_row_10_10_a_hook_that_was_killed_runs_again(
-    night: Night, folder: Path
-) -> None:
+async def test_row_10_10_a_hook_that_was_killed_runs_again(night: Night, folder: Path) -> None:
     async with a_mirror(1) as mirror:
         began = asyncio.Event()
 
