@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from noa_async.threads import Threads
 
 _T = TypeVar("_T")
+_IS_NEW = "ledger_is_new"
+"""The note that says so until a run has ended well."""
 _MOST_INDEXED = 200_000
 """Files that are looked through in a folder that was no archive before, such as a home folder."""
 FAILURES = 10
@@ -82,6 +84,11 @@ class FolderRules:
     archive_id: str | None = None
     new_archive: bool = False
     min_free: int = 16 << 20
+
+
+def _is_new(database: Database) -> bool:
+    [value] = database.row("SELECT value FROM notes WHERE name = ?", (_IS_NEW,)) or (0,)
+    return bool(value)
 
 
 def _some_files(database: Database) -> list[str]:
@@ -142,7 +149,7 @@ class Archive:
         """Others that products may lie in: a move into another one had not ended."""
         self.ledger_is_new = False
         """Whether the folder may hold products that the ledger does not know of: it was lost, or
-        files were being moved."""
+        files were being moved, and no run has ended well since."""
         self.id = ""
         """The archive's, once it is open."""
         self._rules = rules
@@ -164,6 +171,7 @@ class Archive:
             await self.in_thread(self._keep_mark, mark)
             await self.ledger.open(suspect=self.folder.suspect)
             stack.push_async_callback(self.ledger.close)
+            await self._look_around()
             await self._settle_layout()
             stack.push_async_exit(self._back_up)
             self._resources = stack.pop_all()
@@ -209,8 +217,8 @@ class Archive:
     def _unlock(self) -> None:
         self.folder.close(in_order=not self.ledger.damaged)
 
-    async def _settle_layout(self) -> None:
-        """Move what is here into the layout that was asked for; first end a move that was begun."""
+    async def _look_around(self) -> None:
+        """Find out whether the ledger may lack what lies here, before anything is moved."""
         if self.ledger.set_aside is not None:
             self.observer(LedgerSetAside(str(self.ledger.set_aside), self.ledger.recovered))
         known = await self.in_thread(self.folder.kept_layouts)
@@ -219,8 +227,15 @@ class Archive:
         self.ledger_is_new = (
             self.ledger.fresh or self.ledger.set_aside is not None or self.folder.moving
         )
+        if self.ledger_is_new:
+            await self.ledger.note(_IS_NEW, 1)
+        elif await self.ledger.ask(_is_new):
+            self.ledger_is_new = True
         files = await self.ledger.ask(_some_files)
         await self.in_thread(self._remember, files)
+
+    async def _settle_layout(self) -> None:
+        """Move what is here into the layout that was asked for; first end a move that was begun."""
         try:
             kept = await self.in_thread(self.folder.read_layout)
         except DestinationError:
@@ -424,6 +439,8 @@ class Archive:
             return
         with suppress(DestinationError):
             await self.ledger.flush()
+            if kind is None and self.ledger_is_new:
+                await self.ledger.note(_IS_NEW, 0)
             await self.ledger.ask(self._write_copies)
 
     def _write_copies(self, database: Database) -> None:

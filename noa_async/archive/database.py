@@ -195,7 +195,7 @@ def open_database(
         except LedgerDamaged:
             if not anew:
                 raise
-            aside = _set_aside(path)
+            aside = set_aside(path)
             path.touch(mode=0o600)
             database = _made_ready(path)
             database.set_aside = aside
@@ -305,7 +305,7 @@ def _version(database: Database) -> int:
     return version
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Give the ledger, and what belongs to it, other names; the ledger's."""
     aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
     for log in ("", "-wal", "-shm"):

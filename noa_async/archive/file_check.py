@@ -98,10 +98,10 @@ class FileCheck:
 async def check_files(
     archive: Archive, *, accept_missing: bool = False, consumes: bool = False
 ) -> FileCheck:
-    """Compare every file that is here with the ledger; what is not as it was is to be done.
+    """Compare every file that is here with the ledger; what is missing is to be fetched again.
 
-    What is missing is to be fetched again; what has changed is to be read. ``consumes``: a file
-    whose hook has passed may be gone, and its product counts as done.
+    What has changed is for ``note_changed``. ``consumes``: a file whose hook has passed may be
+    gone, and its product counts as done.
 
     Raises FilesMissing, before anything is noted, if so many files are missing, and lie nowhere
     else in the folder, that a disk may not be mounted; not with ``accept_missing``.
@@ -119,11 +119,20 @@ async def check_files(
             "short, and nothing was fetched. Is a disk not mounted?",
             hint="Mount it and start again; --accept-missing fetches them again.",
         )
-    if check.wrong or check.found:
-        await _note_all(archive, check, consumes=consumes)
+    await _note_all(archive, check, missing=True, consumes=consumes)
     await archive.ledger.note(CHECKED, archive.clock())
     archive.observer(FilesChecked(check.files, check.missing, check.changed, check.example))
     return check
+
+
+async def note_changed(archive: Archive, check: FileCheck) -> None:
+    """Put the files that have changed on the list: they are to be read.
+
+    After a listing, which may have learned that the catalogue has other bytes by now: those may be
+    what lies there, brought by a run that was killed.
+    """
+    if check.changed:
+        await _note_all(archive, check, missing=False, consumes=False)
 
 
 async def _lost_for_good(archive: Archive, check: FileCheck, *, consumes: bool) -> FileCheck:
@@ -146,18 +155,20 @@ def _look_elsewhere(index: FileIndex, found: Sequence[_Row], left: FileCheck) ->
             left.lost_in.update(_folders(row.path.rpartition("/")[0]))
 
 
-async def _note_all(archive: Archive, check: FileCheck, *, consumes: bool) -> None:
+async def _note_all(archive: Archive, check: FileCheck, *, missing: bool, consumes: bool) -> None:
     if len(check.found) <= _REMEMBERED:
-        _note(archive, [row.id for row in check.found], consumes=consumes)
+        ids = [row.id for row in check.found]
+        _note(archive, ids, missing=missing, consumes=consumes)
     else:
         async for page in _pages(archive, consumes=consumes, most=_PAGE):
-            _note(archive, [row.id for row in page.found], consumes=consumes)
+            ids = [row.id for row in page.found]
+            _note(archive, ids, missing=missing, consumes=consumes)
             await archive.ledger.settle()
     await archive.ledger.flush()
 
 
-def _note(archive: Archive, product_ids: Sequence[str], *, consumes: bool) -> None:
-    """Write down what is not as it was, as it is now; not of what somebody works on."""
+def _note(archive: Archive, product_ids: Sequence[str], *, missing: bool, consumes: bool) -> None:
+    """Write down what is ``missing``, or else what has changed; not of what somebody works on."""
     for number, product_id in enumerate(product_ids):
         if number % _TOGETHER == 0:
             archive.ledger.look_up(product_ids[number : number + _TOGETHER], whole=True)
@@ -168,6 +179,8 @@ def _note(archive: Archive, product_ids: Sequence[str], *, consumes: bool) -> No
             facts: FileFacts | None = archive.folder.facts(record.path)
         except FileInaccessible:
             facts = FileFacts(-1, 0)
+        if (facts is None) is not missing:
+            continue
         thrown = (
             record.trash is not None
             and facts is None

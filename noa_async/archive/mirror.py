@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from noa_async.archive.archive import FAILURES
-from noa_async.archive.file_check import check_files
+from noa_async.archive.file_check import FileCheck, check_files, note_changed
 from noa_async.archive.following import make_plan
 from noa_async.archive.journal import Journal, service_key
 from noa_async.archive.removing import remove_gone
@@ -156,12 +156,12 @@ class Mirror:
         teller = Teller(tell, self._keeper, self._observer)
         ending = _INTERRUPTED
         try:
-            await self._look_at_files()
+            check = await self._look_at_files()
             if retry_failed:
                 await self._retry(followed.number)
             if self._pool.hooked:
                 await self._take_up_hooks(followed.number)
-            await self._list_and_fetch(plan, errand, teller)
+            await self._list_and_fetch(plan, errand, teller, check)
             await self._empty_trash()
             ending = _COMPLETE
         except NoaError as error:
@@ -171,16 +171,17 @@ class Mirror:
             await self._journal.end(teller.sums.into(run), ending, self._archive.clock())
         return await self._report(plan, followed.number, teller.sums)
 
-    async def _look_at_files(self) -> None:
+    async def _look_at_files(self) -> FileCheck:
         """Find out what was removed, changed or put back by hand since the last run."""
         if self._archive.folder.root is not None:
             await take_back(self._archive)
-        if self._following.check_files:
-            await check_files(
-                self._archive,
-                accept_missing=self._following.accept_missing,
-                consumes=self._pool.consumes,
-            )
+        if not self._following.check_files:
+            return FileCheck()
+        return await check_files(
+            self._archive,
+            accept_missing=self._following.accept_missing,
+            consumes=self._pool.consumes,
+        )
 
     async def _take_up_hooks(self, query: int) -> None:
         """Put what waits for its hook on the list: it is here, and comes to that at once."""
@@ -193,16 +194,20 @@ class Mirror:
         if files := await empty_trash(self._archive, self._following.keep_trash):
             self._observer(TrashEmptied(files))
 
-    async def _list_and_fetch(self, plan: Plan, errand: Errand, teller: Teller) -> None:
+    async def _list_and_fetch(
+        self, plan: Plan, errand: Errand, teller: Teller, check: FileCheck
+    ) -> None:
         """List and fetch at the same time; what broke either is raised when both are over."""
         todo = ToDo(self._archive.ledger, errand.followed.number)
         broken: list[NoaError] = []
 
         async def list_all() -> None:
             try:
-                await self._list(plan, errand, todo, teller)
-            except NoaError as error:
-                broken.append(error)
+                try:
+                    await self._list(plan, errand, todo, teller)
+                except NoaError as error:
+                    broken.append(error)
+                await note_changed(self._archive, check)
             finally:
                 todo.finish()
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from noa_async.archive.database import Database, LedgerDamaged, open_database
+from noa_async.archive.database import Database, LedgerDamaged, open_database, set_aside
 from noa_async.archive.journal import QUERY
 from noa_async.archive.manifest import Manifest, records_in
 from noa_async.archive.names import fold
 from noa_async.archive.rows import COLUMNS, NAMES, record_of, row_of, upserts
 from noa_async.archive.states import State
-from noa_async.disk import blamed_on
+from noa_async.disk import blamed_on, sync_folder
 from noa_async.errors import DestinationError
 
 if TYPE_CHECKING:
@@ -90,31 +90,54 @@ def open_recovered(
 ) -> Database:
     """As ``open_database``; a ledger that is lost or damaged is made again as far as it can be.
 
-    That is done even if not ``anew``, if there is a copy or a manifest to make it from.
+    That is done even if not ``anew``, if there is a copy or a manifest to make it from. It gets its
+    name when it is whole: a kill on the way leaves it to the next opening.
     ``Database.recovered`` says how many products came of it.
     """
     with blamed_on(path):
         lost = not path.exists() or path.stat().st_size == 0
-    sources = has_sources(path)
-    if lost and sources:
-        seed(path)
-        database, aside = open_database(path), None
-        database.fresh = True
-    else:
-        database = open_database(path, suspect=suspect, anew=anew or sources, read=read)
-        aside = database.set_aside
-        if aside is None:
-            return database
-        database.close()
-        seed(path)
-        database = open_database(path)
-        database.set_aside = aside
-    try:
-        database.recovered = recover(database, aside)
-    except BaseException:
-        database.close()
-        raise
+        cut_short = lost and _draft_of(path).exists()
+        asides = sorted(path.parent.glob(f"{path.name}.damaged-*[0-9]")) if cut_short else []
+    aside = asides[-1] if asides else None
+    if not lost:
+        try:
+            return open_database(path, suspect=suspect, anew=False, read=read)
+        except LedgerDamaged:
+            if not (anew or has_sources(path)):
+                raise
+            with blamed_on(path):
+                _draft_of(path).touch(mode=0o600)  # says what goes on, should a kill end it
+            aside = set_aside(path)
+    elif aside is None and not has_sources(path):
+        return open_database(path, anew=anew)
+    recovered = _rebuild(path, aside)
+    database = open_database(path)
+    database.fresh, database.set_aside, database.recovered = lost, aside, recovered
     return database
+
+
+def _rebuild(path: Path, aside: Path | None) -> int:
+    """Make a ledger from a copy, the manifest and the one that was set ``aside``; its products."""
+    draft = _draft_of(path)
+    with blamed_on(draft):
+        for log in ("", "-wal", "-shm"):
+            draft.with_name(f"{draft.name}{log}").unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+    seed(path, draft)
+    with closing(open_database(draft)) as database:
+        recovered = recover(database, aside, Manifest(path.parent))
+        database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    with blamed_on(path):
+        for log in ("-wal", "-shm"):  # another ledger's
+            path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
+        draft.replace(path)
+        sync_folder(path.parent)
+    return recovered
+
+
+def _draft_of(path: Path) -> Path:
+    """What a ledger that is made again is called before it is whole."""
+    return path.with_name("ledger.draft.sqlite3")
 
 
 def has_sources(path: Path) -> bool:
@@ -124,34 +147,28 @@ def has_sources(path: Path) -> bool:
     return copies or Manifest(state).path.exists()
 
 
-def seed(path: Path) -> bool:
-    """Put the newest copy that is sound in the place of a ledger; whether there is one."""
+def seed(path: Path, draft: Path) -> bool:
+    """Make a draft of a ledger from its newest copy that is sound; whether there is one."""
     for number in range(1, _COPIES + 1):
         copy = copy_of(path.parent, number)
         if not copy.exists():
             continue
-        with (
-            suppress(DestinationError),
-            closing(Database(copy, manner="mode=ro&immutable=1")) as it,
-        ):
-            it.check()
-            with blamed_on(path):
-                path.unlink(missing_ok=True)
-                for log in ("-wal", "-shm"):  # another ledger's
-                    path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
-                shutil.copyfile(copy, path)
-                path.chmod(0o600)
+        manner = "mode=ro&immutable=1"
+        with suppress(DestinationError), closing(Database(copy, manner=manner)) as database:
+            database.check()
+            with blamed_on(draft):
+                shutil.copyfile(copy, draft)
+                draft.chmod(0o600)
             return True
     return False
 
 
-def recover(database: Database, damaged: Path | None) -> int:
+def recover(database: Database, damaged: Path | None, manifest: Manifest) -> int:
     """Fill a ledger that was begun anew, or from a copy; how many products it knows then.
 
     From the manifest, and from the ``damaged`` ledger, as far as that can be read. Of each product
     the newest record holds. All of each followed query is to be listed again.
     """
-    manifest = Manifest(database.path.parent)
     _overlay(database, records_in(manifest.read()), doubt=False)
     _overlay_queries(database, _queries_in(manifest))
     if damaged is not None:
@@ -159,6 +176,9 @@ def recover(database: Database, damaged: Path | None) -> int:
             _overlay(database, _salvaged(source), doubt=True)
             with suppress(DestinationError):
                 _overlay_queries(database, _salvaged_queries(source))
+        with blamed_on(damaged):  # all that its log held is known by now
+            for log in ("-wal", "-shm"):
+                damaged.with_name(f"{damaged.name}{log}").unlink(missing_ok=True)
     database.script(
         """
         UPDATE products SET seen = 0;

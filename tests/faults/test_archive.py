@@ -604,7 +604,7 @@ async def test_row_10_3_a_mass_of_missing_files_ends_the_run(
 
 
 async def test_row_10_3_the_command_line(open_mirror: Open) -> None:  # noqa: F811
-    mirror, noa = await open_mirror(products=30)
+    _, noa = await open_mirror(products=30)
     run = ("mirror", "--everything", "--output", "archive", "-q")
     assert (await noa(*run)).code == 0
     archive = noa.folder / "archive"
