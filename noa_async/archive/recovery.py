@@ -112,7 +112,8 @@ def open_recovered(
         return open_database(path, anew=anew)
     recovered = _rebuild(path, aside)
     database = open_database(path)
-    database.fresh, database.set_aside, database.recovered = lost, aside, recovered
+    database.fresh, database.set_aside = aside is None, aside
+    database.recovered = recovered
     return database
 
 
@@ -314,6 +315,7 @@ def plausible(held: dict[str, Any]) -> Record | None:
     good = (
         all(isinstance(text, str) and text for text in texts)
         and held["state"] in set(State)
+        and isinstance(record.updated, float)
         and all(isinstance(at, float | None) and 0 <= (at or 0) < _YEAR_10000 for at in times)
         and all(isinstance(number, int | None) for number in numbers)
         and isinstance(record.path, str | None)

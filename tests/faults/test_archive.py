@@ -825,6 +825,33 @@ async def test_row_10_4_a_ledger_of_an_older_version_is_taken_over(
         assert not (await night(mirror)).full
 
 
+@pytest.mark.parametrize("how", ["lost", "torn pages", "a garbled row"])
+async def test_row_10_4_a_kill_while_the_ledger_is_made_again(
+    night: Night,
+    folder: Path,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    async with a_mirror(60) as mirror:
+        await an_archive_with_a_product_that_is_gone(mirror, night)
+        damage(folder, how)
+
+        def killed(*_: object) -> int:
+            raise Killed
+
+        monkeypatch.setattr("noa_async.archive.recovery.recover", killed)
+        with pytest.raises(Killed):
+            await night(mirror)
+        monkeypatch.undo()
+        report = await night(mirror)
+        assert (report.absent, len(records(folder))) == (0, 60)
+        assert mirror.stats.downloads == {}
+        [event] = recorder.of(LedgerSetAside)
+        assert event.recovered == 60
+        assert not list((folder / ".noa-async").glob("*draft*"))
+
+
 # 10.5: another service
 
 
