@@ -113,14 +113,9 @@ def test_a_manifest_is_enough(tmp_path):
     filled(tmp_path / FILE, records)
     manifest = Manifest(tmp_path)
     with closing(open_database(tmp_path / FILE)) as database:
-        database.write(
-            [
-                (
-                    "INSERT INTO queries (number, filter, service, listed) VALUES (1, 'f', 's', 50)",
-                    [()],
-                )
-            ]
-        )
+        columns = "number, filter, service, listed"
+        insert = f"INSERT INTO queries ({columns}) VALUES (1, 'f', 's', 50)"
+        database.write([(insert, [()])])
         manifest.rewrite(database, "X", "{name}")
     late = replace(records[3], updated=9.0, size=7)
     manifest.note(late)
