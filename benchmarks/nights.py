@@ -134,6 +134,8 @@ class Nights:
         self._mirror = MirrorProcess(EmulatorSettings(products=0, latency=LATENCY))
         self._seconds: list[float] = [0.2]
         self._held = False
+        self._spoilt: set[str] = set()
+        """Files that were spoilt by hand since the last night in which all was well."""
         self._log = folder.with_name(f"{folder.name}-hooks")
 
     def __enter__(self) -> Self:
@@ -165,6 +167,8 @@ class Nights:
             self.tally.killed.append(night.number)
         else:
             self._seconds.append(ended.seconds)
+            if ended.code == 0:
+                self._spoilt.clear()
             self.tally.held += ended.held
             self._held = ended.held or (self._held and not ended.full)
             self.tally.removed += ended.removed
@@ -184,6 +188,7 @@ class Nights:
             return
         paths = self._paths_of_products()
         spoilt = strike(self._folder, night.mishap, night.seed, paths)
+        self._spoilt.update(spoilt)
         for path in spoilt:
             product = self._year.catalogue.get(paths[path])
             self.tally.spoilt[product.id] = night.number
@@ -281,7 +286,7 @@ class Nights:
     def check_files(self) -> None:
         """Every file is a revision that there was, whatever its name."""
         for path, md5 in sums(self._folder).items():
-            if md5 not in self.tally.known:
+            if md5 not in self.tally.known and path not in self._spoilt:
                 self._differs(f"{path} is no product")
 
     def line(self, number: int) -> str:

@@ -244,7 +244,9 @@ class Downloads:
 
 def rules_of(settings: Settings) -> FolderRules:
     """What the settings say of an archive's folder."""
-    return FolderRules(settings.archive_id, settings.new_archive, settings.min_free)
+    return FolderRules(
+        settings.archive_id, new_archive=settings.new_archive, min_free=settings.min_free
+    )
 
 
 async def _heed_nothing(_outcome: Outcome) -> None:

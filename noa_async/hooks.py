@@ -135,6 +135,7 @@ class Consuming:
     """A hook that may move, change or delete the file of its product, which then counts as done."""
 
     hook: Hook
+    """What is awaited for each product."""
     consumes: ClassVar[bool] = True
 
     async def __call__(self, outcome: Outcome) -> None:

@@ -83,6 +83,8 @@ class FolderRules:
 
     archive_id: str | None = None
     new_archive: bool = False
+    any_archive: bool = False
+    """Whether it may be another than the machine remembers there; for those that begin none."""
     min_free: int = 16 << 20
 
 
@@ -104,6 +106,9 @@ def _parsed(templates: Iterable[str]) -> Iterator[Layout]:
     for template in templates:
         with suppress(SettingsError):
             yield Layout.parse(template)
+
+
+ANY_ARCHIVE = FolderRules(any_archive=True)
 
 
 def destination_of(target: Path | StoreUrl) -> Destination:
@@ -187,10 +192,13 @@ class Archive:
         if root is None:
             return mark
         known = recall(root)
-        if self._rules.new_archive:
-            self._new_id = self._rules.archive_id
+        rules, wanted = self._rules, self._rules.archive_id
+        if rules.new_archive:
+            self._new_id = wanted
             return mark
-        wanted = self._rules.archive_id
+        if rules.any_archive:
+            self._new_id = known.id if known else None
+            return mark
         is_there = os.path.isdir(state) or (  # noqa: PTH112 (one that is out of reach is none)
             known is not None and known.has_files
         )
@@ -445,7 +453,7 @@ class Archive:
 
     def _write_copies(self, database: Database) -> None:
         self.manifest.flush()
-        if not database.damaged:
+        if self.ledger.changed and not database.damaged:
             products = database.row("SELECT sum(products) FROM sums") or (0,)
             if self.manifest.is_due(products[0] or 0):
                 self.manifest.rewrite(database, self.id, self.layout.template)

@@ -60,6 +60,8 @@ class Ledger:
         self._before_write = before_write
         self._anew = anew
         self._broken = False
+        self.changed = False
+        """Whether anything was written since it was opened."""
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
         self._looked_up: dict[str, Record | Glance | None] = {}
@@ -250,6 +252,7 @@ class Ledger:
                     self._forget_path(record)
 
     def _write(self, batch: Iterable[Record]) -> None:
+        self.changed = True
         self._before_write()
         self._writer.write(upserts(map(row_of, batch)))
 
@@ -285,6 +288,7 @@ class Ledger:
 
     async def tell(self, *statements: Statement) -> None:
         """Write what is no product's, behind all records put before, in one transaction."""
+        self.changed = True
         await self.flush()
         await self._in_thread(lambda: self._writer.write(statements))
 

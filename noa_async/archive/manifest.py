@@ -59,7 +59,7 @@ class Manifest:
     def __init__(self, state: Path) -> None:
         self.path = state / FILE
         self._state = state
-        self._pending: list[str] = []
+        self._pending: dict[str, Record | None] = {}
         self._changed = False
         self._began = False
         self.outdated = False
@@ -67,18 +67,19 @@ class Manifest:
 
     def note(self, record: Record) -> None:
         """Add what a record says now; written by the next ``flush``."""
-        self._pending.append(line_of(row_of(record)))
+        self._pending[record.id] = record
 
     def forget(self, product_id: str) -> None:
         """Add that nothing is known of a product any more."""
-        self._pending.append(_checked({"id": product_id, "forgotten": True}))
+        self._pending[product_id] = None
 
     def flush(self) -> None:
         """Write what was noted. Raises DestinationError."""
         if not self._pending:
             return
-        lines, self._pending = self._pending, []
+        noted, self._pending = self._pending, {}
         self._changed = True
+        lines = [_noted(product_id, record) for product_id, record in noted.items()]
         with blamed_on(self.path), self.path.open("ab") as file:
             if not self._began and file.tell():
                 file.write(b"\n")  # a kill may have left half a line
@@ -146,6 +147,12 @@ class Manifest:
             for line in file:
                 if (held := _unchecked(line)) is not None:
                     yield held
+
+
+def _noted(product_id: str, record: Record | None) -> str:
+    if record is None:
+        return _checked({"id": product_id, "forgotten": True})
+    return line_of(row_of(record))
 
 
 def _rows(database: Database) -> Iterator[tuple[Any, ...]]:

@@ -150,7 +150,7 @@ class Mirror:
         others = await self._journal.others(query.filter, service)
         run = await self._journal.begin("mirror", followed.number, now)
         plan = make_plan(query, followed, self._following, run.started, reconcile=reconcile)
-        changed = others > 0 and found.watermark is None
+        changed = others > 0 and found.watermark is None and found.listed is None
         self._observer(MirrorPlanned(full=plan.full, since=plan.since, changed=changed))
         errand = Errand(query, followed, run, self._following)
         teller = Teller(tell, self._keeper, self._observer)

@@ -140,6 +140,7 @@ class Record:
         """The record of a file that is here and right as of ``now``: nothing is to be done.
 
         ``hook_due``: since when its hook is due, if that is new; one that was due before stays so.
+        A hook that passed has passed for the bytes of then.
         """
         check_move(self.state, state)
         return type(self)(  # half of the time that ``replace`` takes, for every product
@@ -157,7 +158,7 @@ class Record:
             gone=self.gone,
             absences=self.absences,
             hook_due=self.hook_due if hook_due is None else hook_due,
-            hooked=self.hooked if hook_due is None else None,
+            hooked=self.hooked if hook_due is None and checksum == self.checksum else None,
             accepted=self.accepted if self.held else None,
             updated=now,
         )

@@ -14,7 +14,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from noa_async.archive.database import Database, LedgerDamaged, open_database, set_aside
+from noa_async.archive.database import (
+    Database,
+    LedgerDamaged,
+    check_there,
+    open_database,
+    set_aside,
+)
 from noa_async.archive.journal import QUERY
 from noa_async.archive.manifest import Manifest, records_in
 from noa_async.archive.names import fold
@@ -139,6 +145,12 @@ def _rebuild(path: Path, aside: Path | None) -> int:
 def _draft_of(path: Path) -> Path:
     """What a ledger that is made again is called before it is whole."""
     return path.with_name("ledger.draft.sqlite3")
+
+
+def check_ledger(path: Path) -> None:
+    """Raise DestinationError if there is no ledger at ``path``, and nothing to make it from."""
+    if not has_sources(path):
+        check_there(path)
 
 
 def has_sources(path: Path) -> bool:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.archive.acceptance import accept
-from noa_async.archive.archive import Archive
+from noa_async.archive.archive import ANY_ARCHIVE, Archive
+from noa_async.archive.destination import ledger_there
+from noa_async.archive.recovery import check_ledger
 from noa_async.cli.lines import make_lines
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.output import Output, meant
@@ -46,6 +48,7 @@ def command(
     """
     if bool(products) == everything:
         raise UsageError("Name products, or give --all.")
+    check_ledger(ledger_there(meant(folder, scratch)))
     done = run(_accept(meant(folder, scratch), products, everything=everything))
     lines = make_lines(manner)
     lines.line(f"Accepted: {number_of(len(done.done), 'finding')}.")
@@ -56,5 +59,5 @@ def command(
 
 async def _accept(target: Path | StoreUrl, products: tuple[str, ...], *, everything: bool) -> Done:
     with Threads(1) as pool:
-        async with Archive(target, None, pool, anew=False) as archive:
+        async with Archive(target, None, pool, anew=False, rules=ANY_ARCHIVE) as archive:
             return await accept(archive, products, everything=everything)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from noa_async.archive.acceptance import forget
-from noa_async.archive.archive import Archive
+from noa_async.archive.archive import ANY_ARCHIVE, Archive
+from noa_async.archive.destination import ledger_there
+from noa_async.archive.recovery import check_ledger
 from noa_async.cli.lines import make_lines
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.output import Output, meant
@@ -38,6 +40,7 @@ def command(
     file that is there and right is not fetched again.
     """
     lines = make_lines(manner)
+    check_ledger(ledger_there(meant(folder, scratch)))
     records = run(_forget(meant(folder, scratch), products))
     lines.line(f"Forgotten: {number_of(len(records), 'product')}.")
     for record in records:
@@ -48,5 +51,5 @@ def command(
 
 async def _forget(target: Path | StoreUrl, products: tuple[str, ...]) -> list[Record]:
     with Threads(1) as pool:
-        async with Archive(target, None, pool, anew=False) as archive:
+        async with Archive(target, None, pool, anew=False, rules=ANY_ARCHIVE) as archive:
             return await forget(archive, products)

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from noa_async.archive.archive import Archive
-from noa_async.archive.database import check_there
+from noa_async.archive.archive import ANY_ARCHIVE, Archive
 from noa_async.archive.destination import ledger_there
 from noa_async.archive.journal import COMPLETE, INTERRUPTED, Journal
-from noa_async.archive.recovery import has_sources
+from noa_async.archive.recovery import check_ledger
 from noa_async.archive.repairing import has_wrong, wrong_products
 from noa_async.archive.verify import Selection, check_known, measure, verify
 from noa_async.catalogue.moments import parse_instant
@@ -134,9 +133,7 @@ def command(
         None if options.sample is None else read_share(options.sample),
     )
     helper = find_help(service, options.workers, options.scratch) if options.repair else None
-    ledger = ledger_there(meant(folder, options.scratch))
-    if not has_sources(ledger):  # else it is made again
-        check_there(ledger)
+    check_ledger(ledger_there(meant(folder, options.scratch)))
     if helper is not None:
         tell_remarks(make_lines(manner), service, helper.settings, workers=True)
     quiet = manner.json or manner.quiet or options.no_progress
@@ -170,7 +167,8 @@ async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
     """Verify, with the archive locked for as long."""
     began = time.monotonic()
     with Threads(1) as pool:
-        async with Archive(meant(plan.folder, plan.scratch), None, pool, anew=False) as archive:
+        target = meant(plan.folder, plan.scratch)
+        async with Archive(target, None, pool, anew=False, rules=ANY_ARCHIVE) as archive:
             await check_known(archive)
             journal = Journal(archive.ledger)
             entry, ending = await journal.begin("verify", None, time.time()), INTERRUPTED

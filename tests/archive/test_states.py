@@ -55,13 +55,15 @@ def test_a_file_found_right_leaves_nothing_to_do_and_all_else_as_it_was():
     assert not [each.name for each in fields(Record) if getattr(before, each.name) in (None, 0, "")]
     now = {"size": 8, "mtime_ns": 9, "checksum": "md5:1", "verified": 7.0, "attempts": 3}
     nothing = {"failures": 0, "failed_at": None, "error": None, "reason": None, "todo": None}
-    nothing |= {"trash": None, "accepted": None}
+    nothing |= {"trash": None, "accepted": None, "hooked": None}
     found = before.found_right(
         State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0, attempts=now["attempts"]
     )
     assert found == replace(before, state=State.VERIFIED, path="new", updated=7.0, **now, **nothing)
     again = before.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0)
     assert again.attempts == before.attempts
+    same = before.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:0", 7.0)
+    assert same.hooked == before.hooked
     due = before.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0, hook_due=7.0)
     assert (due.hook_due, due.hooked) == (7.0, None)
     pinned = again.moved(State.UNVERIFIED, 8.0, accepted=8.0)
