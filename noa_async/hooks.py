@@ -137,6 +137,7 @@ class Consuming:
     hook: Hook
     """What is awaited for each product."""
     consumes: ClassVar[bool] = True
+    """What tells it from others."""
 
     async def __call__(self, outcome: Outcome) -> None:
         await self.hook(outcome)

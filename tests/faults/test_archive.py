@@ -15,6 +15,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -52,7 +53,7 @@ from noa_async.emulator import (
     make_product,
 )
 from noa_async.events import HookFailed, LedgerSetAside, ProductRemoved
-from tests.cli.conftest import Open, open_mirror  # noqa: F401 (a fixture)
+from tests.cli.conftest import Open, Program, open_mirror  # noqa: F401 (a fixture)
 from tests.integration.conftest import WHO, Recorder, assert_right, settings_for
 
 ALL = Query(everything=True)
@@ -966,6 +967,54 @@ async def test_row_10_6_one_file_that_cannot_be_read_stops_nobody(
         monkeypatch.undo()
         assert (await night(mirror)).ok
         assert_right(mirror, folder, 23)
+
+
+AS_A_PLAIN_USER = (
+    ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+    if os.geteuid() == 0
+    else ()
+)
+"""What lets root be refused, too."""
+
+
+async def as_a_plain_user(noa: Program, *arguments: str) -> tuple[int, str]:
+    """A run that no permission is waived for; its exit code, and what it said."""
+    command = (*AS_A_PLAIN_USER, sys.executable, "-m", "noa_async", *arguments)
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=noa.folder, env=noa.environ, stdout=pipe, stderr=pipe
+    )
+    async with asyncio.timeout(60):
+        _, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
+@pytest.mark.parametrize("what", ["a file", "a folder"])
+async def test_row_10_6_no_permission_for_one_file_or_folder(
+    open_mirror: Open,  # noqa: F811
+    what: str,
+) -> None:
+    mirror = Emulator(EmulatorSettings(products=0))
+    products = publish(mirror, 20)
+    mirror, noa = await open_mirror(*products)
+    run = ("mirror", "--everything", "--output", "archive", "--layout", "date")
+    assert (await as_a_plain_user(noa, *run))[0] == 0
+    path = noa.folder / "archive/2026/01/02"
+    shut = next(path.glob("*.zip")) if what == "a file" else path
+    if what == "a file":
+        os.utime(shut, (5, 5))  # it has to be read
+    mode = shut.stat().st_mode
+    shut.chmod(0)
+    for more in ((), ("--reconcile",)):
+        new = publish(mirror, 1, f"N{len(more)}-", 6)
+        code, said = await as_a_plain_user(noa, *run, *more)
+        assert code == 1
+        assert said.count("Permission denied") == 2 * (1 if what == "a file" else 4)
+        assert str(shut) in said
+        assert list((noa.folder / "archive").rglob(new[0].name))
+    shut.chmod(mode)
+    assert (await as_a_plain_user(noa, *run))[0] == 0
 
 
 # 10.8: whatever lies in the folder is found
