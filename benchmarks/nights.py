@@ -153,34 +153,41 @@ class Nights:
         for change in night.changes:
             if change.remove is not None:
                 self.tally.gone[change.remove] = night.number
+            if change.add is not None:
+                self.tally.gone.pop(change.add.id, None)
         self._strike(night)
         with unmounted(self._folder, night.mishap) as is_away:
             ended = self._run(night, None if night.crash is None else night.crash * usual)
+            if is_away and any(self._folder.iterdir()):
+                self._differs(f"night {night.number}: something was begun on the mount point")
         if is_away:
+            self.tally.codes["no disk"] += 1
             if ended is not None and ended.code != 5:
                 self._differs(f"night {night.number}: no disk, and {ended}")
-            self._count(night)
-            self.tally.codes["no disk"] += 1
-            return
-        self.tally.codes["killed" if ended is None else str(ended.code)] += 1
-        if ended is None:
+        elif ended is None:
+            self.tally.codes["killed"] += 1
             self.tally.killed.append(night.number)
         else:
-            self._seconds.append(ended.seconds)
-            if ended.code == 0:
-                self._spoilt.clear()
-            self.tally.held += ended.held
-            self._held = ended.held or (self._held and not ended.full)
-            self.tally.removed += ended.removed
-            for product_id in ended.removed_ids:
-                if self.tally.gone.get(product_id, night.number) >= night.number:
-                    self._differs(f"night {night.number}: deleted {product_id} unconfirmed")
-            shrunk = (night.mishap or "").endswith("listing")
-            if shrunk and (ended.removed or ended.code == 0):
-                self._differs(f"night {night.number}: {night.mishap}, and {ended}")
-            if ended.code not in {0, 1, 4} or (ended.code == 4 and not _troubled(night)):
-                self._differs(f"night {night.number}: {ended}")
+            self.tally.codes[str(ended.code)] += 1
+            self._judge(night, ended)
         self._count(night)
+
+    def _judge(self, night: Night, ended: Ended) -> None:
+        """Whether a night's run ended as it should, and what that means for the next."""
+        self._seconds.append(ended.seconds)
+        if ended.code == 0:
+            self._spoilt.clear()
+        self.tally.held += ended.held
+        self._held = ended.held or (self._held and not ended.full)
+        self.tally.removed += ended.removed
+        for product_id in ended.removed_ids:
+            if self.tally.gone.get(product_id, night.number) >= night.number:
+                self._differs(f"night {night.number}: deleted {product_id} unconfirmed")
+        shrunk = (night.mishap or "").endswith("listing")
+        if shrunk and (ended.removed or ended.code == 0):
+            self._differs(f"night {night.number}: {night.mishap}, and {ended}")
+        if ended.code not in {0, 1, 4} or (ended.code == 4 and not _troubled(night)):
+            self._differs(f"night {night.number}: {ended}")
 
     def _strike(self, night: Night) -> None:
         """Let what befalls the archive before the run happen."""

@@ -93,6 +93,10 @@ def _is_new(database: Database) -> bool:
     return bool(value)
 
 
+def _follows(database: Database) -> bool:
+    return database.row("SELECT 1 FROM queries LIMIT 1") is not None
+
+
 def _some_files(database: Database) -> list[str]:
     """Some files, of those that came first and last."""
     question = "SELECT path FROM products WHERE path IS NOT NULL ORDER BY number {} LIMIT 8"
@@ -160,6 +164,8 @@ class Archive:
         self._rules = rules
         self._new_id: str | None = None
         self._mark: Mark
+        self.follows = False
+        """Whether a query was followed here, now or before."""
         self._remembered = False
         self._was_there = False
         self._index: FileIndex | None = None
@@ -216,9 +222,10 @@ class Archive:
     def _remember(self, files: Sequence[str]) -> None:
         """Remember on this machine that this archive lies in this folder, with some of its files.
 
-        Not before it holds any: what never held a product may go without a word.
+        Not before it holds any, and follows a query: a folder with downloads may be deleted and
+        filled again without a word.
         """
-        if files and self.folder.root is not None:
+        if files and self.follows and self.folder.root is not None:
             self._remembered = True
             remember(self.folder.root, self._mark, files)
 
@@ -239,6 +246,7 @@ class Archive:
             await self.ledger.note(_IS_NEW, 1)
         elif await self.ledger.ask(_is_new):
             self.ledger_is_new = True
+        self.follows = await self.ledger.ask(_follows)
         files = await self.ledger.ask(_some_files)
         await self.in_thread(self._remember, files)
 

@@ -148,6 +148,7 @@ class Mirror:
         found = await self._journal.follow(query.filter, service)
         followed = found.as_of(now)
         others = await self._journal.others(query.filter, service)
+        self._archive.follows = True
         run = await self._journal.begin("mirror", followed.number, now)
         plan = make_plan(query, followed, self._following, run.started, reconcile=reconcile)
         changed = others > 0 and found.watermark is None and found.listed is None

@@ -604,6 +604,15 @@ async def test_row_10_3_a_mass_of_missing_files_ends_the_run(
         assert len(files(folder)) == 161
 
 
+async def test_row_10_3_a_folder_with_downloads_may_be_deleted(
+    open_mirror: Open,  # noqa: F811
+) -> None:
+    _, noa = await open_mirror(products=3)
+    for _ in range(2):
+        assert (await noa("download", "--everything", "--output", "data")).code == 0
+        shutil.rmtree(noa.folder / "data")
+
+
 async def test_row_10_3_the_command_line(open_mirror: Open) -> None:  # noqa: F811
     _, noa = await open_mirror(products=30)
     run = ("mirror", "--everything", "--output", "archive", "-q")
