@@ -80,7 +80,7 @@ class Manifest:
         noted, self._pending = self._pending, {}
         self._changed = True
         lines = [_noted(product_id, record) for product_id, record in noted.items()]
-        with blamed_on(self.path), self.path.open("ab") as file:
+        with blamed_on(self.path), open(self.path, "ab", opener=_private) as file:
             if not self._began and file.tell():
                 file.write(b"\n")  # a kill may have left half a line
             self._began = True
@@ -112,7 +112,9 @@ class Manifest:
                 target = self._state / name
                 if target not in drafts:
                     path = target.with_name(f"{name}.draft")
-                    opened = path.open("w", encoding="utf-8", errors="surrogateescape")
+                    opened = open(  # noqa: SIM115 (with a mode; closed by the stack)
+                        path, "w", encoding="utf-8", errors="surrogateescape", opener=_private
+                    )
                     drafts[target] = stack.enter_context(opened)
                 return drafts[target]
 
@@ -147,6 +149,11 @@ class Manifest:
             for line in file:
                 if (held := _unchecked(line)) is not None:
                     yield held
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that is for its owner's eyes alone."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _noted(product_id: str, record: Record | None) -> str:

@@ -70,6 +70,7 @@ def keep_copy(database: Database, spare: int) -> bool:
         draft = newest.with_name("draft.sqlite3")
         draft.unlink(missing_ok=True)
         database.copy_into(draft)
+        draft.chmod(0o600)
         descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
