@@ -32,7 +32,14 @@ def plain_environment(monkeypatch, tmp_path):
         if name.upper().startswith(("NOA_", "ESA_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    monkeypatch.setenv("NOA_STATE_HOME", str(tmp_path.with_name(f"{tmp_path.name}-state")))
+
+
+@pytest.fixture(autouse=True)
+def own_state_home(plain_environment, tmp_path):
+    """What a run remembers of archives is a test's own, also where it undoes its patches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NOA_STATE_HOME", str(tmp_path.with_name(f"{tmp_path.name}-state")))
+        yield
 
 
 @pytest.fixture
