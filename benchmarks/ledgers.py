@@ -92,7 +92,10 @@ def make_ledger(folder: Path, count: int) -> Path:
     database.write(
         [
             (_INSERT, rows),
-            ("INSERT INTO queries VALUES (1, ?, ?, ?, NULL)", [(FILTER, mark, now)]),
+            (
+                "INSERT INTO queries (number, filter, watermark, reconciled) VALUES (1, ?, ?, ?)",
+                [(FILTER, mark, now)],
+            ),
             (
                 "INSERT INTO runs VALUES (1, 'mirror', 1, ?, ?, 'complete', ?, ?, 0, 0, 0)",
                 [(now - 60, now, count, count)],

@@ -20,16 +20,21 @@ from typing import TYPE_CHECKING, Any, Self
 
 from benchmarks.machine import describe, sentence
 from benchmarks.mirrors import MirrorProcess
+from benchmarks.mishaps import FAILING, strike, unmounted
 from benchmarks.night import Ended, live
 from benchmarks.years import Night, Year
+from noa_async.archive.acceptance import forget
+from noa_async.archive.archive import Archive
 from noa_async.archive.database import read_database
 from noa_async.archive.rows import COLUMNS, record_of
 from noa_async.archive.states import State
 from noa_async.emulator import EmulatorSettings
+from noa_async.threads import Threads
 
 if TYPE_CHECKING:
     import argparse
 
+    from noa_async.archive.record import Record
     from noa_async.emulator import Delivery, Emulator
 
 JSON = Path(__file__).parent / "results" / "nights.json"
@@ -52,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nights", type=int, default=365, help="how many (365)")
     parser.add_argument("--seed", type=int, default=1, help="another year (1)")
     parser.add_argument("--products", type=float, default=8, help="published a night (8)")
+    parser.add_argument(
+        "--mishap-every", type=int, default=0, help="a mishap in one night of so many (0: none)"
+    )
     parser.add_argument("--no-write", action="store_true", help="change no file")
 
 
@@ -59,13 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Live through the year; 1 where folder and catalogue differ at its end."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="nights-") as folder:
-        year = Year(arguments.seed, arguments.products)
-        with Nights(year, Path(folder)) as nights:
+        os.environ["NOA_STATE_HOME"] = f"{folder}/state"
+        year = Year(arguments.seed, arguments.products, mishap_every=arguments.mishap_every)
+        with Nights(year, Path(folder) / "archive") as nights:
             for number in range(1, arguments.nights + 1):
                 nights.live(year.night(number))
                 if number % MONTH == 0:
                     print(nights.line(number), flush=True)
-            nights.live(year.last(arguments.nights + 1))
+            nights.end(arguments.nights + 1)
             results = nights.results()
     results = {
         "suite": "nights",
@@ -100,6 +109,13 @@ class Tally:
     """Nights that had ended when the kill came."""
     held: int = 0
     removed: int = 0
+    spoilt: dict[str, int] = field(default_factory=dict)
+    """Products whose files were spoilt by hand, and the night of it."""
+    spoilt_bytes: int = 0
+    gone: dict[str, int] = field(default_factory=dict)
+    """Products that the service removed, and the night of it."""
+    accepted: int = 0
+    """Findings that a person took out at the end."""
     differences: list[str] = field(default_factory=list)
 
 
@@ -118,6 +134,9 @@ class Nights:
         self._mirror = MirrorProcess(EmulatorSettings(products=0, latency=LATENCY))
         self._seconds: list[float] = [0.2]
         self._held = False
+        self._spoilt: set[str] = set()
+        """Files that were spoilt by hand since the last night in which all was well."""
+        self._log = folder.with_name(f"{folder.name}-hooks")
 
     def __enter__(self) -> Self:
         self._mirror.__enter__()
@@ -131,27 +150,111 @@ class Nights:
         usual = median(self._seconds[-20:])
         away = None if night.outage is None else night.outage * usual
         self.tally.known.update(self._mirror.ask(partial(_prepare, night, away)))
-        ended = self._run(night, None if night.crash is None else night.crash * usual)
-        self.tally.codes["killed" if ended is None else str(ended.code)] += 1
-        if ended is None:
+        for change in night.changes:
+            if change.remove is not None:
+                self.tally.gone[change.remove] = night.number
+            if change.add is not None:
+                self.tally.gone.pop(change.add.id, None)
+        self._strike(night)
+        with unmounted(self._folder, night.mishap) as is_away:
+            ended = self._run(night, None if night.crash is None else night.crash * usual)
+            if is_away and any(self._folder.iterdir()):
+                self._differs(f"night {night.number}: something was begun on the mount point")
+        if is_away:
+            self.tally.codes["no disk"] += 1
+            if ended is not None and ended.code != 5:
+                self._differs(f"night {night.number}: no disk, and {ended}")
+        elif ended is None:
+            self.tally.codes["killed"] += 1
             self.tally.killed.append(night.number)
         else:
-            self._seconds.append(ended.seconds)
-            self.tally.held += ended.held
-            self._held = ended.held or (self._held and not ended.full)
-            self.tally.removed += ended.removed
-            if ended.code not in {0, 1, 4} or (ended.code == 4 and not _troubled(night)):
-                self._differs(f"night {night.number}: {ended}")
+            self.tally.codes[str(ended.code)] += 1
+            self._judge(night, ended)
         self._count(night)
+
+    def _judge(self, night: Night, ended: Ended) -> None:
+        """Whether a night's run ended as it should, and what that means for the next."""
+        self._seconds.append(ended.seconds)
+        if ended.code == 0:
+            self._spoilt.clear()
+        self.tally.held += ended.held
+        self._held = ended.held or (self._held and not ended.full)
+        self.tally.removed += ended.removed
+        for product_id in ended.removed_ids:
+            if self.tally.gone.get(product_id, night.number) >= night.number:
+                self._differs(f"night {night.number}: deleted {product_id} unconfirmed")
+        shrunk = (night.mishap or "").endswith("listing")
+        if shrunk and (ended.removed or ended.code == 0):
+            self._differs(f"night {night.number}: {night.mishap}, and {ended}")
+        if ended.code not in {0, 1, 4} or (ended.code == 4 and not _troubled(night)):
+            self._differs(f"night {night.number}: {ended}")
+
+    def _strike(self, night: Night) -> None:
+        """Let what befalls the archive before the run happen."""
+        if night.mishap is None:
+            return
+        paths = self._paths_of_products()
+        spoilt = strike(self._folder, night.mishap, night.seed, paths)
+        self._spoilt.update(spoilt)
+        for path in spoilt:
+            product = self._year.catalogue.get(paths[path])
+            self.tally.spoilt[product.id] = night.number
+            self.tally.spoilt_bytes += product.size
+
+    def _paths_of_products(self) -> dict[str, str]:
+        """The Ids of products that the service has, by the paths at which they lie."""
+        if not (self._folder / ".noa-async/ledger.sqlite3").exists():
+            return {}
+        found = {}
+        for record in self._records():
+            if record.state is State.VERIFIED and self._year.catalogue.has(record.id):
+                found[str(record.path)] = record.id
+        return found
+
+    def _records(self) -> list[Record]:
+        database = read_database(self._folder / ".noa-async/ledger.sqlite3")
+        try:
+            rows = database.rows(f"SELECT {', '.join(COLUMNS)} FROM products")
+        finally:
+            database.close()
+        return [record_of(row) for row in rows]
+
+    def end(self, number: int) -> None:
+        """Good nights, until whatever the service removed is gone here, and nothing is to do.
+
+        A person takes out what cannot be mended: files that were spoilt by hand, and whose
+        products the service has no more.
+        """
+        for more in (0, 4, 8):
+            self.live(self._year.last(number + more))
+        there = {record.id: record for record in self._records()}
+        left = [
+            one
+            for one in there.values()
+            if one.state is not State.REMOVED and not self._year.catalogue.has(one.id)
+        ]
+        asyncio.run(_take_out(self._folder, [one.id for one in left if not one.held]))
+        for record in left:
+            if not record.held and record.path is not None:
+                self.tally.accepted += 1
+                (self._folder / record.path).unlink(missing_ok=True)
+        hooked = set(self._log.read_text().split()) if self._log.exists() else set()
+        for product in self._year.catalogue.products:
+            if product.id not in hooked:
+                self._differs(f"the hook of {product.name} never passed")
 
     def _run(self, night: Night, kill_after: float | None) -> Ended | None:
         """The night's run; None where it was killed."""
         most = LET if self._held or night.reconcile else MAX_DELETE
         options = str(self._folder), night.now.timestamp(), night.on_removed, most
+        hooks = str(self._log), FAILING if night.mishap == "failing hooks" else 0
         if kill_after is None and (night.reconcile or not self._alone):
             environ = self._mirror.environment()
-            return asyncio.run(live(*options, reconcile=night.reconcile, environ=environ))
-        command = [sys.executable, "-m", "benchmarks.night", *map(str, options)]
+            return asyncio.run(
+                live(*options, reconcile=night.reconcile, environ=environ, hooks=hooks)
+            )
+        arguments = map(str, (*options, *hooks, night.reconcile))
+        command = [sys.executable, "-m", "benchmarks.night", *arguments]
         environ = os.environ | self._mirror.environment()
         with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
             assert process.stdout is not None
@@ -177,6 +280,8 @@ class Nights:
                 if answer.bytes_sent < product.size:
                     continue
                 before = tally.whole.setdefault(revision, night.number)
+                if key in tally.spoilt:
+                    continue
                 if before != night.number and before not in tally.killed:
                     self._differs(
                         f"night {night.number}: {product.name} came whole in night {before}"
@@ -188,7 +293,7 @@ class Nights:
     def check_files(self) -> None:
         """Every file is a revision that there was, whatever its name."""
         for path, md5 in sums(self._folder).items():
-            if md5 not in self.tally.known:
+            if md5 not in self.tally.known and path not in self._spoilt:
                 self._differs(f"{path} is no product")
 
     def line(self, number: int) -> str:
@@ -202,19 +307,17 @@ class Nights:
         )
 
     def _ratio(self) -> float:
-        return self.tally.sent / max(1, sum(self.tally.asked.values()))
+        needed = sum(self.tally.asked.values()) + self.tally.spoilt_bytes
+        return self.tally.sent / max(1, needed)
 
     def compare(self) -> None:
         """Catalogue, folder and ledger, product for product."""
         wanted = self._mirror.ask(_wanted)
         files = sums(self._folder)
         with_path = {}
-        database = read_database(self._folder / ".noa-async/ledger.sqlite3")
-        try:
-            rows = database.rows(f"SELECT {', '.join(COLUMNS)} FROM products")
-        finally:
-            database.close()
-        for record in map(record_of, rows):
+        for record in self._records():
+            if record.hook_due is not None:
+                self._differs(f"the hook of {record.product.name} is due")
             if record.state is State.VERIFIED and record.gone is None and record.todo is None:
                 with_path[record.id] = str(record.path)
             elif record.state is not State.REMOVED or record.id in wanted:
@@ -255,12 +358,20 @@ class Nights:
             "happened": self._year.figures,
             "files_deleted": tally.removed,
             "deletions_held": tally.held,
+            "files_spoilt": len(tally.spoilt),
+            "findings_accepted": tally.accepted,
             "revisions_fetched": len(tally.asked),
             "bytes_of_them": sum(tally.asked.values()),
             "bytes_sent": tally.sent,
             "ratio": round(self._ratio(), 4),
             "differences": tally.differences,
         }
+
+
+async def _take_out(folder: Path, product_ids: list[str]) -> None:
+    with Threads(1) as pool:
+        async with Archive(folder, None, pool, anew=False) as archive:
+            await forget(archive, product_ids)
 
 
 def _troubled(night: Night) -> bool:

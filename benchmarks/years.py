@@ -52,6 +52,17 @@ class Night:
     """When the run is killed, as a share of a usual run."""
     on_removed: str
     reconcile: bool = False
+    mishap: str | None = None
+    """What befalls the archive, the machine or the service, one of `MISHAPS`."""
+    seed: int = 0
+    """Whom it befalls."""
+
+
+MISHAPS = (
+    "empty listing", "short listing", "lost ledger", "ledger and copies lost", "torn ledger",
+    "disk not mounted", "clock ahead", "clock behind", "files removed", "files damaged",
+    "files moved", "failing hooks",
+)  # fmt: skip
 
 
 class Year:
@@ -60,8 +71,12 @@ class Year:
     ``catalogue`` is the truth at any time: what ``night`` returns has happened to it already.
     """
 
-    def __init__(self, seed: int, products: float, crash_every: int = 10) -> None:
-        """``products``: how many are published between two nights, about."""
+    def __init__(
+        self, seed: int, products: float, crash_every: int = 10, mishap_every: int = 0
+    ) -> None:
+        """``products``: how many are published between two nights, about. ``mishap_every``: one
+        night of so many has a mishap; 0 is none.
+        """
         self.catalogue = Catalogue(seed=seed)
         self.figures = dict.fromkeys(
             ("published", "late", "removed", "returned", "replaced", "off_line", "outages"), 0
@@ -70,6 +85,8 @@ class Year:
         self._seed = seed
         self._products = products
         self._crash_every = crash_every
+        self._mishap_every = mishap_every
+        self._luck = random.Random(f"{seed} mishaps")
         self._asleep: dict[str, int] = {}
         self._away: dict[int, list[Product]] = {}
         self._named = 0
@@ -90,10 +107,31 @@ class Year:
                 self._asleep[product.id] = number + self._draw.randint(1, 5)
         for change in self._altered(number, now):
             let(change)
-        return Night(
+        night = Night(
             number, now, tuple(changes), self._faults(number), self._outage(),
             self._draw.random() if crash else None, self._on_removed(number),
         )  # fmt: skip
+        return self._with_mishap(night)
+
+    def _with_mishap(self, night: Night) -> Night:
+        """The night with a mishap, if it has one; then the service does not go away, too."""
+        if not self._mishap_every or night.number % self._mishap_every:
+            return night
+        mishap, seed = self._luck.choice(MISHAPS), self._luck.getrandbits(32)
+        self.figures[mishap] = self.figures.get(mishap, 0) + 1
+        if mishap.endswith("listing"):
+            share = 0.0 if mishap.startswith("empty") else self._luck.uniform(0.1, 0.6)
+            faults = FaultPlan(
+                (
+                    Fault(FaultKind.PAGE_SHRUNK, times=None, at=share),
+                    Fault(FaultKind.PAGE_ENTRY_MISSING, times=None),
+                )
+            )
+            night = replace(night, faults=faults, crash=None, reconcile=True)
+        elif mishap.startswith("clock"):
+            years = self._luck.choice((1, 9)) * (1 if mishap == "clock ahead" else -1)
+            night = replace(night, now=night.now + years * 365 * DAY)
+        return replace(night, mishap=mishap, seed=seed, outage=None)
 
     def last(self, number: int) -> Night:
         """A night in which all is well and everything is on line."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from noa_async.catalogue.rules import MissionRule
     from noa_async.client import NoaClient
     from noa_async.errors import (
+        ArchiveMissing,
         ChecksumMismatch,
         CredentialsError,
         CredentialsMissing,
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
         DestinationError,
         DestinationFull,
         DestinationInUse,
+        FileInaccessible,
+        FilesMissing,
+        ListingShrunk,
         NoaError,
         ProductCorrupt,
         ProductError,
@@ -40,7 +44,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from noa_async.events import Event, Observer, Status
-    from noa_async.hooks import Command, Hook
+    from noa_async.hooks import Command, Consuming, Hook
     from noa_async.progress import Figures, Meter
     from noa_async.services import SERVICES, Habits, Quota, Service
     from noa_async.settings import (
@@ -57,9 +61,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SERVICES",
+    "ArchiveMissing",
     "Checksum",
     "ChecksumMismatch",
     "Command",
+    "Consuming",
     "Credentials",
     "CredentialsError",
     "CredentialsMissing",
@@ -69,10 +75,13 @@ __all__ = [
     "DestinationInUse",
     "Event",
     "Figures",
+    "FileInaccessible",
+    "FilesMissing",
     "Following",
     "Habits",
     "Hook",
     "Limits",
+    "ListingShrunk",
     "Meter",
     "MirrorReport",
     "MissionRule",
@@ -119,6 +128,7 @@ _HOMES = {
     "noa_async.catalogue.rules": ("MissionRule",),
     "noa_async.client": ("NoaClient",),
     "noa_async.errors": (
+        "ArchiveMissing",
         "ChecksumMismatch",
         "CredentialsError",
         "CredentialsMissing",
@@ -126,6 +136,9 @@ _HOMES = {
         "DestinationError",
         "DestinationFull",
         "DestinationInUse",
+        "FileInaccessible",
+        "FilesMissing",
+        "ListingShrunk",
         "NoaError",
         "ProductCorrupt",
         "ProductError",
@@ -144,7 +157,7 @@ _HOMES = {
         "UsageError",
     ),
     "noa_async.events": ("Event", "Observer", "Status"),
-    "noa_async.hooks": ("Command", "Hook"),
+    "noa_async.hooks": ("Command", "Consuming", "Hook"),
     "noa_async.progress": ("Figures", "Meter"),
     "noa_async.services": ("SERVICES", "Habits", "Quota", "Service"),
     "noa_async.settings": (

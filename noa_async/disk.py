@@ -7,7 +7,7 @@ import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from noa_async.errors import DestinationError, DestinationFull
+from noa_async.errors import DestinationError, DestinationFull, FileInaccessible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,14 @@ def destination_error(error: OSError, path: Path | str) -> DestinationError:
     )
 
 
+def file_error(error: OSError, path: Path | str) -> FileInaccessible:
+    """What an OSError means that concerns one product's file, not the whole folder."""
+    return FileInaccessible(
+        f"{path} cannot be used: {error.strerror or error}.",
+        hint="Check what lies there, and that this user may read and write it.",
+    )
+
+
 def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:
     """Write ``pieces`` one behind the other at ``offset``; how many bytes that were."""
     expected = sum(map(len, pieces))
@@ -74,3 +82,17 @@ def sync_folder(path: Path | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_synced(path: Path, text: str) -> None:
+    """Put ``text`` in a small file, for good: a power cut leaves it as it was or as it is now."""
+    with blamed_on(path):
+        draft = path.with_name(f"{path.name}.draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            write_all(descriptor, [text.encode()], 0)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        draft.replace(path)
+        sync_folder(path.parent)

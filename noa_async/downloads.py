@@ -10,14 +10,14 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noa_async.archive.archive import Archive
+from noa_async.archive.archive import Archive, FolderRules
 from noa_async.archive.keeper import Keeper
 from noa_async.archive.layout import Layout
 from noa_async.archive.mirror import Mirror, MirrorReport, Pool
 from noa_async.archive.targets import target_of
 from noa_async.errors import SettingsError, UsageError
-from noa_async.events import AllQueued, Observer, ProductQueued
-from noa_async.hooks import Hook, run_hook
+from noa_async.events import AllQueued, HookFailed, Observer, ProductQueued
+from noa_async.hooks import Hook, is_consuming, run_hook
 from noa_async.pipeline import Later, run_pipeline
 from noa_async.streams import each
 from noa_async.transfers import open_transfers
@@ -82,7 +82,7 @@ class Downloads:
         retry_failed: bool,
         after: Hook | None,
     ) -> Outcome:
-        keeper = await self.keeper(folder, layout, retry_failed=retry_failed)
+        keeper = await self.keeper(folder, layout, after, retry_failed=retry_failed)
         bring = self._bringing(keeper, after)
         outcome = await bring(product)
         while isinstance(outcome, Later):
@@ -99,7 +99,7 @@ class Downloads:
         retry_failed: bool,
         after: Hook | None,
     ) -> AsyncGenerator[Outcome]:
-        keeper = await self.keeper(folder, layout, retry_failed=retry_failed)
+        keeper = await self.keeper(folder, layout, after, retry_failed=retry_failed)
         workers = keeper.hands(self._settings.limits.workers)
         with self.transfers.traffic.tail.more_to_come() as over:
             outcomes = run_pipeline(
@@ -131,7 +131,7 @@ class Downloads:
                 "A mirror keeps all that matches: its query has no limit.",
                 hint="Narrow the query, or use download for a part of it.",
             )
-        keeper = await self.keeper(folder, layout, retry_failed=retry_failed)
+        keeper = await self.keeper(folder, layout, after, retry_failed=retry_failed)
         transfers, workers = self.transfers, keeper.hands(self._settings.limits.workers)
         transfers.traffic.health.renew()
         with transfers.traffic.tail.more_to_come() as over:
@@ -140,7 +140,15 @@ class Downloads:
                 await self.archive(folder, layout),
                 transfers.connection.catalogue,
                 keeper,
-                Pool(bring, workers, depth, over, self._queued),
+                Pool(
+                    bring,
+                    workers,
+                    depth,
+                    over,
+                    self._queued,
+                    hooked=after is not None,
+                    consumes=is_consuming(after),
+                ),
                 self._settings.following,
                 self._observer,
             )
@@ -158,11 +166,19 @@ class Downloads:
             outcome = await keeper.bring(product)
             if isinstance(outcome, Later):
                 return Later(waits.of(outcome.seconds))
-            if after is not None:
-                await run_hook(after, outcome, self._observer)
+            if after is not None and (outcome.brought or keeper.archive.owes_hook(product.id)):
+                await self._run_hook(keeper.archive, after, outcome)
             return outcome
 
         return bring
+
+    async def _run_hook(self, archive: Archive, after: Hook, outcome: Outcome) -> None:
+        """Run the hook of a product that is here; the ledger knows whether it has passed."""
+        product, consumes = outcome.product, is_consuming(after)
+        reason = await run_hook(after, outcome, self._observer, due=True)
+        why = await archive.hook_ended(product.id, reason, consumes=consumes)
+        if why is not None and reason is None:
+            self._observer(HookFailed(product.id, product.name, why))
 
     def _queued(self, product: Product) -> int | None:
         """A product waits for a worker: how large it is, for its place among those that do."""
@@ -178,9 +194,14 @@ class Downloads:
         self._observer(AllQueued())
 
     async def keeper(
-        self, folder: str | os.PathLike[str], layout: str | None, *, retry_failed: bool
+        self,
+        folder: str | os.PathLike[str],
+        layout: str | None,
+        after: Hook | None = None,
+        *,
+        retry_failed: bool,
     ) -> Keeper:
-        """What brings products into the archive in ``folder``."""
+        """What brings products into the archive in ``folder``; ``after`` is due for each."""
         archive = await self.archive(folder, layout)
         fetcher: Fetching = self.transfers.fetcher
         if self._cluster is not None:
@@ -192,6 +213,7 @@ class Downloads:
             self.transfers.connection.waits.retry,
             self._observer,
             retry_failed=retry_failed,
+            hooked=after is not None,
         )
 
     async def archive(self, folder: str | os.PathLike[str], layout: str | None) -> Archive:
@@ -204,13 +226,25 @@ class Downloads:
             archive = self.archives.get(root)
             if archive is None:
                 archive = Archive(
-                    root, wanted, self.transfers.pool, self._observer, clock=self._clock
+                    root,
+                    wanted,
+                    self.transfers.pool,
+                    self._observer,
+                    clock=self._clock,
+                    rules=rules_of(self._settings),
                 )
                 await self._stack.enter_async_context(archive)
                 self.archives[root] = archive
         if wanted is not None and archive.layout != wanted:
             raise SettingsError(f"{root} is in use with another layout, {archive.layout.template}.")
         return archive
+
+
+def rules_of(settings: Settings) -> FolderRules:
+    """What the settings say of an archive's folder."""
+    return FolderRules(
+        settings.archive_id, new_archive=settings.new_archive, min_free=settings.min_free
+    )
 
 
 async def _heed_nothing(_outcome: Outcome) -> None:

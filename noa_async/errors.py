@@ -10,19 +10,23 @@ NoaError
 ├── ServiceError            exit 4   the service's, or the way to it
 │   ├── ServiceUnreachable           no connection, a broken one, silence     (retryable)
 │   ├── ServiceFault                 5xx, 429, or an answer that is no answer (retryable)
+â   âââ ListingShrunk                far fewer products than before; not believed yet
 │   ├── ServiceAway                  nothing has come from it for so long that the run ends
 │   └── ServiceRefused               a 4xx: it understood, and said no
 ├── ProductError            exit 1   one product's: the others go on
 │   ├── TransferInterrupted          cut, stalled or short                    (retryable)
 │   ├── QuotaExceeded                too many at once or too much             (retryable)
 │   ├── ProductOffline               not on line yet; asked for               (retryable)
+│   ├── FileInaccessible             its file or folder here cannot be read or written (retryable)
 │   ├── ProductUnavailable           the service will not give it
 │   ├── ProductCorrupt               arrived whole, but cannot be right; in quarantine
 │   │   └── ChecksumMismatch         is not what the catalogue says
 │   └── ProductQuarantined           was given up by earlier runs; not fetched again unasked
 └── DestinationError        exit 5   the disk's or the folder's
+    ├── ArchiveMissing               the folder held an archive, and has none, or another, now
     ├── DestinationFull
-    └── DestinationInUse
+    ├── DestinationInUse
+    └── FilesMissing                 too many files to fetch all of them again unasked
 """
 
 from __future__ import annotations
@@ -121,12 +125,22 @@ class ServiceRefused(ServiceError):
     """A 4xx: the service understood and said no. Asking again changes nothing."""
 
 
+class ListingShrunk(ServiceError):
+    """The catalogue lists far fewer products than before: not believed before it stays so."""
+
+
 class ServiceAway(ServiceError):
     """The service has failed for so long, for all products, that the run ends."""
 
 
 class ProductError(NoaError):
     """One product failed; the others go on."""
+
+
+class FileInaccessible(ProductError):
+    """A product's own file or folder cannot be read or written; those of others can."""
+
+    retryable = True
 
 
 class TransferInterrupted(ProductError):
@@ -175,6 +189,14 @@ class DestinationError(NoaError):
     """The output folder cannot be written."""
 
     exit_code = 5
+
+
+class ArchiveMissing(DestinationError):
+    """The folder held an archive and has none, or another one, now."""
+
+
+class FilesMissing(DestinationError):
+    """So many files of the archive are missing that they are not fetched again unasked."""
 
 
 class DestinationFull(DestinationError):

@@ -194,6 +194,9 @@ class LedgerSetAside:
 
     path: str | None
     """Where the damaged one is now; None where there was none."""
+    recovered: int = 0
+    """Products that are known again: from what could still be read of it, from the last copy of a
+    ledger, and from the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +235,45 @@ class RemovalsHeld:
     gone: int
     """How many; from a hundred on there may be more, for no more are asked for."""
     known: int
-    """Products of the query."""
+    """Files here, of the query's products."""
     max_delete: float
     """The part of them that may be deleted at once, of 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalRefused:
+    """A product is gone from the service, but its file was kept: it is not the recorded one."""
+
+    product_id: str
+    """The catalogue's ``Id``."""
+    name: str
+    """The catalogue's ``Name``, as it came."""
+    path: str
+    """Where it lies, from the output folder."""
+    reason: str
+    """What is other than recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrashEmptied:
+    """Files that had lain in the trash for long enough were deleted for good."""
+
+    files: int
+    """How many."""
+
+
+@dataclass(frozen=True, slots=True)
+class FilesChecked:
+    """The name, size and time of every file were compared with the ledger."""
+
+    files: int
+    """How many."""
+    missing: int
+    """Those that are not there; they are to be fetched again."""
+    changed: int
+    """Those of another size or time, or out of reach: they are to be read."""
+    example: str | None
+    """The path of one of them, from the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +307,9 @@ Event = (
     | AllQueued
     | ProductRemoved
     | RemovalsHeld
+    | RemovalRefused
+    | TrashEmptied
+    | FilesChecked
     | HookFailed
 )
 

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO, ClassVar, Self
 
 from noa_async.errors import NoaError, SettingsError
 from noa_async.events import HookFailed, Observer
@@ -33,6 +33,9 @@ _FIELDS: dict[str, Callable[[Outcome], str]] = {
     "checksum": lambda outcome: outcome.checksum or "",
 }
 _PIECE = re.compile(r"\{\{|\}\}|\{(?P<field>[^{}]*)\}|[{}]")
+_SHELL = re.compile(r"&&?|\|[|&]?|[0-9]?(?:>>?|<<?<?)(?:&[0-9-])?|&>>?")
+"""What stands between a shell's commands, or leads their output elsewhere, as a word of its own.
+Not ``;``, which find -exec ends with."""
 _SECRETS = frozenset({"NOA_PASSWORD", "ESA_PASSWORD"})
 _KEPT = 4096
 _GRACE = 5.0
@@ -51,14 +54,19 @@ class Command:
 
     arguments: tuple[str, ...]
     """The program and its arguments, with the fields in braces."""
+    timeout: float | None = None
+    """Seconds that it may take for one product; None is no limit."""
+    consumes: bool = False
+    """Whether it may move, change or delete the product's file, which then counts as done."""
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, *, timeout: float | None = None, consumes: bool = False) -> Self:
         """Read a command as a shell splits it; ``{{`` and ``}}`` stand for braces.
 
         Fields: ``{path}`` (absolute, or the object's address), ``{id}``, ``{name}`` (the server's,
-        whatever it holds), ``{size}`` in bytes, ``{checksum}`` (empty where there is none). Raises
-        SettingsError saying what cannot be, such as a program that is not there.
+        whatever it holds), ``{size}`` in bytes, ``{checksum}`` (empty where there is none).
+        ``timeout`` is in seconds. Raises SettingsError saying what cannot be, such as a program
+        that is not there, or what only a shell would understand.
 
         >>> Command.parse("ls {paht}")
         Traceback (most recent call last):
@@ -70,6 +78,12 @@ class Command:
             raise _cannot_be(text, f"cannot be split: {error}".lower().rstrip(".")) from None
         if not words:
             raise _cannot_be(text, "names no program")
+        if sign := _for_a_shell(text):
+            raise SettingsError(
+                f"The command {text!r} has {sign!r}, which only a shell understands, and none runs "
+                "it.",
+                hint=f"""Write it as "sh -c '... \\"$1\\" {sign} ...' sh {{path}}".""",
+            )
         for word in words:
             _check_fields(word, text)
         if any(piece["field"] for piece in _PIECE.finditer(words[0])):
@@ -80,18 +94,22 @@ class Command:
                 f"There is no program {program!r} to run.",
                 hint="Write where it lies, or add its folder to PATH.",
             )
-        return cls(tuple(words))
+        return cls(tuple(words), timeout, consumes)
 
     def filled(self, outcome: Outcome) -> list[str]:
         """The arguments for one product; no value ever splits or merges them."""
         values = {field: value(outcome) for field, value in _FIELDS.items()}
         return [_filled(word, values) for word in self.arguments]
 
+    def _too_slow(self, program: str, said: str) -> NoaError:
+        took = f"{Path(program).name} was ended: it took longer than {self.timeout:g} s"
+        return NoaError(": ".join(filter(None, (took, said))))
+
     async def __call__(self, outcome: Outcome) -> None:
         """Run it to its end, with nothing to read and without our password.
 
-        Error handling: NoaError, with the last line it wrote, where it does not end with 0; OSError
-        where it cannot be started.
+        Error handling: NoaError, with the last line it wrote, if it does not end with 0, or not
+        within ``timeout``; OSError if it cannot be started.
         Resources: cancelled, it ends the command and all that it started: asked first, then made
         to after 5 s. Of its output, 4 KiB are held. What it leaves running when it ends is its own.
         """
@@ -100,19 +118,45 @@ class Command:
             process = _Process(words, heard.entrance)
             heard.entrance.close()
             try:
-                status = await process.wait()
-            except BaseException:
+                async with asyncio.timeout(self.timeout):
+                    status = await process.wait()
+            except BaseException as error:
                 await process.end()
+                if isinstance(error, TimeoutError):
+                    raise self._too_slow(words[0], heard.last_line()) from None
                 raise
             if status:
                 said = f"{Path(words[0]).name} {_ended(status)}", heard.last_line()
                 raise NoaError(": ".join(filter(None, said)))
 
 
-async def run_hook(hook: Hook, outcome: Outcome, observer: Observer) -> None:
-    """Run ``hook`` where this run brought the product; what goes wrong is told to ``observer``."""
-    if not outcome.brought:
-        return
+@dataclass(frozen=True, slots=True)
+class Consuming:
+    """A hook that may move, change or delete the file of its product, which then counts as done."""
+
+    hook: Hook
+    """What is awaited for each product."""
+    consumes: ClassVar[bool] = True
+    """What tells it from others."""
+
+    async def __call__(self, outcome: Outcome) -> None:
+        await self.hook(outcome)
+
+
+def is_consuming(hook: Hook | None) -> bool:
+    """Whether a hook may take the files of its products."""
+    return bool(getattr(hook, "consumes", False))
+
+
+async def run_hook(
+    hook: Hook, outcome: Outcome, observer: Observer, *, due: bool = False
+) -> str | None:
+    """Run ``hook`` if this run brought the product, or if the hook is still ``due``.
+
+    What goes wrong is told to ``observer``, and returned.
+    """
+    if not (outcome.brought or due):
+        return None
     try:
         await hook(outcome)
     except asyncio.CancelledError:
@@ -123,8 +167,9 @@ async def run_hook(hook: Hook, outcome: Outcome, observer: Observer) -> None:
     except Exception as error:  # noqa: BLE001 (the product is there, whatever a hook does)
         reason = _reason(error)
     else:
-        return
+        return None
     observer(HookFailed(outcome.product.id, outcome.product.name, reason))
+    return reason
 
 
 class _Heard:
@@ -222,6 +267,19 @@ class _Process:
         except (ProcessLookupError, PermissionError):
             return False
         return True
+
+
+def _for_a_shell(text: str) -> str:
+    """The first word of a command that is a shell's own sign, and not quoted; empty if none is.
+
+    >>> _for_a_shell("unzip {path} && rm {path}"), _for_a_shell("grep '&&' {path}")
+    ('&&', '')
+    """
+    try:
+        words = shlex.split(text, posix=False)  # which leaves the quotes at each word
+    except ValueError:
+        return ""
+    return next(filter(_SHELL.fullmatch, words), "")
 
 
 def _ended(status: int) -> str:

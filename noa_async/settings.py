@@ -107,14 +107,36 @@ class Following:
     """How far before the watermark a run asks again: what is published is listed with a lag."""
     reconcile_every: timedelta = timedelta(days=7)
     """How often all of the query is listed: it shows what was replaced, removed or overlooked."""
+    max_shrink: float = 0.2
+    """By how much a listing of all may be shorter than the one before: 0.2 is a fifth. If it is
+    shorter still, and lacks more than five products, it is not believed: nothing is concluded from
+    it, and the run ends with an error."""
+    shrink_days: int = 3
+    """On how many days in a row a listing must be so short until it is believed; listings less than
+    20 hours apart count as one day."""
+    accept_shrunk: bool = False
+    """Believe such a listing at once."""
     on_removed: OnRemoved = OnRemoved.KEEP
     """What becomes of a product's file when the service has the product no more."""
     attributes: bool = True
     """Whether a mirror's listings ask for each product's attributes: larger answers, from which
     exports have cloud cover, orbit direction, polarisation and mode."""
     max_delete: float = 0.01
-    """The largest part of a query's products that one run may delete: 0.01 is one in a hundred.
-    Where more are gone, none is deleted."""
+    """The largest part of the files here, of a query's products, that one run may delete: 0.01 is
+    one in a hundred. If more are gone, none is deleted."""
+    gone_listings: int = 2
+    """How many listings of all in a row must not meet a product before its file is deleted."""
+    gone_for: timedelta = timedelta(days=3)
+    """How long ago the first of them must be."""
+    keep_trash: timedelta = timedelta(days=30)
+    """How long a deleted file lies in ``.noa-async/trash``; 0 deletes it at once. An object store
+    has no trash: use its versions."""
+    check_files: bool = True
+    """Whether each run first compares the name, size and time of every file with the ledger."""
+    accept_missing: bool = False
+    """Fetch again whatever is missing, however much it is. Else a run ends with an error before it
+    fetches anything if more than ten files, and more than a fifth of all or all of a folder, are
+    missing: a disk may not be mounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +157,12 @@ class Settings:
     """A file of certificate authorities (PEM) to trust beside the system's."""
     insecure_http: bool = False
     """Whether the password and the token may be sent to another machine over plain http."""
+    min_free: int = 16 << 20
+    """Bytes that are left free on the disk; more of it suits a disk that others use, too."""
+    archive_id: str | None = None
+    """The Id of the archive that the output folder must hold (``noa-async status`` shows it)."""
+    new_archive: bool = False
+    """Begin a new archive in a folder that held another one, or held one and is empty now."""
     scratch: str | None = None
     """Where products on their way into an object store lie; None: in the user's state folder."""
     dask: str | None = None
@@ -236,8 +264,16 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "overlap": ("following", "overlap", values.duration),
     "reconcile_every": ("following", "reconcile_every", values.duration),
     "on_removed": ("following", "on_removed", _on_removed),
+    "max_shrink": ("following", "max_shrink", values.share),
+    "shrink_days": ("following", "shrink_days", values.count(1, 1000)),
     "max_delete": ("following", "max_delete", values.share),
     "attributes": ("following", "attributes", values.flag),
+    "gone_listings": ("following", "gone_listings", values.count(1, 1000)),
+    "gone_for": ("following", "gone_for", values.duration),
+    "keep_trash": ("following", "keep_trash", values.duration),
+    "check_files": ("following", "check_files", values.flag),
+    "min_free": (None, "min_free", values.size),
+    "archive_id": (None, "archive_id", values.text),
     "ca_file": (None, "ca_file", values.text),
     "insecure_http": (None, "insecure_http", values.flag),
     "scratch": (None, "scratch", values.text),

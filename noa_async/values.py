@@ -61,6 +61,36 @@ def share(value: str) -> float:
     return float(match[1]) / 100
 
 
+def size(value: str | int) -> int:
+    """Bytes from a number or a text with a unit.
+
+    >>> size("1GiB"), size("500M"), size(0)
+    (1073741824, 500000000, 0)
+    """
+    if isinstance(value, str):
+        match = _RATE.fullmatch(value)
+        if not match or "/s" in value.lower() or "ps" in value.lower():
+            raise ValueError("a size is a number of bytes, such as 500M or 1GiB")
+        unit = (1024 if match[3] else 1000) ** (" kmgt".index((match[2] or " ").lower()))
+        value = int(float(match[1]) * unit)
+    return int(not_negative(value))
+
+
+def flag(value: str | bool) -> bool:
+    """Yes or no.
+
+    >>> flag("yes"), flag("0"), flag(True)
+    (True, False, True)
+    """
+    known = {"1": True, "true": True, "yes": True, "on": True}
+    known |= {"0": False, "false": False, "no": False, "off": False}
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str) or value.strip().lower() not in known:
+        raise ValueError("it is yes or no")
+    return known[value.strip().lower()]
+
+
 def positive(value: str | float) -> float:
     number = float(_no_flag(value))
     if not (number > 0 and math.isfinite(number)):
@@ -91,22 +121,6 @@ def _no_flag(value: str | float) -> str | float:
     if isinstance(value, bool):
         raise TypeError("it must be a number")
     return value
-
-
-def flag(value: str | bool) -> bool:
-    """Read a switch.
-
-    >>> flag("yes"), flag("0"), flag(True)
-    (True, False, True)
-    """
-    if isinstance(value, bool):
-        return value
-    word = value.strip().lower() if isinstance(value, str) else ""
-    if word in {"1", "true", "yes", "on"}:
-        return True
-    if word in {"0", "false", "no", "off"}:
-        return False
-    raise ValueError("it must be yes or no (1 or 0)")
 
 
 def text(value: str) -> str:

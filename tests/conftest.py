@@ -34,6 +34,14 @@ def plain_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
 
 
+@pytest.fixture(autouse=True)
+def own_state_home(plain_environment, tmp_path):
+    """What a run remembers of archives is a test's own, also where it undoes its patches."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NOA_STATE_HOME", str(tmp_path.with_name(f"{tmp_path.name}-state")))
+        yield
+
+
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
     """Starts HTTP servers: ``await serve(handler)`` gives an address without a slash at its end."""

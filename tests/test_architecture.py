@@ -40,7 +40,7 @@ LAYERS = (
 )
 APART = {"emulator"}
 TOP = {"__init__", "__main__"}
-LONGEST = 500
+LONGEST = 700
 LOUD = {"print", "asyncio.run", "asyncio.Runner", "click.echo", "uvloop.run"}
 SERVED = {"cli", "pytest_plugin"}
 """What may use the emulator."""

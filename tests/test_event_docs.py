@@ -111,11 +111,21 @@ async def test_what_runs_write_is_documented(open_mirror: Open) -> None:
     mirror.faults = FaultPlan((bad,))
     await run("search", *QUERY[:3], code=4, last="error")
     mirror.faults = healthy
+    noa.environ["NOA_GONE_LISTINGS"] = "1"
     await run("verify", "kept", "--log-format", "json", code=0, last="verify_finished")
-    mirror.catalogue.remove(mirror.catalogue.products[6].id)
-    gone = (*QUERY, "--output", "kept", "--reconcile", "--on-removed", "delete")
-    await run("mirror", *gone, code=1, last="run_finished")
-    await run("mirror", *gone, "--max-delete", "100%", code=1, last="run_finished")
+    removed, changed = mirror.catalogue.products[6:8]
+    mirror.catalogue.remove(removed.id)
+    mirror.catalogue.remove(changed.id)
+    gone = (*QUERY, "--output", "kept", "--reconcile", "--on-removed", "delete", "--gone-for", "0d")
+    await run("mirror", *gone, code=1, last="message")
+    [path] = (noa.folder / "kept").rglob(f"{changed.name}*")
+    path.write_bytes(b"somebody's own")
+    all_of_it = (*gone, "--max-delete", "100%", "--no-check-files")
+    await run("mirror", *all_of_it, code=1, last="run_finished")
+    trash = noa.folder / "kept/.noa-async/trash"
+    [day] = trash.iterdir()
+    day.rename(trash / "2020-01-01")
+    await run("mirror", *all_of_it, code=1, last="run_finished")
     (noa.folder / "kept/.noa-async/ledger.sqlite3").write_bytes(b"no ledger" * 1000)
     await run("mirror", *QUERY, "--output", "kept", code=1, last="run_finished")
     product = mirror.catalogue.products[7]

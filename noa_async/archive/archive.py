@@ -2,40 +2,117 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import time
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import replace
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from noa_async.archive.decisions import Sighting, counts, judge, sighted, wanted_checksum
+from noa_async.archive.decisions import (
+    Read,
+    Sighting,
+    counts,
+    judge,
+    sighted,
+    wanted_checksum,
+)
+from noa_async.archive.file_index import FileIndex
 from noa_async.archive.folder import LocalFolder
 from noa_async.archive.layout import FLAT, Layout
 from noa_async.archive.ledger import Ledger
+from noa_async.archive.manifest import Manifest
+from noa_async.archive.mark import (
+    Mark,
+    check_archive,
+    new_mark,
+    read_mark,
+    recall,
+    remember,
+    write_mark,
+)
 from noa_async.archive.places import Places
 from noa_async.archive.rearranging import rearrange
 from noa_async.archive.record import Glance, Record, first_record
-from noa_async.archive.states import State
+from noa_async.archive.recovery import keep_copy
+from noa_async.archive.states import HELD, State
+from noa_async.archive.trash import throw_away
 from noa_async.archive.turns import Turns
-from noa_async.errors import DestinationError, DestinationFull, ProductQuarantined
+from noa_async.errors import (
+    DestinationError,
+    DestinationFull,
+    FileInaccessible,
+    NoaError,
+    ProductQuarantined,
+    SettingsError,
+)
 from noa_async.events import LedgerSetAside, Observer, Status, ignore
 from noa_async.transfer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from noa_async.archive.database import Database
+    from noa_async.archive.decisions import Verdict
     from noa_async.archive.destination import Destination
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
-    from noa_async.errors import NoaError, ProductCorrupt, ProductOffline
+    from noa_async.errors import ProductCorrupt, ProductOffline
     from noa_async.threads import Threads
 
 _T = TypeVar("_T")
-_SPARE = 16 << 20
-"""Bytes that are left free, for the ledger and what the catalogue's sizes do not tell."""
+_IS_NEW = "ledger_is_new"
+"""The note that says so until a run has ended well."""
+_MOST_INDEXED = 200_000
+"""Files that are looked through in a folder that was no archive before, such as a home folder."""
 FAILURES = 10
 """Runs that may fail for a product before later ones leave it alone."""
+
+
+_TAKEN = (
+    "it passed, but moved, changed or deleted the product's file, which the next run fetches "
+    "again; with --exec-consumes (hooks.Consuming) such a product counts as done"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRules:
+    """Which archive a folder must hold, and how much of its disk may be used; see `Settings`."""
+
+    archive_id: str | None = None
+    new_archive: bool = False
+    any_archive: bool = False
+    """Whether it may be another than the machine remembers there; for those that begin none."""
+    min_free: int = 16 << 20
+
+
+def _is_new(database: Database) -> bool:
+    [value] = database.row("SELECT value FROM notes WHERE name = ?", (_IS_NEW,)) or (0,)
+    return bool(value)
+
+
+def _follows(database: Database) -> bool:
+    return database.row("SELECT 1 FROM queries LIMIT 1") is not None
+
+
+def _some_files(database: Database) -> list[str]:
+    """Some files, of those that came first and last."""
+    question = "SELECT path FROM products WHERE path IS NOT NULL ORDER BY number {} LIMIT 8"
+    return [
+        str(path) for order in ("", "DESC") for (path,) in database.rows(question.format(order))
+    ]
+
+
+def _parsed(templates: Iterable[str]) -> Iterator[Layout]:
+    """The layouts of those templates that are any."""
+    for template in templates:
+        with suppress(SettingsError):
+            yield Layout.parse(template)
+
+
+ANY_ARCHIVE = FolderRules(any_archive=True)
 
 
 def destination_of(target: Path | StoreUrl) -> Destination:
@@ -63,42 +140,118 @@ class Archive:
         *,
         clock: Callable[[], float] = time.time,
         anew: bool = True,
+        rules: FolderRules = FolderRules(),
     ) -> None:
         """``layout``: None is the one that the folder has, else flat; ``anew`` as for Ledger."""
         self.folder = destination_of(target)
         self.ledger = Ledger(
-            self.folder.state / "ledger.sqlite3", anew=anew, before_write=self.folder.sync
+            self.folder.state / "ledger.sqlite3", anew=anew, before_write=self._before_write
         )
+        self.manifest = Manifest(self.folder.state)
         self.layout = layout or FLAT
         self.pool = pool
         self.clock = clock
         self.observer = observer
         self.places = Places(self.ledger)
         self._asked_layout = layout
+        self.layouts: tuple[Layout, ...] = ()
+        """Others that products may lie in: a move into another one had not ended."""
+        self.ledger_is_new = False
+        """Whether the folder may hold products that the ledger does not know of: it was lost, or
+        files were being moved, and no run has ended well since."""
+        self.id = ""
+        """The archive's, once it is open."""
+        self._rules = rules
+        self._new_id: str | None = None
+        self._mark: Mark
+        self.follows = False
+        """Whether a query was followed here, now or before."""
+        self._remembered = False
+        self._was_there = False
+        self._index: FileIndex | None = None
+        self._indexing = asyncio.Lock()
         self._under_way: dict[str, int] = {}
         self._sizes = 0
         self._turns = Turns()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            mark = await self.in_thread(self._check_mark)
             await self.in_thread(self.folder.open)
             stack.callback(self._unlock)
+            await self.in_thread(self._keep_mark, mark)
             await self.ledger.open(suspect=self.folder.suspect)
             stack.push_async_callback(self.ledger.close)
+            await self._look_around()
             await self._settle_layout()
+            stack.push_async_exit(self._back_up)
             self._resources = stack.pop_all()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._resources.aclose()
+    async def __aexit__(self, *ending: Any) -> None:
+        await self._resources.__aexit__(*ending)
+
+    def _check_mark(self) -> Mark | None:
+        """The mark of this archive. Raises ArchiveMissing if another, or none, should be here."""
+        root, state = self.folder.root, self.folder.state
+        mark = read_mark(state)
+        if root is None:
+            return mark
+        known = recall(root)
+        rules, wanted = self._rules, self._rules.archive_id
+        if rules.new_archive:
+            self._new_id = wanted
+            return mark
+        if rules.any_archive:
+            self._new_id = known.id if known else None
+            return mark
+        is_there = os.path.isdir(state) or (  # noqa: PTH112 (one that is out of reach is none)
+            known is not None and known.has_files
+        )
+        check_archive(root, mark, known, is_there=is_there, wanted=wanted)
+        self._new_id = wanted or (known.id if known else None)
+        return mark
+
+    def _keep_mark(self, mark: Mark | None) -> None:
+        if mark is None:
+            mark = new_mark(self._new_id)
+            write_mark(self.folder.state, mark)
+        self.id = mark.id
+        self._mark = mark
+
+    def _remember(self, files: Sequence[str]) -> None:
+        """Remember on this machine that this archive lies in this folder, with some of its files.
+
+        Not before it holds any, and follows a query: a folder with downloads may be deleted and
+        filled again without a word.
+        """
+        if files and self.follows and self.folder.root is not None:
+            self._remembered = True
+            remember(self.folder.root, self._mark, files)
 
     def _unlock(self) -> None:
         self.folder.close(in_order=not self.ledger.damaged)
 
+    async def _look_around(self) -> None:
+        """Find out whether the ledger may lack what lies here, before anything is moved."""
+        if self.ledger.set_aside is not None:
+            self.observer(LedgerSetAside(str(self.ledger.set_aside), self.ledger.recovered))
+        known = await self.in_thread(self.folder.kept_layouts)
+        self.layouts = tuple(_parsed(known))
+        self._was_there = bool(known)
+        self.ledger_is_new = (
+            self.ledger.fresh or self.ledger.set_aside is not None or self.folder.moving
+        )
+        if self.ledger_is_new:
+            await self.ledger.note(_IS_NEW, 1)
+        elif await self.ledger.ask(_is_new):
+            self.ledger_is_new = True
+        self.follows = await self.ledger.ask(_follows)
+        files = await self.ledger.ask(_some_files)
+        await self.in_thread(self._remember, files)
+
     async def _settle_layout(self) -> None:
         """Move what is here into the layout that was asked for; first end a move that was begun."""
-        if self.ledger.set_aside is not None:
-            self.observer(LedgerSetAside(str(self.ledger.set_aside)))
         try:
             kept = await self.in_thread(self.folder.read_layout)
         except DestinationError:
@@ -106,14 +259,16 @@ class Archive:
                 raise
             kept = ""  # no layout: the ledger tells where the files are
         if self.ledger.fresh and kept is not None:
-            self.observer(LedgerSetAside(None))
+            self.observer(LedgerSetAside(None, self.ledger.recovered))
         if kept and self.folder.moving:
+            self.manifest.outdated = True
             await rearrange(self.folder, self.ledger, Layout.parse(kept), self.observer)
         if kept and self._asked_layout is None:
             self.layout = Layout.parse(kept)
         if kept is None:
             await self.in_thread(self.folder.keep_layout, self.layout.template)
         elif kept != self.layout.template:
+            self.manifest.outdated = True
             await rearrange(self.folder, self.ledger, self.layout, self.observer)
 
     def only_one(self, product_id: str) -> AbstractAsyncContextManager[None]:
@@ -147,10 +302,17 @@ class Archive:
         record = self.ledger.get(product.id)
         verdict = None
         if record is not None and record.path is not None:
-            verdict = judge(record, product, self.folder.facts(record.path))
+            verdict = self._judged(record, record.path, product)
         record = sighted(record, product, verdict, sighting, self.ledger.next_place)
         self.ledger.put(record)
         return record
+
+    def _judged(self, record: Record, path: str, product: Product) -> Verdict:
+        """What a record's file is; one that is out of reach has to be read, which will say why."""
+        try:
+            return judge(record, product, self.folder.facts(path))
+        except FileInaccessible:
+            return Read(record.checksum or "")
 
     @contextmanager
     def room_for(self, product: Product) -> Generator[None]:
@@ -170,12 +332,12 @@ class Archive:
             self._sizes -= size
 
     def _check_room(self, product: Product) -> None:
-        if self.folder.room_lately(product.size or 0) >= self._sizes + _SPARE:
+        if self.folder.room_lately(product.size or 0) >= self._sizes + self._rules.min_free:
             return  # room for all of them, whatever has gathered
         free = self.folder.room()
         gathered = self.folder.part_size
         need = sum(max(0, size - gathered(key)) for key, size in self._under_way.items())
-        if free < need + _SPARE:
+        if free < need + self._rules.min_free:
             raise DestinationFull(
                 f"No room in {self.folder.scratch_name} for {product.name}: what is under way "
                 f"needs {need} bytes more, {free} are free.",
@@ -187,6 +349,19 @@ class Archive:
         return self._give_up(
             State.FAILED, product, error, counted=counts(error, others_came=others_came)
         )
+
+    def inaccessible(self, product: Product, error: FileInaccessible) -> Outcome:
+        """Write down that a product's own file is out of reach; later runs try again, always.
+
+        One that was right may be so still: it is to be looked at.
+        """
+        record = self.begun(product)
+        if record.state not in HELD:
+            return self._give_up(State.FAILED, product, error, counted=False)
+        todo = record.todo or (None if record.query is None else self.ledger.next_place())
+        reason = type(error).__name__
+        self.ledger.put(replace(record, error=str(error), reason=reason, todo=todo))
+        return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
 
     def waiting(self, product: Product, error: ProductOffline) -> Outcome:
         """Write down that a product is still to come on line: no failure that counts."""
@@ -246,13 +421,52 @@ class Archive:
         )
         return Outcome(product, Status.FAILED, error=error)
 
-    async def remove(self, record: Record) -> None:
-        """Delete a product's file, and what gathered of it: the service has it no more."""
+    async def remove(self, record: Record, *, keep: bool = False) -> None:
+        """Delete a product's file, and what gathered of it: the service has it no more.
+
+        ``keep``: the file goes into the trash, if this is a folder on this machine.
+        """
         self.ledger.put(replace(record, todo=None))  # off the list before anybody can take it
-        if record.path is not None:
+        trash = None
+        if record.path is not None and keep and self.folder.root is not None:
+            trash = await throw_away(self, record)
+        elif record.path is not None:
             await self.in_thread(self.folder.remove, record.path)
         await self.drop_part(record)
-        self.ledger.put(record.removed(self.clock()))
+        self.put_file(record.removed(self.clock(), trash=trash))
+
+    def put_file(self, record: Record) -> None:
+        """Keep a record that says something new of a file: the manifest says so, too."""
+        self.ledger.put(record)
+        self.manifest.note(record)
+        if not self._remembered and record.path is not None:
+            self._remember([record.path])
+
+    def _before_write(self) -> None:
+        self.folder.sync()
+        self.manifest.flush()
+
+    async def _back_up(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Keep a copy of the ledger and write the manifest, as far as they are due.
+
+        Not if the run was interrupted. A disk that has no room for them costs the archive nothing.
+        """
+        if kind is not None and not issubclass(kind, NoaError):
+            return
+        with suppress(DestinationError):
+            await self.ledger.flush()
+            if kind is None and self.ledger_is_new:
+                await self.ledger.note(_IS_NEW, 0)
+            await self.ledger.ask(self._write_copies)
+
+    def _write_copies(self, database: Database) -> None:
+        self.manifest.flush()
+        if self.ledger.changed and not database.damaged:
+            products = database.row("SELECT sum(products) FROM sums") or (0,)
+            if self.manifest.is_due(products[0] or 0):
+                self.manifest.rewrite(database, self.id, self.layout.template)
+            keep_copy(database, self._rules.min_free)
+            self._remember(_some_files(database))
 
     async def drop_part(self, record: Record) -> None:
         """Delete what has gathered of a product: nobody has the rest any more."""
@@ -276,7 +490,12 @@ class Archive:
         *,
         attempts: int = 0,
     ) -> Outcome:
-        """The outcome of a product that is here and right; of one that was before, unless told."""
+        """The outcome of a product that is here and right; of one that was before, unless told.
+
+        Of one that its hook has consumed nothing says where it is.
+        """
+        if record.state == State.CONSUMED:
+            return Outcome(product, Status.PRESENT, bytes=record.size or 0)
         assert record.path is not None
         verified = record.state == State.VERIFIED
         return Outcome(
@@ -289,6 +508,59 @@ class Archive:
             checksum=record.checksum if verified else None,
             attempts=attempts,
         )
+
+    def owes_hook(self, product_id: str) -> bool:
+        """Whether the hook of a product that is here has yet to pass."""
+        record = self.ledger.get(product_id)
+        return record is not None and record.held and record.hook_due is not None
+
+    async def hook_ended(
+        self, product_id: str, reason: str | None, *, consumes: bool
+    ) -> str | None:
+        """Write down how a product's hook ended; why it did not end well, None if it did.
+
+        ``reason`` is that of ``run_hook``; ``consumes``: the hook may have taken the file.
+
+        | the hook | the file          | it may take it | becomes                                  |
+        |----------|-------------------|----------------|------------------------------------------|
+        | failed   |                   |                | due still: the next run tries again      |
+        | passed   | as it was         |                | done                                     |
+        | passed   | gone, or another  | yes            | done, and the product consumed           |
+        | passed   | gone, or another  | no             | done; the file is missing, or to be read |
+        """
+        async with self.only_one(product_id):
+            record = self.ledger.get(product_id)
+            if record is None or not record.held or record.path is None:
+                return reason
+            now = self.clock()
+            if reason is not None:
+                due = record.hook_due or now
+                why = {"error": reason, "reason": "HookFailed"}
+                failed = record.moved(record.state, now, hook_due=due, **why)
+                self.ledger.put(failed)
+                return reason
+            passed = {"hook_due": None, "hooked": now, "error": None, "reason": None}
+            done = record.moved(record.state, now, **passed)
+            facts = self.folder.facts(record.path)
+            if facts is not None and (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns):
+                self.put_file(done)
+                return None
+            if consumes:
+                self.put_file(done.consumed(now))
+                return None
+            self.put_file(
+                done if facts is not None else done.moved(State.MISSING, now, error=_TAKEN)
+            )
+            return _TAKEN
+
+    async def file_index(self) -> FileIndex:
+        """All files by name; the folder is gone through once, when that is first needed."""
+        async with self._indexing:
+            if self._index is None:
+                index = FileIndex(self.folder, None if self._was_there else _MOST_INDEXED)
+                self._resources.push_async_callback(self.in_thread, index.close)
+                self._index = await self.in_thread(index.build)
+        return self._index
 
     async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
         return await self.pool.run(work, *arguments)

@@ -43,6 +43,8 @@ class Database:
     """Where the damaged ledger is now in whose place this one was begun."""
     fresh = False
     """Whether there was no ledger before this one."""
+    recovered = 0
+    """Products that it was made again with, from what was left of the one before."""
 
     def __init__(self, path: Path, *, manner: str = "mode=rw") -> None:
         """``manner``: the parameters of SQLite's address."""
@@ -102,6 +104,10 @@ class Database:
             self._connection.executescript(text)
         except _FAULTS as error:
             raise self._blamed(error) from error
+
+    def copy_into(self, path: Path) -> None:
+        """Write all of it into a new file, whole and as of now. Raises LedgerDamaged."""
+        self.rows("VACUUM INTO ?", (str(path),))
 
     def close(self) -> None:
         self._connection.close()
@@ -189,7 +195,7 @@ def open_database(
         except LedgerDamaged:
             if not anew:
                 raise
-            aside = _set_aside(path)
+            aside = set_aside(path)
             path.touch(mode=0o600)
             database = _made_ready(path)
             database.set_aside = aside
@@ -275,6 +281,19 @@ def read_database(path: Path) -> Database:
     )
 
 
+def scratch_database(path: Path) -> Database:
+    """A new database for one run's use: what a kill leaves of it is of no use."""
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise destination_error(error, path) from error
+    database = Database(path)
+    for name, value in (("journal_mode", "OFF"), ("synchronous", "OFF")):
+        database.rows(f"PRAGMA {name} = {value}")
+    return database
+
+
 def _version(database: Database) -> int:
     found = database.row("PRAGMA user_version")
     version = int(found[0]) if found else 0
@@ -286,11 +305,11 @@ def _version(database: Database) -> int:
     return version
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
     """Give the ledger, and what belongs to it, other names; the ledger's."""
-    now = int(time.time())
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        file = path.with_name(name)
+    aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
+    for log in ("", "-wal", "-shm"):
+        file = path.with_name(f"{path.name}{log}")
         if file.exists():
-            file.replace(file.with_name(f"{name}.damaged-{now}"))
-    return path.with_name(f"{path.name}.damaged-{now}")
+            file.replace(aside.with_name(f"{aside.name}{log}"))
+    return aside

@@ -113,29 +113,41 @@ def sighted(
     | record                              | verdict | becomes             | to do                 |
     |-------------------------------------|---------|---------------------|-----------------------|
     | none, removed, failed or not        |         | listed              | yes                   |
-    | held                                | Right   | as it is            | no                    |
+    | held                                | Right   | as it is            | no: but for its hook  |
     | held                                | Read    | as it is            | yes: a worker reads   |
     | held                                | Wrong   | missing or outdated | yes                   |
+    | consumed                            |         | as it is            | no                    |
     | quarantined, failed too often       |         | as it is            | no                    |
-    | the same, the catalogue has changed |         | listed              | yes                   |
+    | wrong, which somebody has accepted  |         | as it is            | no                    |
+    | these three, changed by now         |         | listed              | yes                   |
     | any other                           |         | as it is            | yes                   |
     """
     if record is None:
         record = first_record(product, State.LISTED, sighting.now)
         return replace(record, query=sighting.query, seen=sighting.run, todo=place())
     known = _with_attributes(product, record)
-    changed = _changed(record.product, product)
+    changed = is_changed(record.product, product)
     todo = record.todo if record.query == sighting.query else None  # each has a list of its own
     record = replace(
-        record, product=known, query=sighting.query, seen=sighting.run, gone=None, todo=todo
+        record,
+        product=known,
+        query=sighting.query,
+        seen=sighting.run,
+        gone=None,
+        absences=0,
+        todo=todo,
     )
     if record.held:
         if isinstance(verdict, Right):
-            return replace(record, todo=None)
+            return record if record.hook_due is not None else replace(record, todo=None)
         if isinstance(verdict, Wrong):
             record = record.spoilt(verdict.state, sighting.now)
         return replace(record, todo=record.todo or place())
-    given_up = record.state is State.QUARANTINED or record.failures >= sighting.limit
+    given_up = (
+        record.state in {State.QUARANTINED, State.CONSUMED}
+        or record.failures >= sighting.limit
+        or record.accepted is not None
+    )
     back = record.state is State.REMOVED
     if given_up and not changed and not back:
         return record
@@ -160,7 +172,7 @@ def is_superseded(before: Product, right: Record, known: Product) -> bool:
     | the same                          | none, modified since | yes        |
     """
     ours = right.product
-    if not _changed(before, known):
+    if not is_changed(before, known):
         return False
     if ours.modified and known.modified and known.modified < ours.modified:
         return False
@@ -183,7 +195,7 @@ def counts(error: NoaError, *, others_came: bool) -> bool:
     return others_came or (isinstance(error, ProductError) and not error.retryable)
 
 
-def _changed(before: Product, after: Product) -> bool:
+def is_changed(before: Product, after: Product) -> bool:
     """Whether the catalogue has other bytes, or may have, than it had."""
     old, new = wanted_checksum(before), wanted_checksum(after)
     return new != old if new else _modified(before, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Self
@@ -11,7 +12,7 @@ from noa_async.archive.destination import Destination, FileFacts, Label
 from noa_async.archive.reading import hash_file
 from noa_async.archive.scratch import moved
 from noa_async.archive.targets import state_of
-from noa_async.disk import blamed_on, sync_folder
+from noa_async.disk import blamed_on, file_error, sync_folder
 from noa_async.errors import DestinationError
 from noa_async.transfer.checksum import broken_zip
 
@@ -60,11 +61,17 @@ class LocalFolder(Destination):
         """It lies here."""
 
     def facts(self, path: PurePosixPath | str) -> FileFacts | None:
-        """Size and time of a regular file; None where there is none."""
+        """Size and time of a regular file; None if there is none.
+
+        Raises FileInaccessible if nobody can say, such as of a file in a folder that this user may
+        not search.
+        """
         try:
             found = os.lstat(f"{self._root}{path}")
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise file_error(error, f"{self._root}{path}") from error
         regular = (found.st_mode & 0o170000) == 0o100000
         return FileFacts.of(found) if regular else None
 
@@ -174,10 +181,11 @@ class LocalFolder(Destination):
 
     def instead(self, path: PurePosixPath | str) -> str:
         """What is where a file should be; empty where nothing is."""
-        place = self.place(path)
-        if place.is_symlink():
-            return "a link is in its place"
-        return "no regular file is in its place" if place.exists() else ""
+        try:
+            mode = os.lstat(f"{self._root}{path}").st_mode
+        except OSError:
+            return ""
+        return f"{'a link' if stat.S_ISLNK(mode) else 'no regular file'} is in its place"
 
     def same(self, path: PurePosixPath | str, other: PurePosixPath | str) -> bool:
         """Whether two spellings are one file."""
@@ -187,8 +195,11 @@ class LocalFolder(Destination):
             return False
 
     def broken(self, path: PurePosixPath | str) -> str | None:
-        """As ``broken_zip``."""
-        return broken_zip(self.place(path))
+        """As ``broken_zip``; a file that cannot be read is broken, too."""
+        try:
+            return broken_zip(self.place(path))
+        except OSError as error:
+            return error.strerror or str(error)
 
     def vouched(self, path: PurePosixPath | str, product_id: str) -> None:
         """A folder keeps no labels."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from noa_async.archive.rows import instant, milliseconds
 
@@ -20,7 +21,7 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A query that a folder follows."""
+    """A query that a folder follows at one service. Instants are seconds since 1970."""
 
     number: int
     filter: str
@@ -28,9 +29,57 @@ class Followed:
     watermark: datetime | None = None
     """What was published until then is in the ledger."""
     reconciled: float | None = None
-    """When all of the query was listed last; seconds since 1970."""
+    """When all of the query was listed last."""
     tried: float | None = None
     """When a listing of all failed since then, the last time."""
+    listed: int | None = None
+    """Products in the last complete listing of all."""
+    full_run: int | None = None
+    """The run that made that listing."""
+    shrunk: int = 0
+    """Days on which a listing of all was far shorter than that, in a row."""
+    shrunk_at: float | None = None
+    """When such a day was last counted."""
+    shrunk_to: int | None = None
+    """Products in the last such listing."""
+    held: int = 0
+    """Files that the last listing of all would have had deleted, had they not been too many."""
+    service: str = ""
+    """The service, as of ``service_key``; empty if a version that did not write it down followed
+    the query last."""
+
+    def as_of(self, now: float) -> Followed:
+        """The same without the instants that lie ahead of the clock: they count as never."""
+        mark = self.watermark
+        return replace(
+            self,
+            watermark=None if mark is not None and mark.timestamp() > now else mark,
+            reconciled=past(self.reconciled, now),
+            tried=past(self.tried, now),
+            shrunk_at=past(self.shrunk_at, now),
+        )
+
+
+def past(instant: float | None, now: float) -> float | None:
+    """An instant that was written down; None if it lies ahead of the clock.
+
+    >>> past(5.0, 10.0), past(15.0, 10.0), past(None, 10.0)
+    (5.0, None, None)
+    """
+    return None if instant is None or instant > now else instant
+
+
+def service_key(catalogue_url: str) -> str:
+    """What a service is known by: its catalogue's address, in one of the ways to write it.
+
+    >>> service_key("https://Sentinels.space.noa.gr:443/catalogue/odata/v1/Products/")
+    'https://sentinels.space.noa.gr/catalogue/odata/v1'
+    """
+    parts = urlsplit(catalogue_url)
+    usual = {"http": 80, "https": 443}.get(parts.scheme)
+    port = "" if parts.port in {None, usual} else f":{parts.port}"
+    path = parts.path.rstrip("/").removesuffix("/Products")
+    return f"{parts.scheme}://{parts.hostname or ''}{port}{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +104,9 @@ class Run:
     removed: int = 0
 
 
+QUERY = tuple(field.name for field in fields(Followed))
+"""The columns of a followed query."""
+_KEPT = tuple(name for name in QUERY if name not in {"number", "filter", "service"})
 _RUN = "number, verb, query, started, finished, ending, listed, brought, bytes, failed, removed"
 
 
@@ -64,28 +116,39 @@ class Journal:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    async def follow(self, filter_: str) -> Followed:
-        """The followed query of this filter, new where it is."""
-        found = await self._find(filter_)
+    async def follow(self, filter_: str, service: str = "") -> Followed:
+        """The followed query of this filter at this service, new if it is.
+
+        A query that an older version followed, which did not write the service down, is taken for
+        one of this service; all of it is listed again.
+        """
+        found = await self._find(filter_, service)
         if found is None:
-            insert = "INSERT INTO queries (filter) VALUES (?)"
-            await self._ledger.tell((insert, [(filter_,)]))
-            found = await self._find(filter_)
+            of_old = "filter = ? AND service = ''"
+            adopt = f"UPDATE queries SET service = ?, reconciled = NULL WHERE {of_old}"  # noqa: S608
+            insert = "INSERT OR IGNORE INTO queries (filter, service) VALUES (?, ?)"
+            await self._ledger.tell((adopt, [(service, filter_)]), (insert, [(filter_, service)]))
+            found = await self._find(filter_, service)
         assert found is not None
         return found
 
-    async def others(self, filter_: str) -> int:
-        """How many other queries were followed here."""
-        question = "SELECT count(*) FROM queries WHERE filter <> ?"
-        found = await self._ledger.ask(lambda database: database.row(question, (filter_,)))
+    async def followed(self, number: int) -> Followed:
+        """The followed query of this number."""
+        every = await self._ledger.ask(read_followed)
+        return next(one for one in every if one.number == number)
+
+    async def others(self, filter_: str, service: str = "") -> int:
+        """How many other queries were followed here, or the same at another service."""
+        question = "SELECT count(*) FROM queries WHERE filter <> ? OR service <> ?"
+        values = (filter_, service)
+        found = await self._ledger.ask(lambda database: database.row(question, values))
         return int(found[0]) if found else 0
 
     async def keep(self, followed: Followed) -> None:
         """Keep how far a query is followed, behind the records that stand for it."""
-        update = "UPDATE queries SET watermark = ?, reconciled = ?, tried = ? WHERE number = ?"
-        mark = milliseconds(followed.watermark)
-        values = (mark, followed.reconciled, followed.tried, followed.number)
-        await self._ledger.tell((update, [values]))
+        held = dict(zip(QUERY, query_values(followed), strict=True))
+        update = f"UPDATE queries SET {', '.join(f'{name} = ?' for name in _KEPT)} WHERE number = ?"  # noqa: S608 (of ours)
+        await self._ledger.tell((update, [(*(held[name] for name in _KEPT), followed.number)]))
 
     async def begin(self, verb: str, query: int | None, now: float) -> Run:
         """Write down that a run begins."""
@@ -104,18 +167,29 @@ class Journal:
         upsert = f"INSERT OR REPLACE INTO runs ({_RUN}) VALUES ({places})"  # noqa: S608
         await self._ledger.tell((upsert, [astuple(run)]))
 
-    async def _find(self, filter_: str) -> Followed | None:
+    async def _find(self, filter_: str, service: str) -> Followed | None:
         return await self._ledger.ask(
             lambda database: next(
-                (one for one in read_followed(database) if one.filter == filter_), None
+                (
+                    one
+                    for one in read_followed(database)
+                    if (one.filter, one.service) == (filter_, service)
+                ),
+                None,
             )
         )
 
 
 def read_followed(database: Database) -> list[Followed]:
     """Every query that was followed in a folder."""
-    rows = database.rows("SELECT number, filter, watermark, reconciled, tried FROM queries")
-    return [Followed(number, text, instant(mark), *when) for number, text, mark, *when in rows]
+    rows = database.rows(f"SELECT {', '.join(QUERY)} FROM queries")  # noqa: S608 (of ours)
+    return [Followed(number, text, instant(mark), *rest) for number, text, mark, *rest in rows]
+
+
+def query_values(followed: Followed) -> tuple[Any, ...]:
+    """The columns of ``QUERY``."""
+    values = {field.name: getattr(followed, field.name) for field in fields(followed)}
+    return tuple((values | {"watermark": milliseconds(followed.watermark)}).values())
 
 
 def read_runs(database: Database, most: int) -> list[Run]:

@@ -14,6 +14,7 @@ from noa_async.budget import Patience
 from noa_async.errors import (
     CredentialsError,
     DestinationError,
+    FileInaccessible,
     NoaError,
     ProductCorrupt,
     ProductOffline,
@@ -52,7 +53,7 @@ class Keeper:
     ``RetryPolicy.offline_most``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is another part's)
         self,
         archive: Archive,
         fetcher: Fetching,
@@ -61,11 +62,15 @@ class Keeper:
         observer: Observer = ignore,
         *,
         retry_failed: bool = False,
+        hooked: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``retry_failed``: fetch again what an earlier run had to put in quarantine."""
-        self._archive = archive
-        self._admission = Admission(archive)
+        """``retry_failed``: fetch again what an earlier run had to put in quarantine.
+
+        ``hooked``: a hook is due for each product that comes.
+        """
+        self.archive = archive
+        self._admission = Admission(archive, hooked=hooked)
         self._fetcher = fetcher
         self._orders = orders
         self._retry = retry
@@ -84,7 +89,7 @@ class Keeper:
         permit until it has an upload permit, so a slow store holds the downloads back.
         """
         downloads = connections * self._fetcher.hands
-        if self._archive.folder.brief:
+        if self.archive.folder.brief:
             return downloads
         self._downloads = asyncio.Semaphore(downloads)
         self._uploads = asyncio.Semaphore(connections)
@@ -95,13 +100,16 @@ class Keeper:
 
         Later where it is off line: it is ordered, and to be brought again in so many seconds.
         """
-        async with self._archive.only_one(product.id):
-            known = self._archive.known(product)
-            outcome = (
-                await self._admission.present(product)
-                or self._condemned(product)
-                or await self._fetch(product, known)
-            )
+        async with self.archive.only_one(product.id):
+            known = self.archive.known(product)
+            try:
+                outcome = (
+                    await self._admission.present(product)
+                    or self._condemned(product)
+                    or await self._fetch(product, known)
+                )
+            except FileInaccessible as error:
+                outcome = self.archive.inaccessible(product, error)
         if not isinstance(outcome, Later):
             self._ended(outcome)
         return outcome
@@ -111,9 +119,9 @@ class Keeper:
 
         None for each that has to be brought. The ledger is asked once for all of them.
         """
-        self._archive.foresee(products, whole=False)
+        self.archive.foresee(products, whole=False)
         for product in products:
-            busy = self._archive.is_held(product.id)
+            busy = self.archive.is_held(product.id)
             outcome = None if busy else self._admission.present_at_once(product)
             if outcome is not None:
                 self._ended(outcome)
@@ -140,12 +148,12 @@ class Keeper:
 
     def _condemned(self, product: Product) -> Outcome | None:
         if not self._retry_failed:
-            return self._archive.condemned(product)
-        self._archive.retry(product)
+            return self.archive.condemned(product)
+        self.archive.retry(product)
         return None
 
     async def _fetch(self, product: Product, known: Product) -> Outcome | Later:
-        part = self._archive.folder.part(product.id)
+        part = self.archive.folder.part(product.id)
         wait = self._waits.get(product.id)
         before, arrived = wait.attempts if wait else 0, self._arrived
 
@@ -160,19 +168,19 @@ class Keeper:
                 await self._orders.order(product.id)
             async with AsyncExitStack() as download:
                 await download.enter_async_context(self._downloads)
-                with self._archive.room_for(product):
+                with self.archive.room_for(product):
                     outcome = await self._fetcher.fetch(
-                        product, part, admit, fresh=not self._archive.folder.begin(product.id)
+                        product, part, admit, fresh=not self.archive.folder.begin(product.id)
                     )
-        except (CredentialsError, DestinationError, ServiceAway):
+        except (CredentialsError, DestinationError, FileInaccessible, ServiceAway):
             raise
         except NoaError as error:
             error.attempts += before
             if isinstance(error, ProductOffline):
                 return await self._put_off(product, error)
             if isinstance(error, ProductCorrupt):
-                return await self._archive.quarantine(product, part, error)
-            return self._archive.failed(product, error, others_came=self._arrived > arrived)
+                return await self.archive.quarantine(product, part, error)
+            return self.archive.failed(product, error, others_came=self._arrived > arrived)
         self._arrived += 1
         return outcome
 
@@ -183,7 +191,7 @@ class Keeper:
         """Order what is off line, and say when to ask for it again, as long as patience lasts."""
         if not self._may_wait(product):
             error.hint = "So many others are waited for that it is left to a later run."
-            return self._archive.waiting(product, error)
+            return self.archive.waiting(product, error)
         now = self._clock()
         wait = self._waits.setdefault(product.id, _Wait(Patience(self._retry), now))
         wait.attempts = error.attempts
@@ -193,7 +201,7 @@ class Keeper:
         if delay is None:
             asked = "ordered" if ordered else "asked for"
             error.hint = f"It is {asked}; this run waits no longer, a later one goes on with it."
-        outcome = self._archive.waiting(product, error)  # also where this run is cut short
+        outcome = self.archive.waiting(product, error)  # also where this run is cut short
         if delay is None:
             return outcome
         self._observer(ProductWaiting(product.id, product.name, delay, ordered))

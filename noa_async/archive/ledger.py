@@ -13,8 +13,9 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from noa_async.archive.database import Database, LedgerDamaged, Statement, open_database
+from noa_async.archive.database import Database, LedgerDamaged, Statement
 from noa_async.archive.record import Glance, Record
+from noa_async.archive.recovery import open_recovered
 from noa_async.archive.rows import NAMES, record_of, row_of, upserts
 from noa_async.oldest import drop_oldest
 
@@ -44,7 +45,7 @@ class Ledger:
     Resources: an async context manager; leaving it commits what is pending.
     Error handling: DestinationError where the file cannot be read or written; a write that failed
     in the background is raised by the next ``put`` or on leaving. A file that is damaged or no
-    ledger is set aside and begun anew: products that lie in the folder are found again.
+    ledger is set aside and made again from what can be read of it, the last copy and the manifest.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Ledger:
         self._before_write = before_write
         self._anew = anew
         self._broken = False
+        self.changed = False
+        """Whether anything was written since it was opened."""
         self._pending: dict[str, Record] = {}
         self._pending_paths: dict[str, str] = {}
         self._looked_up: dict[str, Record | Glance | None] = {}
@@ -75,7 +78,7 @@ class Ledger:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         try:
             self._writer = await self._in_thread(
-                lambda: open_database(
+                lambda: open_recovered(
                     self.path, suspect=suspect, anew=self._anew, read=read_through
                 )
             )
@@ -119,6 +122,11 @@ class Ledger:
     def set_aside(self) -> Path | None:
         """Where the damaged ledger is now in whose place this one was begun."""
         return self._writer.set_aside
+
+    @property
+    def recovered(self) -> int:
+        """Products that a lost or damaged ledger was made again with."""
+        return self._writer.recovered
 
     @property
     def fresh(self) -> bool:
@@ -246,6 +254,7 @@ class Ledger:
                     self._forget_path(record)
 
     def _write(self, batch: Sequence[Record]) -> None:
+        self.changed = True
         self._before_write()
         # Products of one batch may have exchanged their paths: release all that change first.
         released = [(record.id, record.path_key) for record in batch]
@@ -283,8 +292,20 @@ class Ledger:
 
     async def tell(self, *statements: Statement) -> None:
         """Write what is no product's, behind all records put before, in one transaction."""
+        self.changed = True
         await self.flush()
         await self._in_thread(lambda: self._writer.write(statements))
+
+    async def forget(self, product_ids: Sequence[str]) -> None:
+        """Delete the records of some products."""
+        await self.tell(("DELETE FROM products WHERE id = ?", [(key,) for key in product_ids]))
+        for key in product_ids:
+            self._looked_up.pop(key, None)
+
+    async def note(self, name: str, value: float | str | None) -> None:
+        """Keep a fact about the whole folder, in place of the last one of that name."""
+        upsert = "INSERT OR REPLACE INTO notes (name, value) VALUES (?, ?)"
+        await self.tell((upsert, [(name, value)]))
 
     async def _flush_often(self) -> None:
         while True:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 from noa_async.archive.database import read_database
 from noa_async.archive.destination import ledger_there
+from noa_async.archive.file_check import CHECKED
 from noa_async.archive.journal import Followed, Run, read_followed, read_runs
+from noa_async.archive.mark import read_mark
 from noa_async.archive.schema import TROUBLED
+from noa_async.archive.targets import state_of
+from noa_async.archive.trash import IN_TRASH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,12 +30,16 @@ TROUBLES = f"""
     FROM products
     WHERE {TROUBLED}
         AND state IN ('damaged', 'failed', 'missing', 'quarantined', 'waiting')
+        AND accepted IS NULL
     GROUP BY state, reason
 """  # noqa: S608 (made of constants)
 TO_DO = f"""
     SELECT count(*) FILTER (WHERE query = {_LAST}), count(*)
     FROM products WHERE todo IS NOT NULL
 """  # noqa: S608
+ACCEPTED = f"SELECT count(*) FROM products WHERE {TROUBLED} AND accepted IS NOT NULL"  # noqa: S608
+TRASH = f"SELECT count(*), coalesce(sum(size), 0) FROM products WHERE {IN_TRASH}"  # noqa: S608
+HOOKS = "SELECT count(*), max(number) FROM products WHERE hook_due IS NOT NULL"
 GONE = "SELECT count(*) FROM products WHERE gone IS NOT NULL AND state <> 'removed'"
 
 
@@ -86,6 +94,19 @@ class Overview:
     queries: tuple[Followed, ...]
     runs: tuple[Run, ...]
     """The last ones, the newest first."""
+    archive_id: str | None = None
+    """Its Id; None if it was never opened by a version that gives one."""
+    files_checked: float | None = None
+    """When all files were last compared with the ledger, by size and time; seconds since 1970."""
+    accepted: int = 0
+    """Products that are not here or not right, which somebody has accepted."""
+    trash_files: int = 0
+    """Files in the trash."""
+    trash_bytes: int = 0
+    hooks_due: int = 0
+    """Products that are here, and whose hook has not passed."""
+    hook_error: str | None = None
+    """Why that of the newest of them failed; None if it did not run yet."""
 
 
 def read_overview(root: Path | StoreUrl, *, runs: int = 5) -> Overview:
@@ -97,6 +118,11 @@ def read_overview(root: Path | StoreUrl, *, runs: int = 5) -> Overview:
     try:
         database.script("BEGIN")  # all of it as of one instant
         followed, all_of_them = database.row(TO_DO) or (0, 0)
+        trash_files, trash_bytes = database.row(TRASH) or (0, 0)
+        hooks_due, newest = database.row(HOOKS) or (0, None)
+        failed = database.row("SELECT error FROM products WHERE number = ?", (newest,)) or (None,)
+        checked = database.row("SELECT value FROM notes WHERE name = ?", (CHECKED,)) or (None,)
+        mark = read_mark(state_of(root))
         return Overview(
             _states(database),
             _types(database),
@@ -107,6 +133,13 @@ def read_overview(root: Path | StoreUrl, *, runs: int = 5) -> Overview:
             _number(database, GONE),
             tuple(read_followed(database)),
             tuple(read_runs(database, runs)),
+            archive_id=None if mark is None else mark.id,
+            files_checked=checked[0],
+            accepted=_number(database, ACCEPTED),
+            trash_files=trash_files,
+            trash_bytes=trash_bytes,
+            hooks_due=hooks_due,
+            hook_error=failed[0],
         )
     finally:
         database.close()

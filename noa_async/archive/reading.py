@@ -7,8 +7,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from noa_async.disk import blamed_on
-from noa_async.errors import DestinationError
+from noa_async.disk import file_error
+from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.transfer.checksum import feed_file, hasher
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from noa_async.archive.destination import Destination
     from noa_async.threads import Threads
 
+VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening a file meets that was there a moment ago; ELOOP is a link by now."""
 _LOST = frozenset({errno.EIO, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO)})
 
 
@@ -26,8 +28,8 @@ async def digest_of(
 ) -> str:
     """A product's hash; the thread that takes it stops where nobody waits for it any more.
 
-    Raises KeyError for an algorithm that cannot be taken here, DestinationError where the file
-    cannot be read.
+    Raises KeyError for an algorithm that cannot be taken here, FileInaccessible if the file cannot
+    be read, DestinationError if an object store cannot.
     """
     stopped = threading.Event()
     try:
@@ -39,14 +41,18 @@ async def digest_of(
 async def has_checksum(
     folder: Destination, path: PurePosixPath | str, expected: str, pool: Threads
 ) -> bool:
-    """Whether a product's bytes have the checksum ``algorithm:hex``; not where some are lost."""
+    """Whether a product's bytes have the checksum ``algorithm:hex``; not if some are lost.
+
+    Raises FileInaccessible if nobody can say.
+    """
     algorithm, _, value = expected.partition(":")
     try:
         return await digest_of(folder, path, algorithm, pool) == value
     except KeyError:  # a ledger of another making
         return False
-    except DestinationError as error:
-        if isinstance(error.__cause__, OSError) and is_lost(error.__cause__):
+    except (DestinationError, FileInaccessible) as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and (is_lost(cause) or cause.errno in VANISHED):
             return False
         raise
 
@@ -57,8 +63,10 @@ def _digest(
     algorithm: str,
     stopped: Callable[[], bool],
 ) -> str:
-    with blamed_on(folder.root / path if folder.root else str(path)):
+    try:
         return folder.digest(path, algorithm, stopped)
+    except OSError as error:
+        raise file_error(error, f"{folder.name}/{path}") from error
 
 
 def hash_file(path: Path, algorithm: str, stopped: Callable[[], bool] = lambda: False) -> str:

@@ -33,6 +33,7 @@ class Glance(NamedTuple):
     mtime_ns: int | None
     checksum: str | None
     todo: int | None
+    hook_due: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,16 @@ class Record:
     """The run that listed it last."""
     gone: float | None = None
     """Since when the catalogue does not list it any more."""
+    absences: int = 0
+    """Complete listings in a row that did not meet it."""
+    trash: str | None = None
+    """Where its file lies in the trash: the day, then the path that it had."""
+    hook_due: float | None = None
+    """Since when its hook is due; None where there is none, or it has passed."""
+    hooked: float | None = None
+    """When its hook passed."""
+    accepted: float | None = None
+    """When somebody accepted that it is not here, or not right, or put it back from the trash."""
     updated: float = 0.0
 
     @property
@@ -86,7 +97,14 @@ class Record:
     def glance(self) -> Glance:
         """What it says of its file."""
         return Glance(
-            self.id, self.state, self.path, self.size, self.mtime_ns, self.checksum, self.todo
+            self.id,
+            self.state,
+            self.path,
+            self.size,
+            self.mtime_ns,
+            self.checksum,
+            self.todo,
+            self.hook_due,
         )
 
     @property
@@ -117,8 +135,13 @@ class Record:
         now: float,
         *,
         attempts: int | None = None,
+        hook_due: float | None = None,
     ) -> Self:
-        """The record of a file that is here and right as of ``now``: nothing is to be done."""
+        """The record of a file that is here and right as of ``now``: nothing is to be done.
+
+        ``hook_due``: since when its hook is due, if that is new; one that was due before stays so.
+        A hook that passed has passed for the bytes of then.
+        """
         check_move(self.state, state)
         return type(self)(  # half of the time that ``replace`` takes, for every product
             self.product,
@@ -133,26 +156,59 @@ class Record:
             query=self.query,
             seen=self.seen,
             gone=self.gone,
+            absences=self.absences,
+            hook_due=self.hook_due if hook_due is None else hook_due,
+            hooked=self.hooked if hook_due is None and checksum == self.checksum else None,
+            accepted=self.accepted if self.held else None,
             updated=now,
         )
 
     def listed_anew(self, now: float, **changes: Any) -> Self:
         """The record of a product that is to be fetched as if it were new."""
-        return self.moved(State.LISTED, now, failures=0, failed_at=None, **changes)
+        return self.moved(
+            State.LISTED,
+            now,
+            failures=0,
+            failed_at=None,
+            absences=0,
+            accepted=None,
+            hook_due=None,
+            **changes,
+        )
 
-    def removed(self, now: float) -> Self:
-        """The record of a product that the service has no more, and whose file is gone, too."""
+    def removed(self, now: float, *, trash: str | None = None) -> Self:
+        """The record of a product that the service has no more, and whose file is gone, too.
+
+        ``trash``: where the file lies now. What it was is kept with it, to know it again.
+        """
+        file = self if trash is not None else None
         return self.moved(
             State.REMOVED,
             now,
             path=None,
-            size=None,
-            mtime_ns=None,
-            checksum=None,
+            size=file and file.size,
+            mtime_ns=file and file.mtime_ns,
+            checksum=file and file.checksum,
             failures=0,
             failed_at=None,
             todo=None,
+            hook_due=None,
+            trash=trash,
             gone=now,
+        )
+
+    def consumed(self, now: float) -> Self:
+        """The record of a product whose file its hook has taken; its checksum is kept."""
+        return self.moved(
+            State.CONSUMED,
+            now,
+            path=None,
+            mtime_ns=None,
+            todo=None,
+            hook_due=None,
+            hooked=self.hooked or now,
+            error=None,
+            reason=None,
         )
 
     def gave_up(
@@ -160,9 +216,10 @@ class Record:
     ) -> Self:
         """The record after a run that failed; past ``limit`` such runs it is no more to be done.
 
-        ``counts``: whether it is one of them, but for those close to the last that was.
+        ``counts``: whether it is one of them, but for those close to the last that was. A last one
+        that lies ahead of the clock is none.
         """
-        soon = self.failed_at is not None and now - self.failed_at < _COUNT_EVERY
+        soon = self.failed_at is not None and 0 <= now - self.failed_at < _COUNT_EVERY
         again = soon or not counts
         failures = self.failures if again else self.failures + 1
         return self.moved(

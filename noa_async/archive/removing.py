@@ -1,4 +1,4 @@
-"""What the service has no more: noted, and deleted where that is asked for and safe."""
+"""What the service has no more: noted, and moved to the trash if that is asked for and safe."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from noa_async.archive.following import may_delete
-from noa_async.archive.states import State
-from noa_async.events import ProductRemoved, RemovalsHeld
+from noa_async.archive.journal import past
+from noa_async.archive.states import HELD, State
+from noa_async.events import ProductRemoved, RemovalRefused, RemovalsHeld
 from noa_async.pipeline import run_pipeline
 from noa_async.settings import OnRemoved
 
 if TYPE_CHECKING:
     from noa_async.archive.archive import Archive
+    from noa_async.archive.destination import FileFacts
     from noa_async.archive.record import Record
     from noa_async.archive.sightings import Errand
     from noa_async.catalogue.pages import Catalogue
@@ -23,80 +25,110 @@ _AT_ONCE = 4
 """Products that the service is asked for at the same time."""
 _TOLD_EXACTLY = 100
 """So many that are gone are counted though they are too many to delete."""
+_HERE = f"path IS NOT NULL AND state IN ({', '.join(repr(str(one)) for one in sorted(HELD))})"
 
 
 async def remove_gone(
-    archive: Archive, catalogue: Catalogue, errand: Errand, observer: Observer
-) -> int:
-    """Note what a complete listing of all of the query did not meet; how many files were deleted.
+    archive: Archive,
+    catalogue: Catalogue,
+    errand: Errand,
+    observer: Observer,
+    *,
+    only_note: bool = False,
+) -> tuple[int, int]:
+    """Note what a complete listing of all of the query did not meet, and delete what may go.
 
-    A file is deleted only where the service, asked for this product alone, has it no more, and
-    where not too many of them would go. What was never here is forgotten, but where something has
-    gathered of it, or it is to be fetched, only when the service says so, too: it may have left
-    the query, or be listed late. Safe while products are fetched.
+    ``only_note``: delete nothing; the listing was far shorter than the one before. Return how many
+    files were deleted, and how many would have been, had they not been too many.
+
+    A file is deleted only if enough listings in a row, over enough days, did not meet its product
+    (``Following.gone_listings``, ``gone_for``), if the service, asked for this product alone, has
+    it no more, if not too large a share of the files would go, and if the file is the one that was
+    recorded. What was never here is forgotten; but if something has gathered of it, or it is to be
+    fetched, only when the service says so, too: it may have left the query, or be listed late.
+    Safe while products are fetched.
 
     Error handling: raises what the catalogue raises; what was noted until then is kept.
     """
-    removal = _Removal(archive, catalogue, errand)
-    deleted = 0
-    if errand.following.on_removed is OnRemoved.DELETE:
-        denied, known = await removal.denied()
-        if may_delete(len(denied), known, errand.following):
-            for product_id in denied:
-                if (record := await removal.delete(product_id)) is not None:
-                    observer(ProductRemoved(record.id, record.product.name, record.path or ""))
-                    deleted += 1
-        else:
-            observer(RemovalsHeld(len(denied), known, errand.following.max_delete))
+    removal = _Removal(archive, catalogue, errand, observer)
     await removal.note()
     await archive.ledger.flush()
-    return deleted
+    if only_note or errand.following.on_removed is OnRemoved.KEEP:
+        return 0, 0
+    denied, here = await removal.denied()
+    if not may_delete(len(denied), here, errand.following):
+        observer(RemovalsHeld(len(denied), here, errand.following.max_delete))
+        return 0, len(denied)
+    deleted = 0
+    for product_id in denied:
+        deleted += await removal.delete(product_id)
+    await archive.ledger.flush()
+    return deleted, 0
 
 
 class _Removal:
     """One run's look at the products that its listing did not meet."""
 
-    def __init__(self, archive: Archive, catalogue: Catalogue, errand: Errand) -> None:
+    def __init__(
+        self, archive: Archive, catalogue: Catalogue, errand: Errand, observer: Observer
+    ) -> None:
         self._archive = archive
         self._catalogue = catalogue
         self._following = errand.following
+        self._observer = observer
         self._mine = f"query = {errand.followed.number} AND state <> '{State.REMOVED}'"
         self._unseen = f"{self._mine} AND seen < {errand.run.number}"
+        deletes = self._following.on_removed is OnRemoved.DELETE
+        self._counted = self._following.gone_listings if deletes else 0
 
     async def denied(self) -> tuple[list[str], int]:
-        """The Ids of files that the service has no more, and how many products there are.
+        """The Ids of files that may go and that the service has no more, and how many are here.
 
-        Where they are too many to be deleted, not all of them.
+        If they are too many to be deleted, not all of them.
         """
-        known = await self._archive.ledger.count(self._mine)
+        here = await self._archive.ledger.count(f"{self._mine} AND {_HERE}")
         denied: list[str] = []
 
         async def ask(record: Record) -> str | None:
             return None if await self._catalogue.has(record.id) else record.id
 
-        unseen = self._archive.ledger.records(f"{self._unseen} AND path IS NOT NULL")
+        since = self._archive.clock() - self._following.gone_for.total_seconds()
+        due = (
+            f"{self._unseen} AND path IS NOT NULL AND accepted IS NULL "
+            f"AND absences >= {self._counted} AND gone <= {since!r}"
+        )
+        unseen = self._archive.ledger.records(due)
         answers = run_pipeline(unseen, ask, workers=_AT_ONCE, depth=_AT_ONCE)
         async with aclosing(answers):
             async for product_id in answers:
                 if product_id is not None:
                     denied.append(product_id)
                 enough = len(denied) >= _TOLD_EXACTLY
-                if enough and not may_delete(len(denied), known, self._following):
+                if enough and not may_delete(len(denied), here, self._following):
                     break
-        return denied, known
+        return denied, here
 
-    async def delete(self, product_id: str) -> Record | None:
-        """Delete a product's file; its record as it was, None where there is no file any more."""
+    async def delete(self, product_id: str) -> bool:
+        """Delete a product's file; False if there is none, or another than the recorded one."""
         async with self._archive.only_one(product_id):
             record = self._archive.ledger.get(product_id)
             if record is None or record.path is None:
-                return None
-            await self._archive.remove(record)
-            return record
+                return False
+            facts = self._archive.folder.facts(record.path)
+            instead = "" if facts else self._archive.folder.instead(record.path)
+            if why := why_kept(record, facts, instead):
+                self._observer(RemovalRefused(record.id, record.product.name, record.path, why))
+                return False
+            await self._archive.remove(record, keep=bool(self._following.keep_trash))
+            self._observer(ProductRemoved(record.id, record.product.name, record.path))
+            return True
 
     async def note(self) -> None:
-        """Note what was not met. What is noted as gone already is left as it is."""
-        news = self._archive.ledger.records(f"{self._unseen} AND (path IS NULL OR gone IS NULL)")
+        """Note what was not met. What was noted, and counted often enough, is left as it is."""
+        news = self._archive.ledger.records(
+            f"{self._unseen} AND ((path IS NULL AND (state <> '{State.CONSUMED}' OR gone IS NULL))"
+            f" OR gone IS NULL OR absences < {self._counted})"
+        )
         noted = run_pipeline(news, self._note, workers=_AT_ONCE, depth=_AT_ONCE)
         async with aclosing(noted):
             async for _ in noted:
@@ -116,21 +148,46 @@ class _Removal:
                 await self._archive.drop_part(record)
 
 
+def why_kept(record: Record, facts: FileFacts | None, instead: str) -> str:
+    """Why a product's file is not deleted; empty if it may be.
+
+    | in its place                        | deleted                      |
+    |-------------------------------------|------------------------------|
+    | nothing                             | yes: the record alone is left |
+    | the recorded file                   | yes                          |
+    | a file of another size or time      | no                           |
+    | a link, a folder, or the like       | no                           |
+    """
+    if facts is None:
+        return instead
+    if (facts.size, facts.mtime_ns) != (record.size, record.mtime_ns):
+        return "it is not the file that was recorded: its size or time is another"
+    return ""
+
+
 def unmet(record: Record, now: float, *, there: bool) -> Record:
     """The record of a product that a complete listing did not meet.
 
-    ``there``: the service, asked for it alone, has it. It is asked where a part has gathered, or
-    the product is to be fetched; the part goes with that.
+    ``there``: the service, asked for it alone, has it. It is asked if a part has gathered, or the
+    product is to be fetched; the part goes with that.
 
-    | its file | the service         | becomes                         |
-    |----------|---------------------|---------------------------------|
-    | none     | is not asked        | removed                         |
-    | none     | has it no more      | removed                         |
-    | none     | has it              | as it is, still to be fetched   |
-    | there    | is not asked        | noted as gone                   |
-    | there    | has it no more      | noted as gone, nothing to do    |
-    | there    | has it              | noted as gone, still to be done |
+    | its file | the service         | becomes                                    |
+    |----------|---------------------|--------------------------------------------|
+    | none     | is not asked        | removed                                    |
+    | none     | has it no more      | removed                                    |
+    | none     | has it              | as it is, still to be fetched              |
+    | consumed |                     | noted as gone                              |
+    | there    | is not asked        | noted as gone, once more                   |
+    | there    | has it no more      | noted as gone, once more, nothing to do    |
+    | there    | has it              | noted as gone, once more, still to be done |
+
+    It is gone since the first such listing; an instant that lies ahead of the clock is none.
     """
-    if record.path is None:
+    if record.path is None and record.state is not State.CONSUMED:
         return record if there else record.removed(now)
-    return replace(record, gone=record.gone or now, todo=record.todo if there else None)
+    return replace(
+        record,
+        gone=past(record.gone, now) or now,
+        absences=record.absences + 1,
+        todo=record.todo if there or record.hook_due is not None else None,
+    )

@@ -31,7 +31,8 @@ KEPT_ATTRIBUTES = (
 _FACETS = tuple(ATTRIBUTES)
 _OWN = (
     "state", "path", "size", "mtime_ns", "checksum", "verified", "looked", "attempts",
-    "failures", "failed_at", "error", "reason", "todo", "query", "seen", "gone", "updated",
+    "failures", "failed_at", "error", "reason", "todo", "query", "seen", "gone", "absences",
+    "trash", "hook_due", "hooked", "accepted", "updated",
 )  # fmt: skip
 COLUMNS = (*_CATALOGUE, *_FACETS, *_OWN, "path_key")
 NAMES = ", ".join(COLUMNS)
@@ -78,6 +79,11 @@ def row_of(record: Record) -> tuple[Any, ...]:
         record.query,
         record.seen,
         record.gone,
+        record.absences,
+        record.trash,
+        record.hook_due,
+        record.hooked,
+        record.accepted,
         record.updated,
         record.path_key,
     )

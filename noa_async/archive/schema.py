@@ -2,7 +2,8 @@
 
 ``products`` holds one line a product. ``sums`` counts them by state, mission, type and sensing day
 (days since 1970); triggers keep it, so that a status is read at once however many there are.
-``queries`` are those that were followed here, ``runs`` what was done and how it ended.
+``queries`` are those that were followed here, each at one service, ``runs`` what was done and how
+it ended, ``notes`` single facts about the whole folder, such as when its files were last looked at.
 Instants of the catalogue are milliseconds since 1970, those of the archive seconds.
 """
 
@@ -134,4 +135,37 @@ _TRIES = "ALTER TABLE queries ADD COLUMN tried REAL;"
 
 _SENSED = "ALTER TABLE products ADD COLUMN attributes TEXT NOT NULL DEFAULT '';"
 
-MIGRATIONS = (_FIRST, _FOLLOWING, _LOOKED, _TRIES, _SENSED)
+_YEARS = f"""
+    ALTER TABLE products ADD COLUMN absences INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE products ADD COLUMN trash TEXT;
+    ALTER TABLE products ADD COLUMN hook_due REAL;
+    ALTER TABLE products ADD COLUMN hooked REAL;
+    ALTER TABLE products ADD COLUMN accepted REAL;
+    DROP INDEX products_troubled;
+    CREATE INDEX products_troubled ON products (state, reason, todo, query, accepted)
+        WHERE {TROUBLED};
+    CREATE INDEX products_hooks ON products (query) WHERE hook_due IS NOT NULL;
+    CREATE INDEX products_trash ON products (trash) WHERE trash IS NOT NULL;
+    ALTER TABLE queries RENAME TO queries_4;
+    CREATE TABLE queries (
+        number INTEGER PRIMARY KEY,
+        filter TEXT NOT NULL,
+        service TEXT NOT NULL DEFAULT '',
+        watermark INTEGER,
+        reconciled REAL,
+        tried REAL,
+        listed INTEGER,
+        full_run INTEGER,
+        shrunk INTEGER NOT NULL DEFAULT 0,
+        shrunk_at REAL,
+        shrunk_to INTEGER,
+        held INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (filter, service)
+    );
+    INSERT INTO queries (number, filter, watermark, reconciled, tried)
+        SELECT number, filter, watermark, reconciled, tried FROM queries_4;
+    DROP TABLE queries_4;
+    CREATE TABLE notes (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""  # noqa: S608 (made of constants)
+
+MIGRATIONS = (_FIRST, _FOLLOWING, _LOOKED, _TRIES, _YEARS, _SENSED)

@@ -6,9 +6,10 @@ import fcntl
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from noa_async.disk import blamed_on, destination_error, sync_folder, write_all
+from noa_async.disk import blamed_on, destination_error, write_synced
 from noa_async.errors import DestinationError, DestinationInUse
 from noa_async.transfer.sink import note_of
 
@@ -97,6 +98,14 @@ class Scratch:
         """
         return _template(self._next_layout) or _template(self._kept_layout)
 
+    def kept_layouts(self) -> list[str]:
+        """The layouts that products may lie in: the kept one, and that of a move under way."""
+        found = []
+        for path in (self._next_layout, self._kept_layout):
+            with suppress(DestinationError):
+                found.append(_template(path))
+        return [template for template in found if template is not None]
+
     @property
     def moving(self) -> bool:
         """Whether a move into another layout has begun, and not ended."""
@@ -104,11 +113,11 @@ class Scratch:
 
     def begin_move(self, template: str) -> None:
         """Keep what layout all is moved into, before the first file is."""
-        _write_synced(self._next_layout, f"{template}\n")
+        write_synced(self._next_layout, f"{template}\n")
 
     def keep_layout(self, template: str) -> None:
         """Keep the layout that all lies in, for good: it outlives the ledger. Ends a move."""
-        _write_synced(self._kept_layout, f"{template}\n")
+        write_synced(self._kept_layout, f"{template}\n")
         with blamed_on(self._next_layout):
             self._next_layout.unlink(missing_ok=True)
 
@@ -166,20 +175,6 @@ def moved(file: Path, target: Path) -> Path:
     with blamed_on(target):
         file.replace(target)
     return target
-
-
-def _write_synced(path: Path, text: str) -> None:
-    """Put ``text`` in a small file, for good: a power cut leaves it as it was or as it is now."""
-    with blamed_on(path):
-        draft = path.with_name(f"{path.name}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(descriptor, [text.encode()], 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        draft.replace(path)
-        sync_folder(path.parent)
 
 
 def _template(path: Path) -> str | None:

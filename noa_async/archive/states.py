@@ -26,12 +26,16 @@ class State(StrEnum):
     """Could not be fetched; later runs try again, up to a limit."""
     QUARANTINED = "quarantined"
     """Arrived whole, twice, with wrong bytes; not tried again before something changes."""
+    CONSUMED = "consumed"
+    """Was here and right; the hook of a run moved, changed or deleted its file, as it may."""
     REMOVED = "removed"
-    """The service has it no more, and neither has the folder."""
+    """The service has it no more, and neither has the folder, but for its trash."""
 
 
 HELD = frozenset({State.VERIFIED, State.UNVERIFIED})
 """Here and right."""
+DONE = HELD | {State.CONSUMED}
+"""Nothing is missing."""
 _ENDS = HELD | {State.WAITING, State.FAILED, State.QUARANTINED, State.REMOVED}
 _SPOILT = frozenset({State.OUTDATED, State.DAMAGED, State.MISSING})
 
@@ -39,11 +43,12 @@ MOVES: dict[State | None, frozenset[State]] = {
     None: _ENDS - {State.REMOVED} | {State.LISTED},
     State.LISTED: _ENDS,
     State.WAITING: _ENDS | {State.LISTED},
-    State.VERIFIED: _SPOILT | {State.UNVERIFIED, State.REMOVED},
-    State.UNVERIFIED: _SPOILT | {State.VERIFIED, State.REMOVED},
-    State.OUTDATED: _ENDS | {State.MISSING, State.DAMAGED},
-    State.DAMAGED: _ENDS | {State.MISSING, State.OUTDATED},
-    State.MISSING: _ENDS | {State.DAMAGED, State.OUTDATED},
+    State.VERIFIED: _SPOILT | {State.UNVERIFIED, State.CONSUMED, State.REMOVED},
+    State.UNVERIFIED: _SPOILT | {State.VERIFIED, State.CONSUMED, State.REMOVED},
+    State.OUTDATED: _ENDS | {State.MISSING, State.DAMAGED, State.LISTED},
+    State.DAMAGED: _ENDS | {State.MISSING, State.OUTDATED, State.LISTED},
+    State.MISSING: _ENDS | {State.DAMAGED, State.OUTDATED, State.LISTED, State.CONSUMED},
+    State.CONSUMED: HELD | {State.LISTED, State.REMOVED},
     State.FAILED: _ENDS | _SPOILT | {State.LISTED},
     State.QUARANTINED: HELD | {State.LISTED, State.REMOVED},
     State.REMOVED: HELD | {State.LISTED},

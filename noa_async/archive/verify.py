@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +15,12 @@ from typing import TYPE_CHECKING
 
 from noa_async.archive.database import ANEW, Database
 from noa_async.archive.decisions import wanted_checksum
+from noa_async.archive.file_check import CHECKED
 from noa_async.archive.names import fold
-from noa_async.archive.reading import is_lost
+from noa_async.archive.reading import VANISHED, is_lost
 from noa_async.archive.states import HELD, MOVES, State
-from noa_async.errors import DestinationError
+from noa_async.archive.trash import take_back
+from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.pipeline import run_pipeline
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ _HERE = "path IS NOT NULL AND state IN ('verified', 'unverified')"
 _EXPECTED_HERE = "path IS NOT NULL AND state NOT IN ('outdated', 'removed')"
 _AT_REST = HELD | {State.DAMAGED, State.MISSING}
 """Nobody tried to fetch the product since its file was last looked at."""
-_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-"""What opening a file meets that was there a moment ago; ELOOP is a link by now."""
 _AGE = "CAST(max(coalesce(looked, 0), coalesce(verified, 0)) * 1000 AS INTEGER)"
 
 
@@ -51,6 +50,8 @@ class Condition(StrEnum):
     """There is no regular file."""
     UNREADABLE = "unreadable"
     """This user cannot read it: nobody knows."""
+    ACCEPTED = "accepted"
+    """Not right, as somebody has seen and accepted."""
     FOREIGN = "foreign"
     """In the folder, and no product's."""
 
@@ -148,7 +149,8 @@ def _oldest(database: Database, where: str, share: float) -> str:
 async def verify(archive: Archive, extent: Extent) -> AsyncGenerator[Finding]:
     """Read the files of ``extent`` on all cores and compare them with the ledger's checksums.
 
-    Where it is everything, files that are no product's are told at the end, and left alone. The
+    Files that were moved back out of the trash are their products' again. If it is everything,
+    files that are no product's are told at the end, and left alone. The
     ledger learns what was found: right ones with the instant, wrong ones as what is to be
     fetched. A product that is being fetched meanwhile is waited for.
 
@@ -156,6 +158,8 @@ async def verify(archive: Archive, extent: Extent) -> AsyncGenerator[Finding]:
     the ledger cannot.
     Resources: closing the generator stops the reading. What was found until then is kept.
     """
+    if archive.folder.root is not None:
+        await take_back(archive)
     cores = os.cpu_count() or 1
     stopped = threading.Event()
     pool = ThreadPoolExecutor(cores, thread_name_prefix="noa-verify")
@@ -176,6 +180,7 @@ async def verify(archive: Archive, extent: Extent) -> AsyncGenerator[Finding]:
             async with aclosing(_foreign(archive)) as others:
                 async for finding in others:
                     yield finding
+            await archive.ledger.note(CHECKED, archive.clock())
     finally:
         stopped.set()
         pool.shutdown()
@@ -209,7 +214,10 @@ async def _check(
         loop = asyncio.get_running_loop()
         facts, finding = await loop.run_in_executor(pool, _look, archive.folder, record, stopped)
         place = archive.ledger.next_place
-        archive.ledger.put(after(record, finding, facts, archive.clock(), place))
+        known = after(record, finding, facts, archive.clock(), place)
+        archive.ledger.put(known)
+        if record.accepted is not None and not record.held and not known.held:
+            return replace(finding, condition=Condition.ACCEPTED)
         return finding
 
 
@@ -245,12 +253,14 @@ def _look(
             why = f"{facts.size} bytes long, not {record.size}"
             return facts, replace(finding, condition=Condition.DAMAGED, why=why)
         why = _read(folder, record.path, _expected(record), stopped)
-    except OSError as error:
-        if error.errno in _VANISHED:
+    except (OSError, FileInaccessible) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        assert isinstance(cause, OSError)
+        if cause.errno in VANISHED:
             why = folder.instead(record.path)
             return None, replace(finding, condition=Condition.MISSING, why=why)
-        condition = Condition.DAMAGED if is_lost(error) else Condition.UNREADABLE
-        return None, replace(finding, condition=condition, why=error.strerror or str(error))
+        condition = Condition.DAMAGED if is_lost(cause) else Condition.UNREADABLE
+        return None, replace(finding, condition=condition, why=cause.strerror or str(cause))
     condition = Condition.DAMAGED if why else Condition.RIGHT
     return facts, replace(finding, condition=condition, why=why, read=facts.size)
 
@@ -279,6 +289,7 @@ def after(
     | right          | held                   | as it is, verified   | as it was |
     | right          | any other              | verified, unverified | no    |
     | wrong          | held, damaged, missing | damaged or missing   | yes   |
+    | wrong          | these, but accepted    | damaged or missing   | no    |
     | wrong          | failed                 | damaged or missing   | as it was |
     | wrong          | any other              | as it is             | as it was |
     | unreadable     | any                    | as it is             | as it was |
@@ -298,6 +309,7 @@ def after(
     state = State.MISSING if finding.condition is Condition.MISSING else State.DAMAGED
     if state is not record.state and state not in MOVES[record.state]:
         return record
-    todo = record.todo or (place() if record.state in _AT_REST else None)
+    to_be_done = record.state in _AT_REST and (record.held or record.accepted is None)
+    todo = record.todo or (place() if to_be_done else None)
     error = f"{finding.path} is {finding.condition}: {finding.why}".removesuffix(": ") + "."
     return record.moved(state, now, todo=todo, error=error, reason=None)

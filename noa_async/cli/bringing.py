@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from noa_async.cli.running import beside
 from noa_async.cli.tally import Tally
-from noa_async.errors import NoaError
+from noa_async.errors import NoaError, SettingsError, UsageError
 from noa_async.events import ignore
 from noa_async.hooks import Command
 from noa_async.progress import Progress
+from noa_async.values import duration
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from noa_async.client import NoaClient
     from noa_async.events import Event, Observer
     from noa_async.hooks import Hook
+
+
+_EXEC_TIMEOUT = "1h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,22 @@ def job_of(query: Query, transfer: TransferOptions, layout: Layout) -> Job:
         transfer.layout,
         layout.needs_attributes,
         transfer.retry_failed,
-        None if transfer.exec_command is None else Command.parse(transfer.exec_command),
+        _hook(transfer),
+    )
+
+
+def _hook(transfer: TransferOptions) -> Command | None:
+    """The command of --exec. Raises SettingsError, UsageError."""
+    if transfer.exec_command is None:
+        if transfer.exec_timeout is not None or transfer.exec_consumes:
+            raise UsageError("--exec-timeout and --exec-consumes are about the command of --exec.")
+        return None
+    try:
+        timeout = duration(transfer.exec_timeout or _EXEC_TIMEOUT).total_seconds()
+    except ValueError as error:
+        raise SettingsError(f"--exec-timeout is {transfer.exec_timeout!r:.40}: {error}.") from None
+    return Command.parse(
+        transfer.exec_command, timeout=timeout or None, consumes=transfer.exec_consumes
     )
 
 

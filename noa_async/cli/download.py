@@ -79,7 +79,7 @@ def _download(job: Job, settings: Settings, transfer: TransferOptions, screen: L
         )
     finally:
         close(course, screen, transfer, nothing=nothing_found(told))
-    return 1 if course.tally.failed else 0
+    return 1 if course.tally.failed or course.progress.hooks_failed else 0
 
 
 async def _bring(

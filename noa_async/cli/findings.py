@@ -53,7 +53,7 @@ class Findings:
         """Tell one."""
         if self._bar is not None:
             self._bar.update(finding.read)
-        if finding.condition != "right":
+        if finding.condition not in {"right", "accepted"}:
             self._tell(finding)
 
     def pause(self) -> None:

@@ -37,6 +37,7 @@ from noa_async.cli.text import number_of
 from noa_async.errors import (
     CredentialsRefused,
     DestinationInUse,
+    ListingShrunk,
     NoaError,
     ServiceAway,
     ServiceFault,
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
 _GO_ON = "What has arrived is kept: the same command goes on with it."
 _NOTHING_NEW = "Nothing new."
-_PASSING = (ServiceUnreachable, ServiceFault, ServiceAway, DestinationInUse)
+_PASSING = (ServiceUnreachable, ServiceFault, ServiceAway, ListingShrunk, DestinationInUse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,9 @@ def command(
     overlap, and now and then for all of it again: so what the service replaced, removed or listed
     late is found. What failed is tried again by the next runs.
 
-    Run it from a timer, or let it stay with --watch. The exit code is 1 where a product of the
-    query is not there at the end, for whatever reason: noa-async status tells which.
+    Run it from a timer, or let it stay with --watch. Each run first compares every file's size and
+    time with the ledger. The exit code is 1 if a product of the query is not there at the end, for
+    whatever reason, or if something else needs a person: noa-async status tells what.
     """
     asked = read_query(query, service.config)
     if asked.limit is not None:
@@ -173,7 +175,19 @@ async def _look(look: _Round, client: NoaClient, relay: Relay) -> int:
             f"{look.job.folder} tells why.",
             level=-1,
         )
-    return 1 if course.tally.failed or done.absent else 0
+    if done.held:
+        look.screen.line(
+            f"Kept: {number_of(done.held, 'file')} of products that the service has no more; they "
+            "are too many to be deleted unasked (--max-delete).",
+            level=-1,
+        )
+    if done.hooks_due:
+        look.screen.line(
+            f"The command has yet to pass for {number_of(done.hooks_due, 'product')}; the next run "
+            "tries again.",
+            level=-1,
+        )
+    return 0 if done.ok and not course.progress.hooks_failed else 1
 
 
 def passes(error: NoaError, *, was_good: bool) -> bool:
@@ -182,6 +196,7 @@ def passes(error: NoaError, *, was_good: bool) -> bool:
     | what ended the look                        | no look was good yet | one was |
     |--------------------------------------------|----------------------|---------|
     | service away or faulty, folder in use      | yes                  | yes     |
+    | a listing that is too short to be believed | yes                  | yes     |
     | refused by the service, such as a 404      | no                   | yes     |
     | refused by the catalogue, the token is new | no                   | yes     |
     | account locked for a while                 | no                   | yes     |

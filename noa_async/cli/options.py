@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from noa_async.catalogue.query import Query, load_document
@@ -81,6 +81,11 @@ class TransferOptions:
     retry_failed: bool
     dry_run: bool
     exec_command: str | None
+    exec_timeout: str | None
+    exec_consumes: bool
+    min_free: str | None
+    archive_id: str | None
+    new_archive: bool
     report: Path | None
     no_progress: bool
     dask: str | None
@@ -94,8 +99,14 @@ class FollowOptions:
     overlap: str | None
     reconcile_every: str | None
     reconcile: bool
+    max_shrink: str | None
+    accept_shrunk: bool
     on_removed: str | None
     max_delete: str | None
+    gone_for: str | None
+    keep_trash: str | None
+    check_files: str | None
+    accept_missing: bool
     attributes: bool | None = None
 
 
@@ -114,7 +125,8 @@ class VerifyOptions:
 
 _SETTINGS = ("service", "catalogue_url", "token_url", "client_id", "trusted_hosts",
              "insecure_http", "workers", "retries", "stall_timeout", "offline_wait", "bandwidth",
-             "overlap", "reconcile_every", "on_removed", "max_delete", "attributes", "scratch",
+             "overlap", "reconcile_every", "on_removed", "max_delete", "max_shrink", "gone_for",
+             "keep_trash", "check_files", "min_free", "archive_id", "attributes", "scratch",
              "dask")  # fmt: skip
 _ADDRESSES = ("catalogue_url", "token_url")
 
@@ -162,6 +174,15 @@ def read_settings(
     values = held | environment_values(os.environ) | given
     settings = Settings().with_values(values)
     _check_addresses(values, settings)
+    if transfer is not None and transfer.new_archive:
+        settings = replace(settings, new_archive=True)
+    if following is not None and (following.accept_shrunk or following.accept_missing):
+        accepted = replace(
+            settings.following,
+            accept_shrunk=following.accept_shrunk,
+            accept_missing=following.accept_missing,
+        )
+        settings = replace(settings, following=accepted)
     return settings
 
 

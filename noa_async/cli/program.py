@@ -42,6 +42,8 @@ VERBS = {
     "mirror": Verb("noa_async.cli.mirror", "Keep a folder equal to what a query matches."),
     "verify": Verb("noa_async.cli.verify", "Read a folder's products again and compare them."),
     "status": Verb("noa_async.cli.status", "Say what a folder holds, and what failed and why."),
+    "accept": Verb("noa_async.cli.accept", "Accept findings: they no longer count."),
+    "forget": Verb("noa_async.cli.forget", "Delete what a folder's ledger knows of products."),
     "export": Verb("noa_async.cli.export", "Write down what a folder holds, for other programs."),
     "login": Verb("noa_async.cli.login", "Try the credentials."),
     "completion": Verb("noa_async.cli.completion", "Print a script that completes words."),

@@ -182,7 +182,31 @@ with_transfer = _sectioned(
         "exec_command",
         metavar="CMD",
         help="Run this for each product that came, such as 'unzip -tq {path}'; no shell. "
-        "{id}, {name}, {size}, {checksum} too.",
+        "{id}, {name}, {size}, {checksum} too. If it fails, the next run tries it again.",
+    ),
+    _option(
+        "--exec-timeout",
+        metavar="TIME",
+        help="End the command when it takes longer for a product, such as 10m (1h).",
+    ),
+    _option(
+        "--exec-consumes",
+        is_flag=True,
+        help="The command may move, change or delete the file: the product counts as done, and is "
+        "not fetched again.",
+    ),
+    _option(
+        "--min-free",
+        metavar="SIZE",
+        help="Leave so much of the disk free, such as 50G (16 MiB).",
+    ),
+    _option(
+        "--archive-id", metavar="ID", help="Go on only if DIR holds this archive (see status)."
+    ),
+    _option(
+        "--new-archive",
+        is_flag=True,
+        help="Begin a new archive though DIR held one that is not there, or holds another.",
     ),
     _option("--dry-run", is_flag=True, help="List what would be fetched; write nothing."),
     _option(
@@ -212,6 +236,13 @@ with_following = _sectioned(
     _option("--reconcile-every", metavar="TIME", help="List all of the query again so often (7d)."),
     _option("--reconcile", is_flag=True, help="List all of it now."),
     _option(
+        "--max-shrink",
+        metavar="PERCENT",
+        help="Believe no listing that is shorter than the last one by more than that until it has "
+        "been so on three days (20%).",
+    ),
+    _option("--accept-shrunk", is_flag=True, help="Believe such a listing now."),
+    _option(
         "--on-removed",
         metavar="WHAT",
         shell_complete=completing.removals,
@@ -226,7 +257,29 @@ with_following = _sectioned(
     _option(
         "--max-delete",
         metavar="PERCENT",
-        help="Delete none where more than that part of the query's products is gone (1%).",
+        help="Delete none if more than that part of the query's files here is gone (1%).",
+    ),
+    _option(
+        "--gone-for",
+        metavar="TIME",
+        help="Delete only what two listings or more have not met for so long (3d).",
+    ),
+    _option(
+        "--keep-trash",
+        metavar="TIME",
+        help="Keep deleted files in .noa-async/trash for so long, 0d not at all (30d).",
+    ),
+    _option(
+        "--no-check-files",
+        "check_files",
+        flag_value="no",
+        default=None,
+        help="Do not compare each file's size and time with the ledger first, for slow disks.",
+    ),
+    _option(
+        "--accept-missing",
+        is_flag=True,
+        help="Fetch missing files again, however many; else a mass of them ends the run.",
     ),
 )
 with_verify = _sectioned(

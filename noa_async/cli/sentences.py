@@ -14,6 +14,7 @@ from noa_async.events import (
     EntrySkipped,
     Event,
     FilePutAside,
+    FilesChecked,
     FilesMoved,
     HookFailed,
     LedgerSetAside,
@@ -25,12 +26,14 @@ from noa_async.events import (
     ProductQueued,
     ProductRemoved,
     ProductWaiting,
+    RemovalRefused,
     RemovalsHeld,
     Status,
     TokenObtained,
     TransferAdvanced,
     TransferRetried,
     TransferStarted,
+    TrashEmptied,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ def level_of(event: Event) -> int:
     """From which verbosity on an event is told: -1 always, 0 as usual, 1 with ``-v``, 2 ``-vv``."""
     if isinstance(event, ProductFinished):
         return _ENDINGS.get(event.status, 0)
+    if isinstance(event, FilesChecked):
+        return 0 if event.missing or event.changed else 1
     return level_of_kind(type(event))
 
 
@@ -125,6 +130,12 @@ def _set_aside(event: LedgerSetAside) -> str:
     what = (
         "The ledger is gone" if event.path is None else f"The ledger is damaged, {event.path} now"
     )
+    if event.recovered:
+        known = number_of(event.recovered, "product")
+        return (
+            f"{what}: it is begun anew with {known} from what could be read of it, its last copy "
+            "and the manifest. All of the query is listed again."
+        )
     return f"{what}: it is begun anew. Files that are here are found again by their checksums."
 
 
@@ -144,10 +155,28 @@ def _removed(event: ProductRemoved) -> str:
 
 def _held(event: RemovalsHeld) -> str:
     return (
-        f"Nothing was deleted: {event.gone} of {number_of(event.known, 'product')} are gone from "
+        f"Nothing was deleted: {event.gone} of {number_of(event.known, 'file')} are gone from "
         f"the service, more than {100 * event.max_delete:g} % (--max-delete). Look whether that "
         "can be right, then allow more."
     )
+
+
+def _refused(event: RemovalRefused) -> str:
+    return f"kept  {event.path}: the service has the product no more, but {event.reason}"
+
+
+def _emptied(event: TrashEmptied) -> str:
+    return f"deleted for good: {number_of(event.files, 'file')} that lay in the trash"
+
+
+def _checked(event: FilesChecked) -> str:
+    wrong = [
+        f"{count} {what}"
+        for count, what in ((event.missing, "missing"), (event.changed, "changed"))
+        if count
+    ]
+    found = f"{', '.join(wrong)}, such as {event.example}" if wrong else "all as they were"
+    return f"{number_of(event.files, 'file')} looked at: {found}"
 
 
 def _hook(event: HookFailed) -> str:
@@ -175,6 +204,9 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     AllQueued: (2, _all_queued),
     ProductRemoved: (0, _removed),
     RemovalsHeld: (-1, _held),
+    RemovalRefused: (-1, _refused),
+    TrashEmptied: (0, _emptied),
+    FilesChecked: (0, _checked),
     HookFailed: (-1, _hook),
 }
 """For each kind of event from which verbosity on it is told, and how."""

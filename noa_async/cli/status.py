@@ -16,7 +16,14 @@ from noa_async.catalogue.times import format_instant
 from noa_async.cli.manner import Manner, with_manner
 from noa_async.cli.output import Output, meant
 from noa_async.cli.sections import VerbCommand, with_scratch
-from noa_async.cli.text import bytes_text, seconds_text, shortened, shown, table
+from noa_async.cli.text import (
+    bytes_text,
+    number_of,
+    seconds_text,
+    shortened,
+    shown,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -86,12 +93,24 @@ def held(folder: Path | str, overview: Overview) -> dict[str, object]:
         "to_do": overview.to_do,
         "unfollowed": overview.unfollowed,
         "gone": overview.gone,
+        "accepted": overview.accepted,
+        "trash_files": overview.trash_files,
+        "trash_bytes": overview.trash_bytes,
+        "hooks_due": overview.hooks_due,
+        "hook_error": overview.hook_error,
+        "archive_id": overview.archive_id,
+        "files_checked": _instant(overview.files_checked),
         "queries": [
             {
                 "number": one.number,
                 "filter": one.filter,
                 "watermark": format_instant(one.watermark) if one.watermark else None,
                 "reconciled": _instant(one.reconciled),
+                "service": one.service,
+                "listed": one.listed,
+                "shrunk": one.shrunk,
+                "shrunk_to": one.shrunk_to,
+                "held": one.held,
             }
             for one in overview.queries
         ],
@@ -158,11 +177,22 @@ def _section(title: str, rows: list[tuple[str, ...]]) -> list[str]:
 def _left(overview: Overview) -> list[str]:
     rows = {
         "to do": overview.to_do,
-        "wrong or to come, of no query that is followed": overview.unfollowed,
+        "whose command (--exec) has yet to pass": overview.hooks_due,
         "gone from the catalogue, kept": overview.gone,
+        "too many to be deleted unasked": sum(one.held for one in overview.queries),
+        "not right, accepted": overview.accepted,
+        "wrong or to come, of no query that is followed": overview.unfollowed,
     }
     found = table([(what, str(count)) for what, count in rows.items() if count])
-    return [*found, _UNFOLLOWED] if overview.unfollowed else found
+    found += [_UNFOLLOWED] if overview.unfollowed else []
+    if overview.hooks_due and overview.hook_error:
+        found.append(f"    {shortened(shown(overview.hook_error), _WIDTH - 4)}")
+    if overview.trash_files:
+        files = number_of(overview.trash_files, "file")
+        found.append(f"  in the trash: {files}, {bytes_text(overview.trash_bytes)}")
+    if checked := _instant(overview.files_checked):
+        found.append(f"  sizes and times of all files last compared: {checked}")
+    return found
 
 
 def _troubles(troubles: Iterable[Trouble]) -> list[str]:
@@ -185,7 +215,13 @@ def _query(followed: Followed) -> str:
     mark = format_instant(followed.watermark) if followed.watermark else "nothing yet"
     whole = _instant(followed.reconciled) or "never"
     text = shortened(shown(followed.filter) or "everything", _WIDTH - 2)
-    return f"  {text}\n    published until {mark} is known; all of it listed: {whole}"
+    shrunk = ""
+    if followed.shrunk:
+        shrunk = (
+            f"\n    a listing of {followed.shrunk_to or 0} products is not believed: "
+            f"{followed.listed or 'more'} were listed before (day {followed.shrunk})"
+        )
+    return f"  {text}\n    published until {mark} is known; all of it listed: {whole}{shrunk}"
 
 
 def _runs(overview: Overview) -> list[str]:

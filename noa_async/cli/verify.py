@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from noa_async.archive.archive import Archive
-from noa_async.archive.database import check_there
+from noa_async.archive.archive import ANY_ARCHIVE, Archive
 from noa_async.archive.destination import ledger_there
 from noa_async.archive.journal import COMPLETE, INTERRUPTED, Journal
+from noa_async.archive.recovery import check_ledger
 from noa_async.archive.repairing import has_wrong, wrong_products
 from noa_async.archive.verify import Selection, check_known, measure, verify
 from noa_async.catalogue.moments import parse_instant
@@ -73,6 +73,8 @@ class Sum:
     def held(self) -> dict[str, object]:
         """The same for machines."""
         counts = {kind: self.counts[kind] for kind in ("right", *_WRONG, "foreign")}
+        if accepted := self.counts["accepted"]:
+            counts["accepted"] = accepted
         return {"counts": counts, "bytes": self.bytes, "seconds": round(self.seconds, 3)}
 
     @property
@@ -121,7 +123,8 @@ def command(
 
     It finds damaged, missing and foreign files; foreign ones, which no product of the archive is,
     are left alone and no error, and not looked for with --since or --sample. Each that is wrong is
-    a line on standard output. Account and network are needed for --repair alone.
+    a line on standard output; noa-async accept takes those out that cannot be had again. Account
+    and network are needed for --repair alone.
 
     Exit code 1 where a product is wrong and was not repaired.
     """
@@ -130,7 +133,7 @@ def command(
         None if options.sample is None else read_share(options.sample),
     )
     helper = find_help(service, options.workers, options.scratch) if options.repair else None
-    check_there(ledger_there(meant(folder, options.scratch)))
+    check_ledger(ledger_there(meant(folder, options.scratch)))
     if helper is not None:
         tell_remarks(make_lines(manner), service, helper.settings, workers=True)
     quiet = manner.json or manner.quiet or options.no_progress
@@ -164,7 +167,8 @@ async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
     """Verify, with the archive locked for as long."""
     began = time.monotonic()
     with Threads(1) as pool:
-        async with Archive(meant(plan.folder, plan.scratch), None, pool, anew=False) as archive:
+        target = meant(plan.folder, plan.scratch)
+        async with Archive(target, None, pool, anew=False, rules=ANY_ARCHIVE) as archive:
             await check_known(archive)
             journal = Journal(archive.ledger)
             entry, ending = await journal.begin("verify", None, time.time()), INTERRUPTED
@@ -191,7 +195,8 @@ def _close(lines: Lines, done: Sum) -> None:
     if isinstance(lines, JsonLines):
         lines.put("verify_finished", **done.held())
         return
-    found = [f"{done.counts[kind]} {kind}" for kind in (*_WRONG, "foreign") if done.counts[kind]]
+    kinds = (*_WRONG, "accepted", "foreign")
+    found = [f"{done.counts[kind]} {kind}" for kind in kinds if done.counts[kind]]
     right = number_of(done.counts["right"], "product")
     rate = rate_text(done.bytes / max(done.seconds, 1e-9))
     took = f"{bytes_text(done.bytes)} in {seconds_text(done.seconds)}, {rate}"

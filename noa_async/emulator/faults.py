@@ -51,6 +51,8 @@ class FaultKind(Enum):
     PAGE_CUT = "page_cut"
     PAGE_REPEATED = "page_repeated"
     PAGE_MISSING = "page_missing"
+    PAGE_SHRUNK = "page_shrunk"
+    PAGE_ENTRY_MISSING = "page_entry_missing"
     PAGE_NO_LINK = "page_no_link"
     PAGE_PLUS_LINK = "page_plus_link"
     PAGE_FOREIGN_LINK = "page_foreign_link"
@@ -106,7 +108,8 @@ class Fault:
     """The share of products (or pages) it strikes, picked by the plan's seed."""
     at: float = 0.5
     """Where in the answer's body: an int is bytes, a float a share of it from 0.0 to 1.0. For
-    PAGE_LONG_HEADER the length of a header field."""
+    PAGE_LONG_HEADER the length of a header field, for PAGE_SHRUNK the share of what matches that
+    is listed and counted."""
     seconds: float = 1.0
     status: int | None = None
     """The HTTP status where the kind leaves a choice (5xx, redirects)."""

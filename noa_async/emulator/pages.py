@@ -76,6 +76,8 @@ async def _page(mirror: Mirror, options: Options, faults: dict[FaultKind, Fault]
     found = mirror.catalogue.select(
         options.filter, options.orderby, names=mirror.settings.name_filter
     )
+    if FaultKind.PAGE_SHRUNK in faults:
+        found = found[: faults[FaultKind.PAGE_SHRUNK].offset(len(found))]
     shown = _window(mirror, found, options)
     if FaultKind.PAGE_REPEATED in faults:
         shown = [*found[max(0, options.skip - 5) : options.skip], *shown]
@@ -168,6 +170,10 @@ def _checksums(
 async def product_entry(mirror: Mirror, request: web.BaseRequest, product_id: str) -> web.Response:
     """One entry by its Id."""
     mirror.stats.entries += 1
+    faults = mirror.faults.for_page(0, mirror.attempt(f"entry {product_id}"))
+    if any(fault.kind is FaultKind.PAGE_ENTRY_MISSING for fault in faults):
+        mirror.stats.faults += 1
+        raise RefusedError(404, f"No product has the Id {product_id}.")
     options = Options.read(_query(request), mirror.settings)
     product = _product(mirror, product_id)
     (entry,) = await entries(mirror, [product], attributes=options.attributes)

@@ -15,7 +15,7 @@ import pytest
 from noa_async import Product, RetryPolicy, Status
 from noa_async.archive.archive import Archive
 from noa_async.archive.keeper import Keeper
-from noa_async.archive.states import HELD, State
+from noa_async.archive.states import DONE, State
 from noa_async.catalogue.product import Checksum
 from noa_async.errors import (
     NoaError,
@@ -115,7 +115,7 @@ async def test_whatever_was_known_any_ending_can_be_written_down(
     if isinstance(outcome, Later):
         assert (ending, known.state) == ("is off line", State.WAITING)
     else:
-        assert outcome.ok == (known.state in HELD)
+        assert outcome.ok == (known.state in DONE)
         assert outcome.ok or known.state not in {State.REMOVED, State.LISTED}
     assert known.gone is None
 

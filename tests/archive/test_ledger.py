@@ -191,7 +191,7 @@ async def test_no_ledger_is_made_by_looking(tmp_path):
 
 
 @pytest.mark.parametrize("torn", range(6))
-async def test_a_torn_page_is_found_after_a_crash_and_the_ledger_begun_anew(tmp_path, torn):
+async def test_a_torn_page_is_found_after_a_crash_and_all_other_rows_are_salvaged(tmp_path, torn):
     path = tmp_path / FILE
     async with Ledger(path) as ledger:
         for number in range(800):
@@ -205,7 +205,7 @@ async def test_a_torn_page_is_found_after_a_crash_and_the_ledger_begun_anew(tmp_
     try:
         ledger.put(record(State.LISTED))
         await ledger.flush()
-        assert await ledger.count("1") == 1
+        assert 780 < await ledger.count("1") <= 801
     finally:
         await ledger.close()
     assert any("damaged" in file.name for file in tmp_path.iterdir())
@@ -228,7 +228,7 @@ async def test_damage_met_on_the_way_is_said_and_mended_by_the_next_opening(tmp_
     finally:
         await ledger.close()
     async with suspect(path) as again:
-        assert await again.count("1") == 0
+        assert 0 < await again.count("1") < 800
 
 
 async def test_whatever_a_write_in_the_background_meets_is_told(tmp_path):
@@ -450,7 +450,8 @@ async def test_garbage_within_a_row_is_damage_and_the_next_opening_sets_it_aside
         await ledger.close()
     async with suspect(path) as again:
         assert again.set_aside is not None
-        assert await again.count("1") == 0
+        assert await again.count("1") == again.recovered == 699
+        assert again.get("id-00600") is None
 
 
 async def test_the_last_place_is_read_from_an_index(tmp_path):

@@ -46,19 +46,29 @@ def test_records_move_by_the_table():
 
 
 def test_a_file_found_right_leaves_nothing_to_do_and_all_else_as_it_was():
-    kept = {"looked": 3.0, "query": 2, "seen": 5, "gone": 4.0}
+    kept = {"looked": 3.0, "query": 2, "seen": 5, "gone": 4.0, "absences": 2, "hook_due": 5.0}
+    kept |= {"hooked": 1.0}
     told = {"size": 1, "mtime_ns": 2, "checksum": "md5:0", "verified": 2.0, "attempts": 2}
     done = {"failures": 1, "failed_at": 2.0, "error": "no", "reason": "ServiceFault", "todo": 6}
+    done |= {"trash": "2026-12-01/old", "accepted": 6.0}
     before = record(State.DAMAGED, path="old", updated=2.0, **kept, **told, **done)
     assert not [each.name for each in fields(Record) if getattr(before, each.name) in (None, 0, "")]
     now = {"size": 8, "mtime_ns": 9, "checksum": "md5:1", "verified": 7.0, "attempts": 3}
     nothing = {"failures": 0, "failed_at": None, "error": None, "reason": None, "todo": None}
+    nothing |= {"trash": None, "accepted": None, "hooked": None}
     found = before.found_right(
         State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0, attempts=now["attempts"]
     )
     assert found == replace(before, state=State.VERIFIED, path="new", updated=7.0, **now, **nothing)
     again = before.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0)
     assert again.attempts == before.attempts
+    same = before.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:0", 7.0)
+    assert same.hooked == before.hooked
+    due = before.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 7.0, hook_due=7.0)
+    assert (due.hook_due, due.hooked) == (7.0, None)
+    pinned = again.moved(State.UNVERIFIED, 8.0, accepted=8.0)
+    found = pinned.found_right(State.VERIFIED, "new", FileFacts(8, 9), "md5:1", 9.0)
+    assert found.accepted == 8.0
 
 
 def test_failures_of_one_day_count_as_one_and_the_limit_ends_the_tries():

@@ -51,12 +51,12 @@ async def test_the_command_gets_each_product_and_no_password(open_mirror: Open, 
     assert len((noa.folder / "told").read_text().splitlines()) == 5
 
 
-async def test_a_failing_command_is_told_and_changes_no_code(open_mirror: Open) -> None:
+async def test_a_failing_command_is_told_and_is_exit_1(open_mirror: Open) -> None:
     _, noa = await open_mirror(products=6)
     code = "import sys; sys.exit('no band here' if int(sys.argv[1]) % 2 else 0)"
     command = script(noa.folder, code) + " 1{size}1"
     ended = await noa(*ALL, "--exec", command)
-    assert ended.code == 0
+    assert ended.code == 1
     assert ended.err.count("hook failed  ") == 6
     assert ended.err.count("ended with status 1: no band here") == 6
     assert ", 6 hooks failed\n" in ended.err
@@ -70,7 +70,7 @@ async def test_a_failing_command_is_told_however_quiet(
     _, noa = await open_mirror(products=2)
     ended = await noa(*ALL, "-q", "--exec", "false", *extra)
     lines = ended.err.splitlines()
-    assert (ended.code, len(lines)) == (0, 2)
+    assert (ended.code, len(lines)) == (1, 2)
     assert all("false ended with status 1" in line for line in lines)
 
 

@@ -138,10 +138,13 @@ async def test_removals_and_those_that_are_held(open_mirror: Open) -> None:
     await noa(*MIRROR)
     for each in products[:2]:
         mirror.catalogue.remove(each.id)
-    delete = (*MIRROR, "--reconcile", "--on-removed", "delete")
+    noa.environ["NOA_GONE_LISTINGS"] = "1"
+    delete = (*MIRROR, "--reconcile", "--on-removed", "delete", "--gone-for", "0d")
     held = await noa(*delete, "-q")
-    assert held.code == 0
-    assert "Nothing was deleted: 2 of 20 products are gone" in held.err
+    assert held.code == 1
+    assert "Nothing was deleted: 2 of 20 files are gone" in held.err
+    assert "too many to be deleted unasked  2" in (await noa("status", "archive")).out
+    assert (await noa(*MIRROR)).code == 1  # until somebody decides
     done = await noa(*delete, "--max-delete", "10%")
     assert done.code == 0
     assert "removed  P0.SAFE.zip: the service has it no more" in done.err

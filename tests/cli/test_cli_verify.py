@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import random
+import shutil
 import signal
 from pathlib import Path
 
@@ -231,12 +232,20 @@ async def test_no_archive_is_made(program: Program):
     assert not (program.folder / "none").exists()
 
 
+def without_sources(ledger: Path) -> Path:
+    """A ledger with nothing beside it from which it could be made again."""
+    shutil.rmtree(ledger.with_name("copies"))
+    ledger.with_name("manifest.jsonl").unlink()
+    return ledger
+
+
 async def test_an_archive_whose_ledger_is_lost_is_not_passed(open_mirror: Open):
-    """Its files are no foreign ones: nobody knows what they should be."""
+    """Its files are no foreign ones: nobody knows what they should be, without copy or manifest."""
     _, noa = await open_mirror()
     query = ("--everything", "--output", "data")
     await noa("mirror", *query, "-q")
     ledger = ledger_of(noa.folder / "data")
+    without_sources(ledger)
     data = bytearray(ledger.read_bytes())
     data[2 * 4096 : 8 * 4096] = random.Random(3).randbytes(6 * 4096)
     ledger.write_bytes(data)
@@ -266,7 +275,7 @@ async def test_an_archive_whose_ledger_knows_nothing_yet_is_not_passed(open_mirr
     mirror, noa = await open_mirror(products=5)
     query = ("--everything", "--output", "data", "-q")
     await noa("mirror", *query)
-    ledger_of(noa.folder / "data").unlink()
+    without_sources(ledger_of(noa.folder / "data")).unlink()
     mirror.faults = FaultPlan((Fault(FaultKind.PAGE_ERROR, times=None),))
     assert (await noa("mirror", *query, "--retries", "0")).code == 4
     ended = await noa("verify", "data")

@@ -246,6 +246,22 @@ async def test_a_page_with_missing_items(open_site: OpenSite) -> None:
     assert names(data) == whole[:3]
 
 
+async def test_a_list_that_has_shrunk(open_site: OpenSite) -> None:
+    products = [make_product(f"p{number:02d}") for number in range(12)]
+    shrunk = Fault(FaultKind.PAGE_SHRUNK, at=0.5)
+    site = await open_site(*products, faults=(shrunk, replace(shrunk, first=2, at=0.0)))
+    for number in (6, 0, 12):
+        _, data = await site.page(orderby="Name", count="true")
+        assert (data["@odata.count"], len(data["value"])) == (number, number)
+
+
+async def test_an_entry_that_is_missing(open_site: OpenSite) -> None:
+    product = make_product("p")
+    site = await open_site(product, faults=(Fault(FaultKind.PAGE_ENTRY_MISSING),))
+    address = URL(f"{site.emulator.catalogue_url}({product.id})", encoded=True)
+    assert [(await site.get(address)).status for _ in range(2)] == [404, 200]
+
+
 async def test_page_link_faults(open_site: OpenSite) -> None:
     site, url, _ = await fault_page(open_site, FaultKind.PAGE_NO_LINK)
     assert "@odata.nextLink" not in (await site.page(url))[1]

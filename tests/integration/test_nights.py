@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.nights import Nights
-from benchmarks.years import Year
+from benchmarks.years import MISHAPS, Year
 
 NIGHTS = 45
 
 
-def live_through(folder: Path, seed: int, nights: int) -> Nights:
-    year = Year(seed, products=8, crash_every=5)
-    with Nights(year, folder, alone=False) as lived:
+def live_through(folder: Path, seed: int, nights: int, mishap_every: int = 0) -> Nights:
+    year = Year(seed, products=8, crash_every=5, mishap_every=mishap_every)
+    with Nights(year, folder / "archive", alone=False) as lived:
         for number in range(1, nights + 1):
             lived.live(year.night(number))
-        lived.live(year.last(nights + 1))
+        lived.end(nights + 1)
         results = lived.results()
     assert results["differences"] == []
     assert results["folder"] == len(year.catalogue) > 5 * nights
@@ -37,6 +37,21 @@ def test_after_weeks_of_trouble_folder_and_catalogue_agree(tmp_path: Path, seed:
     assert lived.tally.removed
 
 
+@pytest.mark.timeout(300)
+def test_after_weeks_of_mishaps_too(tmp_path: Path) -> None:
+    """Lost ledgers, disks that are not mounted, short listings, wrong clocks, hands, hooks."""
+    lived = live_through(tmp_path, 5, 30, mishap_every=2)
+    assert sum(lived._year.figures.get(mishap, 0) for mishap in MISHAPS) == 15
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_after_a_year_of_mishaps(tmp_path: Path, seed: int) -> None:
+    lived = live_through(tmp_path, seed, 365, mishap_every=3)
+    assert lived.results()["ratio"] <= 1.02
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_after_many_years_too(tmp_path: Path) -> None:
@@ -47,16 +62,17 @@ def test_after_many_years_too(tmp_path: Path) -> None:
 def test_a_difference_is_seen(tmp_path: Path) -> None:
     """What is compared at the end, broken once."""
     year = Year(4, products=5)
-    with Nights(year, tmp_path, alone=False) as lived:
+    folder = tmp_path / "archive"
+    with Nights(year, folder, alone=False) as lived:
         lived.live(year.last(1))
         for number in range(2, 9):
             lived.live(year.night(number))
-        lived.live(year.last(9))
-        first, second, *_ = (file for file in tmp_path.iterdir() if file.is_file())
+        lived.end(9)
+        first, second, *_ = (file for file in folder.iterdir() if file.is_file())
         first.write_bytes(b"x" * first.stat().st_size)
         second.unlink()
-        (tmp_path / "stray").write_bytes(b"")
-        (tmp_path / ".noa-async/quarantine/wrong").write_bytes(b"x")
+        (folder / "stray").write_bytes(b"")
+        (folder / ".noa-async/quarantine/wrong").write_bytes(b"x")
         told = lived.results()["differences"]
     assert f"{first.name} is no product" in told
     assert sum(one.endswith("is not there, or not right") for one in told) == 2

@@ -226,7 +226,9 @@ class Year:
 
     async def run(self, folder: Path) -> None:
         """One run, and nothing is absent after it."""
-        following = Following(on_removed=OnRemoved.DELETE, max_delete=0.2)
+        following = Following(
+            on_removed=OnRemoved.DELETE, max_delete=0.2, gone_listings=1, gone_for=timedelta(0)
+        )
         settings = settings_for(self.mirror, following=following)
         async with NoaClient(settings, WHO, clock=NOW.timestamp) as noa:
             assert (await noa.mirror(ALL, folder, reconcile=True)).absent == 0

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -288,7 +289,9 @@ async def test_a_run_that_was_killed_is_gone_on_with(store, tmp_path):
 async def test_what_the_service_removed(store, tmp_path, on_removed, most, gone, deleted):
     """Kept, deleted, or held back where too many would go."""
     prefix = f"removed-{on_removed}-{gone}"
-    following = Following(on_removed=OnRemoved(on_removed), max_delete=most)
+    following = Following(
+        on_removed=OnRemoved(on_removed), max_delete=most, gone_listings=1, gone_for=timedelta(0)
+    )
     async with Emulator(few(4)) as mirror:
         settings = settings_for(mirror, scratch=str(tmp_path / "scratch"), following=following)
         async with NoaClient(settings, WHO) as noa:

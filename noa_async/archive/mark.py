@@ -1,0 +1,170 @@
+"""The mark of an archive, and what this user's machine remembers of archives.
+
+An archive's Id lies in ``.noa-async/archive.json``. The user's state folder remembers which archive
+lay in which folder, so that an empty mount point is not taken for a new archive. All of it blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from noa_async.archive.targets import default_scratch
+from noa_async.catalogue.times import format_instant
+from noa_async.disk import write_synced
+from noa_async.errors import ArchiveMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MARK = "archive.json"
+_VERSION = 1
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Which archive this is."""
+
+    id: str
+    created: str
+    """When it was begun, as ISO 8601."""
+    version: int = _VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An archive that lay in a folder when this user last used it."""
+
+    path: str
+    """The folder, with all links resolved."""
+    id: str
+    seen: str
+    """When it was last used, as ISO 8601."""
+    files: tuple[str, ...] = ()
+    """Some of its files, from the folder on."""
+
+    @property
+    def has_files(self) -> bool:
+        """Whether any of its files still lies there."""
+        return any(os.path.lexists(Path(self.path, name)) for name in self.files)
+
+
+def new_mark(archive_id: str | None = None) -> Mark:
+    """The mark of an archive that begins now."""
+    return Mark(archive_id or str(uuid.uuid4()), format_instant(datetime.now(UTC)))
+
+
+def read_mark(state: Path) -> Mark | None:
+    """The mark in a state folder; None if there is none that can be read."""
+    held = _json(state / MARK)
+    archive_id, created = held.get("id"), held.get("created")
+    if not isinstance(archive_id, str) or not _ID.fullmatch(archive_id):
+        return None
+    return Mark(archive_id, created if isinstance(created, str) else "")
+
+
+def write_mark(state: Path, mark: Mark) -> None:
+    """Keep a mark in a state folder. Raises DestinationError."""
+    write_synced(state / MARK, json.dumps(asdict(mark)) + "\n")
+
+
+def state_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder with what this user's machine remembers: NOA_STATE_HOME, else the usual one."""
+    named = environ.get("NOA_STATE_HOME")
+    return Path(named) if named else default_scratch()
+
+
+def recall(root: Path) -> Known | None:
+    """What is remembered of a folder; None if nothing is, or it cannot be read."""
+    path = str(root.resolve())
+    with suppress(RuntimeError):  # a user with no home folder
+        return _recalled(path, _json(_file_of(path)))
+    return None
+
+
+def _recalled(path: str, held: dict[str, Any]) -> Known | None:
+    archive_id, seen = held.get("id"), held.get("seen")
+    if held.get("path") != path or not isinstance(archive_id, str):
+        return None
+    files = held.get("files")
+    some = tuple(map(str, files)) if isinstance(files, list) else ()
+    return Known(path, archive_id, seen if isinstance(seen, str) else "", some)
+
+
+def remember(root: Path, mark: Mark, files: Sequence[str]) -> None:
+    """Remember which archive lies in a folder, and some of its files.
+
+    Where that cannot be written, nothing is.
+    """
+    path = str(root.resolve())
+    known = Known(path, mark.id, format_instant(datetime.now(UTC)), tuple(files))
+    with suppress(OSError, RuntimeError):
+        file = _file_of(path)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = file.with_name(f"{file.name}.{os.getpid()}.draft")
+        draft.write_text(json.dumps(asdict(known)) + "\n", encoding="utf-8")
+        draft.replace(file)
+
+
+def _file_of(path: str) -> Path:
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    return state_home() / "archives" / f"{name}.json"
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError, RecursionError):
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(held, dict):
+            return held
+    return {}
+
+
+def check_archive(
+    root: Path, mark: Mark | None, known: Known | None, *, is_there: bool, wanted: str | None
+) -> None:
+    """Raise ArchiveMissing if a folder does not hold the archive that it should.
+
+    ``mark``: the folder's. ``known``: what is remembered of it. ``is_there``: whether the folder
+    has a ``.noa-async``, whatever is in that, or one of the files that are remembered. ``wanted``:
+    the Id that was asked for.
+
+    | asked for | remembered | the folder has                |                        |
+    |-----------|------------|-------------------------------|------------------------|
+    | X         |            | the mark X                    | good                   |
+    | X         |            | another mark                  | raises                 |
+    | X         | X          | no mark, but is there         | good: the mark is lost |
+    | X         | any other  | no mark                       | raises                 |
+    | nothing   | nothing    |                               | good                   |
+    | nothing   | X          | the mark X                    | good                   |
+    | nothing   | X          | another mark                  | raises                 |
+    | nothing   | X          | no mark, but is there         | good: the mark is lost |
+    | nothing   | X          | nothing of it                 | raises                 |
+    """
+    expected = wanted or (known.id if known else None)
+    if expected is None or (mark is not None and mark.id == expected):
+        return
+    if mark is not None:
+        raise ArchiveMissing(
+            f"{root} holds the archive {mark.id}, not {expected}, which "
+            f"{'was asked for' if wanted else 'was there before'}.",
+            hint="Is another disk mounted there? If this is the right one: --archive-id "
+            f"{mark.id}.",
+        )
+    if is_there and known is not None and known.id == expected:
+        return
+    when = f" when it was last used, {known.seen}" if known and known.seen else ""
+    held = f"held an archive{when}, and holds none now" if known else f"holds no {expected}"
+    raise ArchiveMissing(
+        f"{root} {held}. Is its disk not mounted?",
+        hint="Mount it and start again. If the archive was moved or deleted on purpose, "
+        "--new-archive begins a new one there.",
+    )

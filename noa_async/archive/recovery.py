@@ -1,0 +1,376 @@
+"""A ledger that was lost or damaged, made again: from a copy, the manifest, and what can be read.
+
+All of it blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from contextlib import closing, suppress
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from noa_async.archive.database import (
+    Database,
+    LedgerDamaged,
+    check_there,
+    open_database,
+    set_aside,
+)
+from noa_async.archive.journal import QUERY
+from noa_async.archive.manifest import Manifest, records_in
+from noa_async.archive.names import fold
+from noa_async.archive.rows import COLUMNS, NAMES, record_of, row_of, upserts
+from noa_async.archive.states import State
+from noa_async.disk import blamed_on, sync_folder
+from noa_async.errors import DestinationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from noa_async.archive.record import Record
+
+_COPIES = 3
+_COPY_EVERY = 20 * 3600.0
+_SMALL = 32 << 20
+"""Bytes of a ledger that is copied after each run; a larger one is copied once a day."""
+_BATCH = 500
+_RANGE = 512
+_CHECKSUM = re.compile(r"[a-z0-9-]{2,16}:[0-9a-f]{8,128}")
+_YEAR_10000 = 253_402_300_800
+_ROWS_A_PAGE = 40
+"""More rows than a page of the ledger holds."""
+
+
+def copy_of(state: Path, number: int) -> Path:
+    """The ``number``-th copy of a ledger, the newest being 1."""
+    return state / "copies" / f"ledger-{number}.sqlite3"
+
+
+def keep_copy(database: Database, spare: int) -> bool:
+    """Copy a ledger, if that is due and ``spare`` bytes and more stay free; whether it was.
+
+    The newest copy is of the last run; those before it are a day older each, at least. A ledger in
+    which anything is out of order is not copied: the copies from before stay.
+    """
+    state = database.path.parent
+    newest = copy_of(state, 1)
+    with blamed_on(newest.parent):
+        size = database.path.stat().st_size
+        newest.parent.mkdir(mode=0o700, exist_ok=True)
+        if size > _SMALL and 0 <= _age(newest) < _COPY_EVERY:
+            return False
+        if shutil.disk_usage(state).free < 2 * size + spare:
+            return False
+        draft = newest.with_name("draft.sqlite3")
+        draft.unlink(missing_ok=True)
+        database.copy_into(draft)
+        draft.chmod(0o600)
+        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        for number in range(_COPIES - 1, 0, -1):
+            older, copy = copy_of(state, number + 1), copy_of(state, number)
+            if copy.exists() and not 0 <= _age(older) < _COPY_EVERY:
+                copy.replace(older)
+        draft.replace(newest)
+    return True
+
+
+def _age(path: Path) -> float:
+    """Seconds since a file was written; negative if there is none, or the clock was ahead."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return -1.0
+
+
+def open_recovered(
+    path: Path, *, suspect: bool, anew: bool, read: Callable[[Database], None]
+) -> Database:
+    """As ``open_database``; a ledger that is lost or damaged is made again as far as it can be.
+
+    That is done even if not ``anew``, if there is a copy or a manifest to make it from. It gets its
+    name when it is whole: a kill on the way leaves it to the next opening.
+    ``Database.recovered`` says how many products came of it.
+    """
+    with blamed_on(path):
+        lost = not path.exists() or path.stat().st_size == 0
+        cut_short = lost and _draft_of(path).exists()
+        asides = sorted(path.parent.glob(f"{path.name}.damaged-*[0-9]")) if cut_short else []
+    aside = asides[-1] if asides else None
+    if not lost:
+        try:
+            return open_database(path, suspect=suspect, anew=False, read=read)
+        except LedgerDamaged:
+            if not (anew or has_sources(path)):
+                raise
+            with blamed_on(path):
+                _draft_of(path).touch(mode=0o600)  # says what goes on, should a kill end it
+            aside = set_aside(path)
+    elif aside is None and not has_sources(path):
+        return open_database(path, anew=anew)
+    recovered = _rebuild(path, aside)
+    database = open_database(path)
+    database.fresh, database.set_aside = aside is None, aside
+    database.recovered = recovered
+    return database
+
+
+def _rebuild(path: Path, aside: Path | None) -> int:
+    """Make a ledger from a copy, the manifest and the one that was set ``aside``; its products."""
+    draft = _draft_of(path)
+    with blamed_on(draft):
+        for log in ("", "-wal", "-shm"):
+            draft.with_name(f"{draft.name}{log}").unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+    seed(path, draft)
+    with closing(open_database(draft)) as database:
+        recovered = recover(database, aside, Manifest(path.parent))
+        database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+    with blamed_on(path):
+        for log in ("-wal", "-shm"):  # another ledger's
+            path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
+        draft.replace(path)
+        sync_folder(path.parent)
+    return recovered
+
+
+def _draft_of(path: Path) -> Path:
+    """What a ledger that is made again is called before it is whole."""
+    return path.with_name("ledger.draft.sqlite3")
+
+
+def check_ledger(path: Path) -> None:
+    """Raise DestinationError if there is no ledger at ``path``, and nothing to make it from."""
+    if not has_sources(path):
+        check_there(path)
+
+
+def has_sources(path: Path) -> bool:
+    """Whether a ledger at ``path`` could be made again, were it lost."""
+    state = path.parent
+    copies = any(copy_of(state, number).exists() for number in range(1, _COPIES + 1))
+    return copies or Manifest(state).path.exists()
+
+
+def seed(path: Path, draft: Path) -> bool:
+    """Make a draft of a ledger from its newest copy that is sound; whether there is one."""
+    for number in range(1, _COPIES + 1):
+        copy = copy_of(path.parent, number)
+        if not copy.exists():
+            continue
+        manner = "mode=ro&immutable=1"
+        with suppress(DestinationError), closing(Database(copy, manner=manner)) as database:
+            database.check()
+            with blamed_on(draft):
+                shutil.copyfile(copy, draft)
+                draft.chmod(0o600)
+            return True
+    return False
+
+
+def recover(database: Database, damaged: Path | None, manifest: Manifest) -> int:
+    """Fill a ledger that was begun anew, or from a copy; how many products it knows then.
+
+    From the manifest, and from the ``damaged`` ledger, as far as that can be read. Of each product
+    the newest record holds. All of each followed query is to be listed again.
+    """
+    _overlay(database, records_in(manifest.read()), doubt=False)
+    _overlay_queries(database, _queries_in(manifest))
+    if damaged is not None:
+        with suppress(DestinationError), closing(Database(damaged)) as source:
+            _overlay(database, _salvaged(source), doubt=True)
+            with suppress(DestinationError):
+                _overlay_queries(database, _salvaged_queries(source))
+        with blamed_on(damaged):  # all that its log held is known by now
+            for log in ("-wal", "-shm"):
+                damaged.with_name(f"{damaged.name}{log}").unlink(missing_ok=True)
+    database.script(
+        """
+        UPDATE products SET seen = 0;
+        UPDATE queries SET watermark = NULL, reconciled = NULL, tried = NULL, full_run = NULL;
+        """
+    )
+    [number] = database.row("SELECT count(*) FROM products") or (0,)
+    return int(number)
+
+
+def merged(known: Record | None, found: Record, *, doubt: bool) -> Record | None:
+    """The record that holds, of one that is known and one that was found; None: the known one.
+
+    ``doubt``: the one that was found may be garbled. If it says something else of the file than the
+    one that is known, the file is to be read before it is believed.
+
+    | known         | found            | in doubt | holds                       |
+    |---------------|------------------|----------|-----------------------------|
+    | nothing       |                  | no       | what was found              |
+    | nothing       |                  | yes      | what was found, to be read  |
+    | something     | as old, or older |          | what is known               |
+    | the same file | newer            |          | what was found              |
+    | another file  | newer            | no       | what was found              |
+    | another file  | newer            | yes      | what was found, to be read  |
+    """
+    if known is None:
+        return replace(found, mtime_ns=None) if doubt and found.held else found
+    if found.updated <= known.updated:
+        return None
+    same = (found.path, found.size, found.checksum) == (known.path, known.size, known.checksum)
+    return replace(found, mtime_ns=None) if doubt and found.held and not same else found
+
+
+def _overlay(database: Database, found: Iterable[Record | str], *, doubt: bool) -> None:
+    """Put records over those of a ledger; an Id alone is a product that is forgotten."""
+    records = iter(found)
+    while batch := list(islice(records, _BATCH)):
+        _overlay_some(database, batch, doubt=doubt)
+
+
+def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool) -> None:
+    chosen: dict[str, Record] = {}
+    forgotten: set[str] = set()
+    ids = [one if isinstance(one, str) else one.id for one in batch]
+    known = {one.id: one for one in _by(database, "id", ids)}
+    for one in batch:
+        if isinstance(one, str):
+            forgotten.add(one)
+            chosen.pop(one, None)
+            continue
+        before = None if one.id in forgotten else chosen.get(one.id) or known.get(one.id)
+        record = merged(before, one, doubt=doubt)
+        if record is not None:
+            chosen[one.id] = record
+            forgotten.discard(one.id)
+    keys = {one.path_key: one.id for one in chosen.values() if one.path_key is not None}
+    for other in _by(database, "path_key", list(keys)):
+        if other.id in chosen or other.id in forgotten:
+            continue
+        rival = chosen[keys[other.path_key or ""]]
+        if other.updated > rival.updated:
+            del chosen[rival.id]
+        else:
+            forgotten.add(other.id)
+    alone: dict[str, Record] = {}  # one product a path
+    for record in sorted(chosen.values(), key=lambda one: one.updated):
+        alone[record.path_key or f"/{record.id}"] = record
+    rows = [row_of(record) for record in alone.values()]
+    gone = [(key,) for key in (*forgotten, *(chosen.keys() - {one.id for one in alone.values()}))]
+    freed = [(record.id,) for record in alone.values()]
+    database.write(
+        [
+            ("DELETE FROM products WHERE id = ?", gone),
+            ("UPDATE products SET path_key = NULL WHERE id = ?", freed),
+            *upserts(iter(rows)),
+        ]
+    )
+
+
+def _by(database: Database, column: str, values: list[str]) -> list[Record]:
+    """The records that have one of some values in a column."""
+    among = ", ".join("?" * len(values))
+    question = f"SELECT {NAMES} FROM products WHERE {column} IN ({among})"  # noqa: S608 (of ours)
+    return database.made(record_of, question, values)
+
+
+def _salvaged(source: Database) -> Iterator[Record]:
+    """The records of a damaged ledger that can be read, and that can be right."""
+    there = {str(name) for _, name, *_ in source.rows("PRAGMA table_info(products)")}
+    names = [name for name in COLUMNS if name in there]
+    if "number" not in there:
+        return
+    question = f"SELECT {', '.join(names)} FROM products WHERE number BETWEEN ? AND ?"  # noqa: S608
+    top = _last_number(source)
+    ranges = [(low, min(low + _RANGE - 1, top)) for low in range(1, top + 1, _RANGE)]
+    ranges.reverse()
+    while ranges:
+        low, high = ranges.pop()
+        try:
+            rows = source.rows(question, (low, high))
+        except LedgerDamaged:
+            if low < high:
+                middle = (low + high) // 2
+                ranges += [(middle + 1, high), (low, middle)]
+            continue
+        for row in rows:
+            record = plausible(dict(zip(names, row, strict=True)))
+            if record is not None:
+                yield record
+
+
+def _last_number(source: Database) -> int:
+    """The highest number of a record, or more."""
+    with suppress(LedgerDamaged):
+        [number] = source.row("SELECT max(number) FROM products") or (0,)
+        return int(number or 0)
+    [pages] = source.row("PRAGMA page_count") or (0,)
+    return int(pages) * _ROWS_A_PAGE
+
+
+def plausible(held: dict[str, Any]) -> Record | None:
+    """The record of the columns of a row; None if that cannot be what was written."""
+    empty = {"checksums": "", "online": 1, "attempts": 0, "failures": 0, "seen": 0, "absences": 0}
+    row = [held.get(name, empty.get(name)) for name in COLUMNS]
+    try:
+        record = record_of(row)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    product = record.product
+    texts = (product.id, product.name, held.get("state"))
+    times = (record.updated, record.verified, record.gone, record.failed_at, record.hook_due)
+    numbers = (record.size, product.size, record.mtime_ns, record.todo, record.query, record.seen)
+    good = (
+        all(isinstance(text, str) and text for text in texts)
+        and held["state"] in set(State)
+        and isinstance(record.updated, float)
+        and all(isinstance(at, float | None) and 0 <= (at or 0) < _YEAR_10000 for at in times)
+        and all(isinstance(number, int | None) for number in numbers)
+        and isinstance(record.path, str | None)
+        and held.get("path_key") == (None if record.path is None else fold(record.path))
+        and isinstance(record.checksum, str | None)
+        and (record.checksum is None or _CHECKSUM.fullmatch(record.checksum) is not None)
+        and (record.path is not None or not record.held)
+    )
+    return record if good else None
+
+
+def _overlay_queries(database: Database, found: Iterable[dict[str, Any]]) -> None:
+    """Know of the queries that were followed, under their numbers."""
+    names = ("number", "filter", "service", "listed")
+    insert = f"INSERT OR IGNORE INTO queries ({', '.join(names)}) VALUES (?, ?, ?, ?)"  # noqa: S608
+    rows = [tuple(held[name] for name in names) for held in found]
+    database.write([(insert, rows)])
+
+
+def _queries_in(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    for held in manifest.read():
+        number, filter_ = held.get("query"), held.get("filter")
+        if isinstance(number, int) and isinstance(filter_, str) and "id" not in held:
+            listed = held.get("listed")
+            yield {
+                "number": number,
+                "filter": filter_,
+                "service": str(held.get("service") or ""),
+                "listed": listed if isinstance(listed, int) else None,
+            }
+
+
+def _salvaged_queries(source: Database) -> Iterator[dict[str, Any]]:
+    there = {str(name) for _, name, *_ in source.rows("PRAGMA table_info(queries)")}
+    names = [name for name in QUERY if name in there]
+    for row in source.rows(f"SELECT {', '.join(names)} FROM queries"):  # noqa: S608 (of ours)
+        held = dict(zip(names, row, strict=True))
+        if isinstance(held.get("number"), int) and isinstance(held.get("filter"), str):
+            listed = held.get("listed")
+            yield {
+                "number": held["number"],
+                "filter": held["filter"],
+                "service": str(held.get("service") or ""),
+                "listed": listed if isinstance(listed, int) else None,
+            }

@@ -1,0 +1,160 @@
+"""The trash: files that were deleted because the service has their products no more.
+
+They lie in ``.noa-async/trash/DAY/PATH`` for some days. A file that is moved back to its path is
+its product again, and stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from noa_async.archive.decisions import wanted_checksum
+from noa_async.archive.reading import has_checksum
+from noa_async.archive.states import State
+from noa_async.archive.targets import STATE_FOLDER
+from noa_async.disk import blamed_on
+from noa_async.errors import DestinationError, FileInaccessible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from noa_async.archive.archive import Archive
+    from noa_async.archive.record import Record
+
+TRASH = "trash"
+IN_TRASH = f"trash IS NOT NULL AND state = '{State.REMOVED}'"
+"""The records of files in the trash, as SQL."""
+
+
+def path_in_trash(trash: str) -> str:
+    """Where ``Record.trash`` is, from the output folder."""
+    return f"{STATE_FOLDER}/{TRASH}/{trash}"
+
+
+def path_before(trash: str) -> str:
+    """The path that a file in the trash had.
+
+    >>> path_before("2026-12-01/2026/01/S2A.zip")
+    '2026/01/S2A.zip'
+    """
+    return trash.partition("/")[2]
+
+
+async def throw_away(archive: Archive, record: Record) -> str | None:
+    """Move a product's file into the trash; its place there, None if there is no such file.
+
+    The ledger knows of the place before the file is moved, so that no kill loses track of it.
+    """
+    assert record.path is not None
+    day = datetime.fromtimestamp(archive.clock(), UTC).date().isoformat()
+    name, number = day, 1
+    while archive.folder.facts(path_in_trash(f"{name}/{record.path}")) is not None:
+        number += 1
+        name = f"{day}.{number}"
+    trash = f"{name}/{record.path}"
+    archive.ledger.put(replace(record, todo=None, trash=trash))
+    await archive.ledger.flush()
+    if archive.folder.facts(record.path) is None:
+        return None
+    await archive.in_thread(archive.folder.move, record.path, path_in_trash(trash))
+    return trash
+
+
+async def empty_trash(archive: Archive, keep: timedelta) -> int:
+    """Delete for good what has lain in the trash for longer than ``keep``; how many files.
+
+    A day that lies ahead of the clock becomes today: it was written by a clock that was wrong.
+    """
+    if archive.folder.root is None:
+        return 0
+    today = datetime.fromtimestamp(archive.clock(), UTC).date()
+    folder = archive.folder.state / TRASH
+    deleted = 0
+    for name, day in await asyncio.to_thread(_days, folder):
+        if day > today:
+            if await asyncio.to_thread(_renamed, folder / name, folder / today.isoformat()):
+                await _change(archive, name, today.isoformat())
+        elif today - day > keep:
+            deleted += await asyncio.to_thread(_deleted, folder / name)
+            await _change(archive, name, None)
+    return deleted
+
+
+def _days(folder: Path) -> list[tuple[str, date]]:
+    """The folders of the trash, and the day of each."""
+    found = []
+    with blamed_on(folder), suppress(FileNotFoundError, NotADirectoryError):
+        for one in folder.iterdir():
+            with suppress(ValueError):  # somebody else's
+                found.append((one.name, date.fromisoformat(one.name.partition(".")[0])))
+    return sorted(found)
+
+
+def _renamed(folder: Path, to: Path) -> bool:
+    """Give a day's folder another name; not if that is taken."""
+    if to.exists():
+        return False
+    with blamed_on(folder):
+        folder.rename(to)
+    return True
+
+
+def _deleted(folder: Path) -> int:
+    """Delete a day's folder; how many files were in it."""
+    files = sum(1 for one in folder.rglob("*") if not one.is_dir())
+    with blamed_on(folder):
+        shutil.rmtree(folder)
+    return files
+
+
+async def _change(archive: Archive, day: str, to: str | None) -> None:
+    """Note that a day's folder has another name, or is gone."""
+    within = f"trash IS NOT NULL AND trash >= '{day}/' AND trash < '{day}0'"  # 0 comes behind /
+    async for record in archive.ledger.records(within):
+        trash = None if to is None else f"{to}/{path_before(record.trash or '')}"
+        archive.ledger.put(replace(record, trash=trash))
+    await archive.ledger.flush()
+
+
+async def take_back(archive: Archive) -> int:
+    """Take the files that were moved back out of the trash for their products; how many.
+
+    They stay, though the service has the products no more: whoever moved one back wants it.
+    """
+    taken = 0
+    async for record in archive.ledger.records(IN_TRASH):
+        async with archive.only_one(record.id):
+            now = archive.ledger.get(record.id)
+            if now is not None and now.trash is not None and now.state is State.REMOVED:
+                taken += await _taken_back(archive, now)
+    return taken
+
+
+async def _taken_back(archive: Archive, record: Record) -> bool:
+    assert record.trash is not None
+    path = path_before(record.trash)
+    with suppress(DestinationError, FileInaccessible):
+        facts = archive.folder.facts(path)
+        if facts is None or not archive.places.is_free(path, record.id):
+            return False
+        if archive.folder.facts(path_in_trash(record.trash)) is not None:
+            return False  # a copy, and nobody has said which is meant
+        checksum = record.checksum
+        if checksum is None or facts.size != record.size:
+            return False
+        as_it_was = facts.mtime_ns == record.mtime_ns
+        if not as_it_was and not await has_checksum(archive.folder, path, checksum, archive.pool):
+            return False
+        now = archive.clock()
+        state = State.VERIFIED if wanted_checksum(record.product) else State.UNVERIFIED
+        back = record.found_right(state, path, facts, checksum, now)
+        archive.put_file(
+            replace(back, verified=record.verified if as_it_was else now, accepted=now)
+        )
+        return True
+    return False

@@ -1,0 +1,155 @@
+-- The ledger of 30 products, as the version before the fifth schema wrote it.
+BEGIN TRANSACTION;
+CREATE TABLE products (
+        number INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        catalogue_size INTEGER,
+        checksums TEXT NOT NULL DEFAULT '',
+        content_type TEXT,
+        online INTEGER NOT NULL DEFAULT 1,
+        published INTEGER,
+        modified INTEGER,
+        sensing_start INTEGER,
+        sensing_end INTEGER,
+        footprint TEXT,
+        platform TEXT NOT NULL DEFAULT '',
+        product_type TEXT NOT NULL DEFAULT '',
+        level TEXT NOT NULL DEFAULT '',
+        tile TEXT NOT NULL DEFAULT '',
+        orbit TEXT NOT NULL DEFAULT '',
+        state TEXT NOT NULL,
+        path TEXT,
+        path_key TEXT UNIQUE,
+        size INTEGER,
+        mtime_ns INTEGER,
+        checksum TEXT,
+        verified REAL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        failures INTEGER NOT NULL DEFAULT 0,
+        failed_at REAL,
+        error TEXT,
+        reason TEXT,
+        todo INTEGER,
+        query INTEGER,
+        seen INTEGER NOT NULL DEFAULT 0,
+        gone REAL,
+        updated REAL NOT NULL
+    , looked REAL);
+INSERT INTO "products" VALUES(1,'a5aae893-8729-57a7-9302-47911e738956','P000.SAFE.zip',4000,'md5:d5f746c842b98e661339d41bef49d988','application/zip',1,1767225600000,1767225600000,1767225600000,1767225600000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P000.SAFE.zip','p000.safe.zip',4000,1796103762819384637,'md5:d5f746c842b98e661339d41bef49d988',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(2,'1d05dd3f-39df-50bc-99a2-d004239e796b','P001.SAFE.zip',4000,'md5:9d8f09a88103ea532db23562c06041bf','application/zip',1,1767247200000,1767247200000,1767247200000,1767247200000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P001.SAFE.zip','p001.safe.zip',4000,1796103762783384637,'md5:9d8f09a88103ea532db23562c06041bf',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(3,'3628a357-e1b2-5d6f-ad47-3626ae179216','P002.SAFE.zip',4000,'md5:d00593f11888d9ba042c4003680c1b72','application/zip',1,1767268800000,1767268800000,1767268800000,1767268800000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P002.SAFE.zip','p002.safe.zip',4000,1796103762811384637,'md5:d00593f11888d9ba042c4003680c1b72',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(4,'8f63fd69-f717-5c58-a303-d10c03225513','P003.SAFE.zip',4000,'md5:0927a155eb28ff14a0ae738ccba485f8','application/zip',1,1767290400000,1767290400000,1767290400000,1767290400000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P003.SAFE.zip','p003.safe.zip',4000,1796103762811384637,'md5:0927a155eb28ff14a0ae738ccba485f8',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(5,'f62d95bc-41d5-511e-b43a-69aa50bb281f','P004.SAFE.zip',4000,'md5:892e140c51dee03a0a7bd1eaba4048ef','application/zip',1,1767312000000,1767312000000,1767312000000,1767312000000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P004.SAFE.zip','p004.safe.zip',4000,1796103762783384637,'md5:892e140c51dee03a0a7bd1eaba4048ef',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(6,'ddd248c8-df63-5ebd-9973-08d7cea7596c','P005.SAFE.zip',4000,'md5:cd77d8bc374ebdca1dc5ec88058813d1','application/zip',1,1767333600000,1767333600000,1767333600000,1767333600000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P005.SAFE.zip','p005.safe.zip',4000,1796103762819384637,'md5:cd77d8bc374ebdca1dc5ec88058813d1',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(7,'6dd0848e-adef-5f72-a8d9-7362111bc745','P006.SAFE.zip',4000,'md5:5d3d01b104a9c38659db1ce649479d70','application/zip',1,1767355200000,1767355200000,1767355200000,1767355200000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P006.SAFE.zip','p006.safe.zip',4000,1796103762823384637,'md5:5d3d01b104a9c38659db1ce649479d70',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(8,'402010c9-3e3c-5d79-b501-2d4d98290617','P007.SAFE.zip',4000,'md5:1f89f1ea74a8b1381c1d7ea587fe0d61','application/zip',1,1767376800000,1767376800000,1767376800000,1767376800000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P007.SAFE.zip','p007.safe.zip',4000,1796103762827384637,'md5:1f89f1ea74a8b1381c1d7ea587fe0d61',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(9,'d7d7b89e-f7cc-51fd-b8f8-36c71e597991','P008.SAFE.zip',4000,'md5:69938359f468066d9b51f1811e906e69','application/zip',1,1767398400000,1767398400000,1767398400000,1767398400000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P008.SAFE.zip','p008.safe.zip',4000,1796103762831384637,'md5:69938359f468066d9b51f1811e906e69',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(10,'81b6bc77-b84e-54c6-8002-c574a8979483','P009.SAFE.zip',4000,'md5:ef2ff729cbc8b9c4f81ec1ee7708ac3c','application/zip',1,1767420000000,1767420000000,1767420000000,1767420000000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P009.SAFE.zip','p009.safe.zip',4000,1796103762831384637,'md5:ef2ff729cbc8b9c4f81ec1ee7708ac3c',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(11,'adb178fe-1d42-545b-88de-c30cd7ee6d14','P010.SAFE.zip',4000,'md5:7bef5500f7e3314533710d5f731d50e0','application/zip',1,1767441600000,1767441600000,1767441600000,1767441600000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P010.SAFE.zip','p010.safe.zip',4000,1796103762839384637,'md5:7bef5500f7e3314533710d5f731d50e0',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(12,'69475f8b-18ba-5b94-ac27-c99bddb6294f','P011.SAFE.zip',4000,'md5:49c00c21b99bd8b3ec3e0a24ed10e12e','application/zip',1,1767463200000,1767463200000,1767463200000,1767463200000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P011.SAFE.zip','p011.safe.zip',4000,1796103762839384637,'md5:49c00c21b99bd8b3ec3e0a24ed10e12e',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(13,'10fd497b-dd96-5937-aea9-7adbe99b4171','P012.SAFE.zip',4000,'md5:5acdedcf19582a2c5a3d56dd0bf4d6a6','application/zip',1,1767484800000,1767484800000,1767484800000,1767484800000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P012.SAFE.zip','p012.safe.zip',4000,1796103762843384637,'md5:5acdedcf19582a2c5a3d56dd0bf4d6a6',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(14,'8d0f55ce-3a3d-53f6-ba5d-9fb38c9a8618','P013.SAFE.zip',4000,'md5:3718a2225aeb755369bf2eaf5488d644','application/zip',1,1767506400000,1767506400000,1767506400000,1767506400000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P013.SAFE.zip','p013.safe.zip',4000,1796103762847384637,'md5:3718a2225aeb755369bf2eaf5488d644',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(15,'8a8ac197-0c3b-5bfa-8806-050b77e23798','P014.SAFE.zip',4000,'md5:a023af8b9ba2279fff68147c215d7acf','application/zip',1,1767528000000,1767528000000,1767528000000,1767528000000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P014.SAFE.zip','p014.safe.zip',4000,1796103762851384637,'md5:a023af8b9ba2279fff68147c215d7acf',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(16,'1055234e-ae80-5e79-b41c-5b3691666964','P015.SAFE.zip',4000,'md5:47db3a65a3f7973be3396fde33bc6295','application/zip',1,1767549600000,1767549600000,1767549600000,1767549600000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P015.SAFE.zip','p015.safe.zip',4000,1796103762851384637,'md5:47db3a65a3f7973be3396fde33bc6295',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(17,'96816104-36ac-5d72-bbaf-299a3bd5f122','P016.SAFE.zip',4000,'md5:05f00923461b7d445b5aff7d2b7f8fe8','application/zip',1,1767571200000,1767571200000,1767571200000,1767571200000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P016.SAFE.zip','p016.safe.zip',4000,1796103762851384637,'md5:05f00923461b7d445b5aff7d2b7f8fe8',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(18,'2e5976f8-4b6c-53f1-a481-79cb9b76baf2','P017.SAFE.zip',4000,'md5:5a7af3ae7bef3b564a6d14f70e2aee9b','application/zip',1,1767592800000,1767592800000,1767592800000,1767592800000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P017.SAFE.zip','p017.safe.zip',4000,1796103762851384637,'md5:5a7af3ae7bef3b564a6d14f70e2aee9b',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(19,'ebaefe7f-4b2d-5e68-aef5-deeb99178432','P018.SAFE.zip',4000,'md5:21a805e54c4d5ece4937d5f0bcd57547','application/zip',1,1767614400000,1767614400000,1767614400000,1767614400000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P018.SAFE.zip','p018.safe.zip',4000,1796103762851384637,'md5:21a805e54c4d5ece4937d5f0bcd57547',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(20,'0b8ff976-87ad-54c7-ab3d-b94dc74e381c','P019.SAFE.zip',4000,'md5:c4f03a413e7af3aa9b28b27cbc5471d5','application/zip',1,1767636000000,1767636000000,1767636000000,1767636000000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P019.SAFE.zip','p019.safe.zip',4000,1796103762851384637,'md5:c4f03a413e7af3aa9b28b27cbc5471d5',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(21,'a9a5b6ad-f2dc-5813-ad09-845c5ab8c207','P020.SAFE.zip',4000,'md5:f0a7cf72dfaba53241d3d2a8541f117a','application/zip',1,1767657600000,1767657600000,1767657600000,1767657600000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P020.SAFE.zip','p020.safe.zip',4000,1796103762851384637,'md5:f0a7cf72dfaba53241d3d2a8541f117a',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(22,'bcdb1dea-2ba5-55c0-b273-de423c10143b','P021.SAFE.zip',4000,'md5:b5f5caf26342c8d50f6733c8053d6bdf','application/zip',1,1767679200000,1767679200000,1767679200000,1767679200000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P021.SAFE.zip','p021.safe.zip',4000,1796103762851384637,'md5:b5f5caf26342c8d50f6733c8053d6bdf',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(23,'9dcf1895-55ec-5869-8117-197f4dace8d9','P022.SAFE.zip',4000,'md5:bbf7d3167b36676565df53f1a753437e','application/zip',1,1767700800000,1767700800000,1767700800000,1767700800000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P022.SAFE.zip','p022.safe.zip',4000,1796103762851384637,'md5:bbf7d3167b36676565df53f1a753437e',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(24,'0826ddb1-02a4-5575-892d-8e8ae8e5d695','P023.SAFE.zip',4000,'md5:5358d6fab5dabf1301f6416b18a073aa','application/zip',1,1767722400000,1767722400000,1767722400000,1767722400000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P023.SAFE.zip','p023.safe.zip',4000,1796103762855384637,'md5:5358d6fab5dabf1301f6416b18a073aa',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(25,'87980cd9-eb35-5fe7-8dc9-694f44819d61','P024.SAFE.zip',4000,'md5:8d5ff613f4a47c7a2e995506aebd9667','application/zip',1,1767744000000,1767744000000,1767744000000,1767744000000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P024.SAFE.zip','p024.safe.zip',4000,1796103762855384637,'md5:8d5ff613f4a47c7a2e995506aebd9667',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(26,'b5434a02-e91f-521c-98fc-af3ac0bf7dac','P025.SAFE.zip',4000,'md5:cccd4045895f389826cf0a6e183535aa','application/zip',1,1767765600000,1767765600000,1767765600000,1767765600000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P025.SAFE.zip','p025.safe.zip',4000,1796103762855384637,'md5:cccd4045895f389826cf0a6e183535aa',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(27,'f6f069fe-cb87-5d3a-a079-71fbf72a87fe','P026.SAFE.zip',4000,'md5:c66ef6f7df97ef7e8a71e9fe3dc64591','application/zip',1,1767787200000,1767787200000,1767787200000,1767787200000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P026.SAFE.zip','p026.safe.zip',4000,1796103762855384637,'md5:c66ef6f7df97ef7e8a71e9fe3dc64591',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(28,'3ab7f73f-d3dc-5e18-b2a2-9edec927f84d','P027.SAFE.zip',4000,'md5:dcc9a8c4c587557d735be0f1d2f507d2','application/zip',1,1767808800000,1767808800000,1767808800000,1767808800000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P027.SAFE.zip','p027.safe.zip',4000,1796103762855384637,'md5:dcc9a8c4c587557d735be0f1d2f507d2',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(29,'2494a7b4-03b6-5bdc-b883-51bec13ff591','P028.SAFE.zip',4000,'md5:158108c682ed59ba15c25498152c23a9','application/zip',1,1767830400000,1767830400000,1767830400000,1767830400000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P028.SAFE.zip','p028.safe.zip',4000,1796103762855384637,'md5:158108c682ed59ba15c25498152c23a9',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+INSERT INTO "products" VALUES(30,'d31b5d17-9c99-5d1e-ad43-0032f33ecff2','P029.SAFE.zip',4000,'md5:4732cc7b162a14d9db1785653ad7d3c0','application/zip',1,1767852000000,1767852000000,1767852000000,1767852000000,'POLYGON((22 38,23 38,23 39,22 39,22 38))','','','','','','verified','P029.SAFE.zip','p029.safe.zip',4000,1796103762855384637,'md5:4732cc7b162a14d9db1785653ad7d3c0',1795132800.0,1,0,NULL,NULL,NULL,NULL,1,1,NULL,1795132800.0,NULL);
+CREATE TABLE queries (
+        number INTEGER PRIMARY KEY,
+        filter TEXT NOT NULL UNIQUE,
+        watermark INTEGER,
+        reconciled REAL
+    , tried REAL);
+INSERT INTO "queries" VALUES(1,'',1767852000000,1795132800.0,NULL);
+CREATE TABLE runs (
+        number INTEGER PRIMARY KEY,
+        verb TEXT NOT NULL,
+        query INTEGER,
+        started REAL NOT NULL,
+        finished REAL,
+        ending TEXT,
+        listed INTEGER,
+        brought INTEGER,
+        bytes INTEGER,
+        failed INTEGER,
+        removed INTEGER
+    );
+INSERT INTO "runs" VALUES(1,'mirror',1,1795132800.0,1795132800.0,'complete',30,30,120000,0,0);
+CREATE TABLE sums (
+        state TEXT NOT NULL,
+        platform TEXT NOT NULL,
+        product_type TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        products INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        PRIMARY KEY (state, platform, product_type, day)
+    ) WITHOUT ROWID;
+INSERT INTO "sums" VALUES('listed','','',20454,0,0);
+INSERT INTO "sums" VALUES('listed','','',20455,0,0);
+INSERT INTO "sums" VALUES('listed','','',20456,0,0);
+INSERT INTO "sums" VALUES('listed','','',20457,0,0);
+INSERT INTO "sums" VALUES('listed','','',20458,0,0);
+INSERT INTO "sums" VALUES('listed','','',20459,0,0);
+INSERT INTO "sums" VALUES('listed','','',20460,0,0);
+INSERT INTO "sums" VALUES('listed','','',20461,0,0);
+INSERT INTO "sums" VALUES('verified','','',20454,4,16000);
+INSERT INTO "sums" VALUES('verified','','',20455,4,16000);
+INSERT INTO "sums" VALUES('verified','','',20456,4,16000);
+INSERT INTO "sums" VALUES('verified','','',20457,4,16000);
+INSERT INTO "sums" VALUES('verified','','',20458,4,16000);
+INSERT INTO "sums" VALUES('verified','','',20459,4,16000);
+INSERT INTO "sums" VALUES('verified','','',20460,4,16000);
+INSERT INTO "sums" VALUES('verified','','',20461,2,8000);
+CREATE INDEX products_todo ON products (query, todo) WHERE todo IS NOT NULL;
+CREATE INDEX products_gone ON products (state, gone) WHERE gone IS NOT NULL;
+CREATE TRIGGER products_added AFTER INSERT ON products BEGIN 
+        INSERT INTO sums (state, platform, product_type, day, products, bytes) VALUES (
+            NEW.state, NEW.platform, NEW.product_type,
+            coalesce(NEW.sensing_start / 86400000, -1),
+            1, coalesce(NEW.size, NEW.catalogue_size, 0))
+        ON CONFLICT (state, platform, product_type, day) DO UPDATE SET
+            products = products + excluded.products, bytes = bytes + excluded.bytes;
+     END;
+CREATE TRIGGER products_removed AFTER DELETE ON products BEGIN 
+        INSERT INTO sums (state, platform, product_type, day, products, bytes) VALUES (
+            OLD.state, OLD.platform, OLD.product_type,
+            coalesce(OLD.sensing_start / 86400000, -1),
+            -1, -coalesce(OLD.size, OLD.catalogue_size, 0))
+        ON CONFLICT (state, platform, product_type, day) DO UPDATE SET
+            products = products + excluded.products, bytes = bytes + excluded.bytes;
+     END;
+CREATE TRIGGER products_changed AFTER UPDATE ON products
+        WHEN OLD.state IS NOT NEW.state OR OLD.platform IS NOT NEW.platform
+            OR OLD.product_type IS NOT NEW.product_type
+            OR OLD.sensing_start IS NOT NEW.sensing_start
+            OR coalesce(OLD.size, OLD.catalogue_size) IS NOT coalesce(NEW.size, NEW.catalogue_size)
+        BEGIN 
+        INSERT INTO sums (state, platform, product_type, day, products, bytes) VALUES (
+            OLD.state, OLD.platform, OLD.product_type,
+            coalesce(OLD.sensing_start / 86400000, -1),
+            -1, -coalesce(OLD.size, OLD.catalogue_size, 0))
+        ON CONFLICT (state, platform, product_type, day) DO UPDATE SET
+            products = products + excluded.products, bytes = bytes + excluded.bytes;
+     
+        INSERT INTO sums (state, platform, product_type, day, products, bytes) VALUES (
+            NEW.state, NEW.platform, NEW.product_type,
+            coalesce(NEW.sensing_start / 86400000, -1),
+            1, coalesce(NEW.size, NEW.catalogue_size, 0))
+        ON CONFLICT (state, platform, product_type, day) DO UPDATE SET
+            products = products + excluded.products, bytes = bytes + excluded.bytes;
+     END;
+CREATE INDEX products_troubled ON products (state, reason, todo, query) WHERE state NOT IN ('verified', 'unverified');
+COMMIT;
+PRAGMA user_version = 4;
