@@ -10,7 +10,7 @@ NoaError
 ├── ServiceError            exit 4   the service's, or the way to it
 │   ├── ServiceUnreachable           no connection, a broken one, silence     (retryable)
 │   ├── ServiceFault                 5xx, 429, or an answer that is no answer (retryable)
-â   âââ ListingShrunk                far fewer products than before; not believed yet
+│   ├── ListingShrunk                far fewer products than before; not believed yet
 │   ├── ServiceAway                  nothing has come from it for so long that the run ends
 │   └── ServiceRefused               a 4xx: it understood, and said no
 ├── ProductError            exit 1   one product's: the others go on
