@@ -121,10 +121,13 @@ async def test_a_run_that_is_killed_while_products_wait_for_their_upload(store, 
     prefix = f"slow-{by_proxy}"
     url, uploads, may_go_on = f"s3://{BUCKET}/{prefix}", [], asyncio.Event()
 
-    async def hold(request: web.BaseRequest) -> None:
+    async def hold(request: web.BaseRequest) -> web.Response | None:
         if request.method == "PUT" and request.content_length:
             uploads.append(request.path)
             await may_go_on.wait()
+            if request.transport is None:  # the client was killed: the store never sees its upload
+                return web.Response(status=503)
+        return None
 
     words = ("download", "--everything", "--workers", "2", "--output")
     async with (
