@@ -288,11 +288,17 @@ class Admission:
         facts: FileFacts,
         checksum: str,
     ) -> Outcome:
-        """Write down a file that was read and found right; what gathered beside it is of no use."""
+        """Record a file that was read and found right, and drop what is left of a download of it.
+
+        If the ledger was lost and does not know the file, a run that was killed may have published
+        it: its hook is due, for nothing says that it has passed.
+        """
         self._folder.drop_part(product.id)
         state = State.VERIFIED if wanted_checksum(product) else State.UNVERIFIED
         begun, now = self._archive.begun(product), self._archive.clock()
-        right = begun.found_right(state, path, facts, checksum, now)
+        is_due = self._hooked and self._archive.ledger_is_remade and begun.path is None
+        hook_due = now if is_due else None
+        right = begun.found_right(state, path, facts, checksum, now, hook_due=hook_due)
         self._write(right, before)
         return self._archive.outcome(product, right)
 

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _IS_NEW = "ledger_is_new"
-"""The note that says so until a run has ended well."""
+"""The note that says so until a run has ended well: 1, or 2 if the ledger was made again."""
 _MOST_INDEXED = 200_000
 """Files that are looked through in a folder that was no archive before, such as a home folder."""
 FAILURES = 10
@@ -88,9 +88,9 @@ class FolderRules:
     min_free: int = 16 << 20
 
 
-def _is_new(database: Database) -> bool:
+def _is_new(database: Database) -> int:
     [value] = database.row("SELECT value FROM notes WHERE name = ?", (_IS_NEW,)) or (0,)
-    return bool(value)
+    return int(value)
 
 
 def _follows(database: Database) -> bool:
@@ -159,6 +159,9 @@ class Archive:
         self.ledger_is_new = False
         """Whether the folder may hold products that the ledger does not know of: it was lost, or
         files were being moved, and no run has ended well since."""
+        self.ledger_is_remade = False
+        """Whether the ledger was lost and made again, and no run has ended well since: the last
+        products that came, and whether their hooks have passed, are not in it."""
         self.id = ""
         """The archive's, once it is open."""
         self._rules = rules
@@ -242,10 +245,11 @@ class Archive:
         self.ledger_is_new = (
             self.ledger.fresh or self.ledger.set_aside is not None or self.folder.moving
         )
+        noted = await self.ledger.ask(_is_new)
+        self.ledger_is_remade = self.ledger.recovered > 0 or noted > 1
         if self.ledger_is_new:
-            await self.ledger.note(_IS_NEW, 1)
-        elif await self.ledger.ask(_is_new):
-            self.ledger_is_new = True
+            await self.ledger.note(_IS_NEW, 2 if self.ledger_is_remade else 1)
+        self.ledger_is_new = self.ledger_is_new or noted > 0
         self.follows = await self.ledger.ask(_follows)
         files = await self.ledger.ask(_some_files)
         await self.in_thread(self._remember, files)

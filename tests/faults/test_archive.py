@@ -1233,6 +1233,36 @@ async def test_row_10_10_a_hook_that_was_killed_runs_again(night: Night, folder:
         assert ran == [folder / mirror.catalogue.products[0].name]
 
 
+async def test_row_10_10_a_hook_runs_if_its_run_was_killed_and_the_ledger_lost(
+    night: Night, folder: Path
+) -> None:
+    """The file is known to the disk alone, so nobody knows whether its hook has passed."""
+    ran: list[str] = []
+
+    async def hook(outcome: Outcome) -> None:
+        ran.append(outcome.product.id)
+
+    async with a_mirror(3) as mirror:
+        late = mirror.catalogue.products[1]
+        mirror.catalogue.remove(late.id)
+        assert (await night(mirror, after=hook)).ok
+        state, before = folder / ".noa-async", folder.with_name("before")
+        shutil.copytree(state, before)
+        mirror.catalogue.add(late)
+        assert (await night(mirror, after=hook, reconcile=True)).ok
+        shutil.rmtree(state)
+        before.rename(state)
+        for file in state.glob("ledger.sqlite3*"):
+            file.unlink()
+        ran.clear()
+        served = mirror.stats.bytes_sent
+        assert (await night(mirror, after=hook)).ok
+        assert (ran, mirror.stats.bytes_sent) == ([late.id], served)
+        ran.clear()
+        assert (await night(mirror, after=hook, reconcile=True)).ok
+        assert ran == []
+
+
 async def test_row_10_10_download_tries_again_too(folder: Path) -> None:
     async with a_mirror(3) as mirror, NoaClient(settings_for(mirror), WHO) as noa:
         ran: list[str] = []
