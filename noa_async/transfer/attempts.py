@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from noa_async.catalogue.product import Product
     from noa_async.settings import RetryPolicy
-    from noa_async.transfer.health import Health
+    from noa_async.transfer.traffic import Traffic
 
 _T = TypeVar("_T")
 
@@ -28,7 +28,7 @@ class Attempts:
         self,
         product: Product,
         retry: RetryPolicy | None,
-        health: Health,
+        traffic: Traffic,
         observer: Observer,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -36,7 +36,8 @@ class Attempts:
         self.made = 0
         self._product = product
         self._retry = retry
-        self._health = health
+        self._health = traffic.health
+        self._slots = traffic.slots
         self._observer = observer
         self._sleep = sleep
         self._budget: Budget | None = None
@@ -71,12 +72,19 @@ class Attempts:
         return await once(self.made)
 
     async def _pause(self, error: NoaError, length: int, before: int) -> None:
-        """Wait until the next may begin. Raises ``error`` where it ended the last."""
+        """Wait until the next attempt may begin. Raise ``error`` if there is none.
+
+        After a refusal for a quota, that is at the latest when the service gives another product:
+        ``Slots`` bounds how many are asked for then.
+        """
         delay = self._failed(error, length, before)
         product = self._product
         told = TransferRetried(product.id, product.name, self.made, delay, error.message)
         self._observer(told)
-        await self._sleep(delay)
+        if isinstance(error, QuotaExceeded):
+            await self._slots.granted_or(self._sleep(delay))
+        else:
+            await self._sleep(delay)
 
     def _failed(self, error: NoaError, length: int, before: int) -> float:
         """Seconds to wait after an attempt; ``error`` is raised where it was the last.
