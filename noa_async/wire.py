@@ -172,6 +172,8 @@ class Wire:
             found = self._find_head(self._begun)
         if found is None and self._filled < _MOST_HEAD:
             return False
+        if found is not None and found.end - _APART > _MOST_HEAD:
+            found = None
         self.head = found.head if found is not None else None
         if found is None or self.head is None:
             self._leave_to_others()
