@@ -9,7 +9,7 @@ from noa_async.emulator.faults import NO_FAULTS, FaultPlan
 from noa_async.emulator.profiles import DEFAULT, PROFILES
 
 EtagStyle = Literal["quoted", "unquoted", "none"]
-QuotaStyle = Literal["429", "403"]
+QuotaStyle = Literal["429", "403", "503"]
 
 
 @dataclass(frozen=True, slots=True)

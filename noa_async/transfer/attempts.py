@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.budget import Budget
-from noa_async.errors import NoaError, ProductOffline, QuotaExceeded
+from noa_async.errors import NoaError, ProductOffline, QuotaExceeded, TransferInterrupted
 from noa_async.events import Observer, TransferRetried
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Attempts:
         self._budget: Budget | None = None
         self._others = 0
         """Products that had come when the attempt began."""
+        self._granted = 0
+        """Products that the service had begun to give by then."""
 
     async def make(
         self, once: Callable[[int], Awaitable[_T]], length: Callable[[], Awaitable[int]]
@@ -68,20 +70,24 @@ class Attempts:
             self._budget = Budget(self._retry, there)
         await self._health.ready()
         self._others = self._health.successes
+        self._granted = self._slots.granted
         self.made += 1
         return await once(self.made)
 
     async def _pause(self, error: NoaError, length: int, before: int) -> None:
         """Wait until the next attempt may begin. Raise ``error`` if there is none.
 
-        After a refusal for a quota, that is at the latest when the service gives another product:
-        ``Slots`` bounds how many are asked for then.
+        If the service refused for a quota, or failed while it gave no product at all, the wait ends
+        when it gives one: ``Slots`` bounds how many are requested then.
         """
         delay = self._failed(error, length, before)
         product = self._product
         told = TransferRetried(product.id, product.name, self.made, delay, error.message)
         self._observer(told)
-        if isinstance(error, QuotaExceeded):
+        gave_none = self._slots.granted == self._granted and not self._slots.streaming
+        if isinstance(error, QuotaExceeded) or (
+            isinstance(error, TransferInterrupted) and gave_none
+        ):
             await self._slots.granted_or(self._sleep(delay))
         else:
             await self._sleep(delay)

@@ -176,6 +176,8 @@ class Slots:
         self._asking = 0
         self.streaming = 0
         """Products that the service gives at the moment."""
+        self.granted = 0
+        """Products that it has begun to give so far."""
         self._asked_until = self._guessed_until = 0.0
         """No request is sent before the first, by Retry-After, and the second, by our own guess."""
         self._turn = asyncio.Lock()
@@ -228,6 +230,7 @@ class Slots:
 
     def _granted(self) -> None:
         self.streaming += 1
+        self.granted += 1
         self.window.granted(self.streaming)
         self._changed.set()
         if self._next_grant is not None:
