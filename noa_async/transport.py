@@ -360,7 +360,7 @@ def _encodable(headers: CIMultiDict[str]) -> CIMultiDict[str]:
     """
     fields = CIMultiDict[str]()
     for name, value in headers.items():
-        with contextlib.suppress(UnicodeDecodeError):
+        with contextlib.suppress(UnicodeError):
             fields.add(name, value if value.isascii() else value.encode("latin-1").decode())
     return fields
 
