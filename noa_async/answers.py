@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from noa_async.excerpts import excerpt
-from noa_async.headers import retry_after
+from noa_async.headers import readable, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -379,7 +379,7 @@ def _spoken(headers: Mapping[str, str], reason: str) -> str:
 
 
 def _sentences(headers: Mapping[str, str]) -> Iterable[str]:
-    return [value for name, value in headers.items() if _SPEAKING.search(name)]
+    return [readable(value) for name, value in headers.items() if _SPEAKING.search(name)]
 
 
 def _is_exhausted(status: int, headers: Mapping[str, str]) -> bool:

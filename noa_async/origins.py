@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import re
 from functools import lru_cache
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -86,9 +87,23 @@ def is_loopback(url: str) -> bool:
 
 
 def redirect_target(url: str, location: str) -> str:
-    """The address that a redirect of ``url`` leads to. Raises ServiceRefused where that is none."""
+    """Return the address that a redirect of ``url`` leads to, as it can be sent.
+
+    ``location`` is Latin-1, one character a byte. Spaces and bytes that are not ASCII are escaped,
+    as browsers do. Raise ServiceRefused if it is no web address.
+
+    >>> redirect_target("http://mirror.example/x", "/a b/" + "é".encode().decode("latin-1"))
+    'http://mirror.example/a%20b/%C3%A9'
+    """
     with contextlib.suppress(ValueError):
-        target = urljoin(url, location)
+        target = urljoin(url, _UNSENDABLE.sub(_escaped, location.strip()))
         if urlsplit(target).scheme in {"http", "https"}:
             return target
     raise ServiceRefused(f"{host_of(url)} redirects to no web address.")
+
+
+_UNSENDABLE = re.compile(r"[^!-~]")
+
+
+def _escaped(character: re.Match[str]) -> str:
+    return f"%{ord(character[0]):02X}"

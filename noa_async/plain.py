@@ -1,6 +1,8 @@
 """HTTP/1 as bytes: a GET, the head of an answer, and a body that is sent in chunks. Pure.
 
-Strict: what is not well-formed is not interpreted here, but left to an HTTP client.
+Heads are read leniently, as servers send them: bare line feeds, folded fields, spaces ahead of a
+colon, control characters. The framing of the body is not guessed: a head whose lengths or codings
+contradict each other is left to an HTTP client.
 """
 
 from __future__ import annotations
@@ -19,12 +21,16 @@ _ADDRESS = re.compile(
     r"(?P<scheme>https?)://(?P<netloc>[a-z0-9.:\[\]_-]*[a-z0-9\]])", re.IGNORECASE
 )
 _TARGET = re.compile(r"/[!-\"$-~]*")
-_FIELD_VALUE = re.compile(r"[ -~]*")
+_FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_FIELD_NAME = re.compile(_NAME)
 _HEAD = re.compile(
-    r"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t -~\x80-\xff]*)?"
-    r"(?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*)*"
+    r"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t -~\x80-\xff]*)?"
+    rf"(?:\r\n{_NAME}:[\t -~\x80-\xff]*)*"
 )
-_HEAD_END = re.compile(rb"\r\n\r\n|\n\r?\n")
+_STATUS_LINE = re.compile(r"HTTP/1\.([01])[ \t]+([1-9][0-9]{2})(?![0-9])[ \t]*(.*)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_HEAD_END = re.compile(rb"\n\r?\n")
 _HEAD_BEGINNING = b"HTTP/1."
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _BODYLESS = frozenset({204, 304})
@@ -62,29 +68,26 @@ class Found(NamedTuple):
 def find_head(answer: bytes | bytearray, begin: int, seen: int, end: int) -> Found | None:
     r"""Return the head that begins at ``begin`` of ``answer``, which has come up to ``end``.
 
-    None if more bytes are needed. Up to ``seen``, an earlier call has looked for the head's end. A
-    head with bare line feeds has an end, too: it is complete, though not well-formed.
+    None if more bytes are needed. Up to ``seen``, an earlier call has looked for the head's end.
 
     >>> find_head(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 0, 0, 40).head.length
     2
-    >>> find_head(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", 0, 0, 37)
-    Found(head=None, end=35)
+    >>> find_head(b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", 0, 0, 37).end
+    35
     >>> find_head(b"SSH-2.0", 0, 0, 7)
     Found(head=None, end=7)
     """
     beginning = bytes(answer[begin : min(end, begin + len(_HEAD_BEGINNING))])
-    if not _HEAD_BEGINNING.startswith(beginning):
+    if not _HEAD_BEGINNING.startswith(beginning.upper()):
         return Found(None, end)
-    found = _HEAD_END.search(answer, max(begin, seen - 3), end)
+    found = _HEAD_END.search(answer, max(begin, seen - 2), end)
     if found is None:
         return None
-    if found.group() != b"\r\n\r\n":
-        return Found(None, found.end())
     return Found(parse_head(str(answer[begin : found.start()], "latin-1")), found.end())
 
 
 def parse_head(text: str) -> ResponseHead | None:
-    r"""Return the head of an answer, given without its empty line; None if not well-formed.
+    r"""Return the head of an answer, given without its empty line; None if it cannot be read.
 
     How the body is sent (RFC 9112, 6.3), and whether the connection can be used again:
 
@@ -93,59 +96,86 @@ def parse_head(text: str) -> ResponseHead | None:
     | 101      | any               | any            | None: no HTTP     |                       |
     | 1xx      | any               | any            | none              | see the next head     |
     | 204, 304 | none              | any            | none              | reusable              |
+    | 204, 304 | any               | any            | none              | not reusable          |
     | other    | none              | one number, in | so many bytes     | reusable              |
     |          |                   | all its fields |                   |                       |
     | other    | none              | none           | until it ends     | not reusable          |
-    | other    | chunked           | none           | chunks (HTTP/1.1) | reusable              |
+    | other    | chunked           | none           | chunks            | reusable (HTTP/1.1)   |
+    | other    | chunked           | any: is ignored| chunks            | not reusable          |
     | any other combination                         | None              |                       |
 
-    ``Connection: close``, in whichever of its fields, and HTTP/1.0 without ``keep-alive`` make the
-    connection not reusable.
+    The fields of one name are one list (RFC 9110, 5.3). ``identity`` is no coding, and a repeated
+    ``chunked`` is one. ``Connection: close``, in whichever of its fields, and HTTP/1.0 without
+    ``keep-alive`` make the connection not reusable.
 
     >>> parse_head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"a\"").length
     5
     >>> parse_head("HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked").chunked
     True
-    >>> parse_head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked") is None
+    >>> parse_head("http/1.0 200\nContent-Length : 5\nETag:\n \"a\"").headers["ETag"]
+    '"a"'
+    >>> parse_head("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6") is None
     True
     """
     if not _HEAD.fullmatch(text):
-        return None
+        text = _mended(text)
+        if not _HEAD.fullmatch(text):
+            return None
     first, *lines = text.split("\r\n")
     parted = [line.partition(":") for line in lines]
     headers = CIMultiDict([(name, value.strip(" \t")) for name, _, value in parted])
     old, status = first[7] == "0", int(first[9:12])
-    lengths = headers.getall("Content-Length", [])
-    codings = headers.getall("Transfer-Encoding", [])
-    chunked = False
+    lengths = list_members(headers.getall("Content-Length", []))
+    codings = list_members(headers.getall("Transfer-Encoding", [])) - {"identity", ""}
     length: int | None = None
     if status == _SWITCHING:
         return None
-    if status < 200:
+    if status < 200 or status in _BODYLESS:
         length = 0
     elif codings:
-        chunked = [coding.lower() for coding in codings] == ["chunked"]
-        if old or lengths or not chunked or status in _BODYLESS:
+        if codings != {"chunked"}:
             return None
-    elif status in _BODYLESS:
-        length = 0
+        headers.popall("Content-Length", None)
     elif lengths:
-        different = {value.strip(" \t") for values in lengths for value in values.split(",")}
-        if len(different) != 1 or not _LENGTH.fullmatch(only := different.pop()):
+        if len(lengths) != 1 or not _LENGTH.fullmatch(only := lengths.pop()):
             return None
         length = int(only)
-    tokens = connection_tokens(headers.getall("Connection", []))
+        headers["Content-Length"] = only
+    chunked = length is None and bool(codings)
+    tokens = list_members(headers.getall("Connection", []))
     kept = "close" not in tokens and (not old or "keep-alive" in tokens)
-    return ResponseHead(status, headers, length, chunked, kept and (chunked or length is not None))
+    doubtful = bool(codings) and (old or bool(lengths) or not chunked)
+    sized = chunked or length is not None
+    return ResponseHead(status, headers, length, chunked, kept and sized and not doubtful)
 
 
-def connection_tokens(values: list[str]) -> set[str]:
-    """Return the options in all ``Connection`` fields of a head.
+def _mended(text: str) -> str:
+    """Return a head in the form that RFC 9112 asks of servers, as far as its meaning is clear.
 
-    >>> sorted(connection_tokens(["Keep-Alive, TE", "close"]))
+    Lines that are no field are dropped: neither a name nor a value can be told.
+    """
+    first, *lines = text.replace("\r\n", "\n").split("\n")
+    status = _STATUS_LINE.fullmatch(_CONTROL.sub(" ", first))
+    if status is None:
+        return text
+    fields: list[str] = []
+    for line in lines:
+        name, colon, value = _CONTROL.sub(" ", line).partition(":")
+        if line.startswith((" ", "\t")):
+            if fields:  # obs-fold (RFC 9112, 5.2)
+                fields[-1] += " " + (name + colon + value).strip(" \t")
+        elif colon and _FIELD_NAME.fullmatch(name := name.rstrip(" \t")):
+            fields.append(f"{name}:{value}")
+    return "\r\n".join([f"HTTP/1.{status[1]} {status[2]} {status[3]}", *fields])
+
+
+def list_members(values: list[str]) -> set[str]:
+    """Return the members of a list that is given in one field or several, in lower case.
+
+    >>> sorted(list_members(["Keep-Alive, TE", "close"]))
     ['close', 'keep-alive', 'te']
     """
-    return {token.strip(" \t").lower() for value in values for token in value.split(",")}
+    return {member.strip(" \t").lower() for value in values for member in value.split(",")}
 
 
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t -~\x80-\xff]*)?\r\n")
@@ -237,7 +267,7 @@ def request_bytes(url: str, headers: Mapping[str, str]) -> bytes | None:
     rest = _rest(url[:slash], tuple(headers.items())) if slash > 0 else None
     if rest is None or not _TARGET.fullmatch(url, slash):
         return None
-    return f"GET {url[slash:]} HTTP/1.1\r\n{rest}".encode("ascii")
+    return f"GET {url[slash:]} HTTP/1.1\r\n{rest}".encode("latin-1")
 
 
 @lru_cache(maxsize=64)

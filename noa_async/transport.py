@@ -7,6 +7,7 @@ else. An address is sent byte for byte as it was given.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import os
 import urllib.request
@@ -24,7 +25,7 @@ from noa_async.holding import Held
 from noa_async.origins import REDIRECTS, host_of, origin_of, redirect_target, token_may_go
 from noa_async.response import READ_BUFFER, Response, Streamed, no_answer
 from noa_async.tls import system_context, tls_context
-from noa_async.wires import Wires
+from noa_async.wires import Origin, Wires
 
 if TYPE_CHECKING:
     import ssl
@@ -33,9 +34,13 @@ if TYPE_CHECKING:
     from noa_async.settings import Settings, Timeouts
 
 _MOST_REDIRECTS = 5
-_HEAD_LIMIT = 64 << 10
+_HEAD_LIMIT = 128 << 10
 """Bytes of a header field: gateways put whole policies and traces into one."""
 _MOST_FIELDS = 1000
+_IDLE = 15.0
+"""Seconds for which aiohttp keeps an idle connection."""
+_MOST_ORIGINS = 16
+"""Origins to which aiohttp keeps idle connections at a time."""
 _AGENT = "noa-async"
 
 
@@ -45,7 +50,7 @@ class _Streamed(Streamed):
     __slots__ = ("_raw",)
 
     def __init__(self, url: str, raw: aiohttp.ClientResponse, stall: float) -> None:
-        super().__init__(url, raw.status, raw.headers, stall)
+        super().__init__(url, raw.status, _as_latin_1(raw), stall)
         self.reason = raw.reason or ""
         self._raw = raw
 
@@ -100,6 +105,8 @@ class Transport:
         self._wires: Wires | None = None
         self._tls: ssl.SSLContext | None = None
         self._proxies = urllib.request.getproxies()
+        self._kept_alive: dict[Origin, float] = {}
+        """When each origin was last asked by aiohttp over a connection that is kept."""
         self._closed = False
         self._past_aiohttp = os.environ.get("NOA_FASTPATH") != "0"
 
@@ -244,12 +251,15 @@ class Transport:
                 return response
         proxy = self._proxy(url) if self._proxies.keys() - {"no"} else None
         headers.setdefault("Accept-Encoding", ACCEPTED)
+        fields = _encodable(headers)
+        if not self._may_keep(url):
+            fields["Connection"] = "close"
         try:
             async with asyncio.timeout(timeouts.answer):
                 raw = await session.request(
                     method,
                     URL(url, encoded=True),
-                    headers=headers,
+                    headers=fields,
                     data=body,
                     allow_redirects=False,
                     proxy=proxy,
@@ -280,7 +290,7 @@ class Transport:
         if self._session is None or self._wires is None:
             timeouts, self._tls = self._settings.timeouts, tls_context(self._settings)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE),
                 timeout=aiohttp.ClientTimeout(total=None, connect=timeouts.connect),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=READ_BUFFER,
@@ -291,6 +301,18 @@ class Transport:
             most_idle = 2 * self._settings.limits.workers  # of a service, and of where it sends us
             self._wires = Wires(self._tls, timeouts, most_idle=most_idle)
         return self._session, self._wires
+
+    def _may_keep(self, url: str) -> bool:
+        """Whether aiohttp may keep the connection to ``url``; it does not bound how many it keeps.
+
+        A service may send each request to another host.
+        """
+        now, origin = asyncio.get_running_loop().time(), origin_of(url)
+        kept = {one: last for one, last in self._kept_alive.items() if now < last + _IDLE}
+        if may := origin in kept or len(kept) < _MOST_ORIGINS:
+            kept[origin] = now
+        self._kept_alive = kept
+        return may
 
     def _trusted(self, *addresses: str) -> ssl.SSLContext | bool:
         """Whom to trust on the way to ``addresses``; True where none is asked over TLS."""
@@ -305,7 +327,42 @@ class Transport:
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
         if proxy is None or urllib.request.proxy_bypass(parts.netloc):
             return None
-        return proxy if "://" in proxy else f"http://{proxy}"
+        if "://" not in proxy:
+            return f"http://{proxy}"
+        if (scheme := urlsplit(proxy).scheme.lower()) not in {"http", "https"}:
+            raise UsageError(
+                f"The environment names a proxy of the kind {scheme}:// for {host_of(url)}, which "
+                "is not supported: only http:// and https:// proxies are.",
+                hint="Unset ALL_PROXY, HTTP_PROXY and HTTPS_PROXY, or set them to an HTTP proxy; "
+                "NO_PROXY exempts a host. A SOCKS proxy can be used through a local HTTP proxy "
+                "that forwards to it, such as privoxy.",
+            )
+        return proxy
+
+
+def _as_latin_1(raw: aiohttp.ClientResponse) -> Mapping[str, str]:
+    """Return the header fields of an answer, one character a byte, so that they can be sent back.
+
+    aiohttp decodes them as UTF-8.
+    """
+    if all(value.isascii() for _, value in raw.raw_headers):
+        return raw.headers
+    return CIMultiDict(
+        [(name.decode("latin-1"), value.decode("latin-1")) for name, value in raw.raw_headers]
+    )
+
+
+def _encodable(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+    """Return header fields such that aiohttp, which encodes them as UTF-8, sends their own bytes.
+
+    A field whose bytes are no UTF-8 is left out: only If-Range can be one, and without it the ETag
+    of the answer is compared.
+    """
+    fields = CIMultiDict[str]()
+    for name, value in headers.items():
+        with contextlib.suppress(UnicodeError):
+            fields.add(name, value if value.isascii() else value.encode("latin-1").decode())
+    return fields
 
 
 @cache

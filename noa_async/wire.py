@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from noa_async.plain import Found, ResponseHead
 
-_MOST_HEAD = 64 << 10
+_MOST_HEAD = 128 << 10
+"""Bytes of a head that are read here; an HTTP client reads one that is longer."""
 _ROOM = _MOST_HEAD + (256 << 10)
 _APART = 2 << 10
 """Bytes ahead of the room: a copy to just behind where, in its page, it comes from is slow."""
@@ -171,6 +172,8 @@ class Wire:
             found = self._find_head(self._begun)
         if found is None and self._filled < _MOST_HEAD:
             return False
+        if found is not None and found.end - _APART > _MOST_HEAD:
+            found = None
         self.head = found.head if found is not None else None
         if found is None or self.head is None:
             self._leave_to_others()

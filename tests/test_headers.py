@@ -28,7 +28,11 @@ NOON = 1_768_219_200.0  # 2026-01-12 12:00:00 UTC
         ("", None),
         ("-7", None),
         ("7.5", 7.5),
-        ("7.", None),
+        ("7.", 7.0),
+        ("7, 9", 7.0),  # two fields, joined on the way
+        ("7 s", 7.0),
+        ("7 minutes", None),
+        ("+7", None),
         ("Mon Jan 12 12:00:30 2026", 30.0),  # asctime, which means UTC
         ("soon", None),
         ("Mon, 32 Jan 2026 12:00:00 GMT", None),

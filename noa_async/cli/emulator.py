@@ -64,7 +64,7 @@ _SETTINGS = (
     _Setting("token_life", click.FloatRange(0, min_open=True), "Seconds (300)."),
     _Setting("refresh_life", click.FloatRange(0, min_open=True), "Seconds (1800)."),
     _Setting("quota", click.IntRange(1), "Downloads at once for a user (no limit)."),
-    _Setting("quota_style", click.Choice(["429", "403"]), "How it refuses more (429)."),
+    _Setting("quota_style", click.Choice(["429", "403", "503"]), "How it refuses more (429)."),
     _Setting("retry_after", str, "Retry-After of a refusal: seconds, or an HTTP date (none)."),
     _Setting("latency", click.FloatRange(0), "Seconds before each answer (0)."),
     _Setting("rate", Amount(), "Bytes a second for each connection (as fast as it goes)."),

@@ -88,7 +88,7 @@ class ClusterFetcher(Fetching):
 
     async def _until_whole(self, product: Product, path: Path, *, fresh: bool) -> Whole:
         """Attempt after attempt, each on a worker, until the product's part is whole."""
-        attempts = Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
+        attempts = Attempts(product, self._retry, self._traffic, self._observer, self._sleep)
 
         async def once(attempt: int) -> Whole:
             return await self._attempt(product, path, attempt, fresh=fresh and attempt == 1)

@@ -34,6 +34,8 @@ class Answer:
 
 def quota_refusal(settings: EmulatorSettings, user: str) -> Answer:
     """What a download past the quota gets."""
+    if settings.quota_style == "503":  # nginx's own choice, without a word of a quota
+        return Answer(503, PAGE.format("503 Service Unavailable"), "text/html")
     text = QUOTA_429 if settings.quota_style == "429" else QUOTA_403
     headers = {}
     if settings.quota_style == "429" and settings.retry_after is not None:

@@ -32,8 +32,7 @@ async def product_bytes(
         product = mirror.catalogue.get(product_id)
     except KeyError:
         raise RefusedError(404, "Not Found") from None
-    quota = mirror.settings.quota
-    if quota is not None and mirror.slots[user] >= quota:
+    if _is_busy(mirror, user):
         mirror.stats.quota_refusals += 1
         refused = as_response(quota_refusal(mirror.settings, user))
         mirror.stats.delivered(product_id, _asked(request), refused.status, 0)
@@ -44,6 +43,15 @@ async def product_bytes(
             return await _attempt(mirror, request, product)
     finally:
         _free_slot(mirror, user)
+
+
+def _is_busy(mirror: Mirror, user: str) -> bool:
+    """Whether the user may have no other product now."""
+    now = asyncio.get_running_loop().time()
+    if mirror.busy_until is None:
+        mirror.busy_until = now + mirror.settings.busy_for
+    quota = mirror.settings.quota
+    return now < mirror.busy_until or (quota is not None and mirror.slots[user] >= quota)
 
 
 def _free_slot(mirror: Mirror, user: str) -> None:

@@ -36,6 +36,8 @@ class Mirror:
     outage: bool = False
     maintenance: int | None = None
     """The status of every answer while the site is down on purpose."""
+    busy_until: float | None = None
+    """By the loop's clock; None before the first request for a product."""
     busy: set[object] = field(default_factory=set)
     """Connections with a request under way."""
     slots: Counter[str] = field(default_factory=Counter)

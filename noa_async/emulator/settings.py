@@ -9,7 +9,7 @@ from noa_async.emulator.faults import NO_FAULTS, FaultPlan
 from noa_async.emulator.profiles import DEFAULT, PROFILES
 
 EtagStyle = Literal["quoted", "unquoted", "none"]
-QuotaStyle = Literal["429", "403"]
+QuotaStyle = Literal["429", "403", "503"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class EmulatorSettings:
     quota_style: QuotaStyle = "429"
     slot_linger: float = 0.0
     """A quota slot frees so long after its download ended."""
+    busy_for: float = 0.0
+    """For so long from the first request for a product, each one is refused as past a quota."""
     retry_after: str | None = None
     """Retry-After of a 429 and of a 202: seconds or a date; None leaves it out."""
     latency: float = 0.0

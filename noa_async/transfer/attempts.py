@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.budget import Budget
-from noa_async.errors import NoaError, ProductOffline, QuotaExceeded
+from noa_async.errors import NoaError, ProductOffline, QuotaExceeded, TransferInterrupted
 from noa_async.events import Observer, TransferRetried
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from noa_async.catalogue.product import Product
     from noa_async.settings import RetryPolicy
-    from noa_async.transfer.health import Health
+    from noa_async.transfer.traffic import Traffic
 
 _T = TypeVar("_T")
 
@@ -28,7 +28,7 @@ class Attempts:
         self,
         product: Product,
         retry: RetryPolicy | None,
-        health: Health,
+        traffic: Traffic,
         observer: Observer,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -36,12 +36,15 @@ class Attempts:
         self.made = 0
         self._product = product
         self._retry = retry
-        self._health = health
+        self._health = traffic.health
+        self._slots = traffic.slots
         self._observer = observer
         self._sleep = sleep
         self._budget: Budget | None = None
         self._others = 0
         """Products that had come when the attempt began."""
+        self._granted = 0
+        """Products that the service had begun to give by then."""
 
     async def make(
         self, once: Callable[[int], Awaitable[_T]], length: Callable[[], Awaitable[int]]
@@ -67,16 +70,27 @@ class Attempts:
             self._budget = Budget(self._retry, there)
         await self._health.ready()
         self._others = self._health.successes
+        self._granted = self._slots.granted
         self.made += 1
         return await once(self.made)
 
     async def _pause(self, error: NoaError, length: int, before: int) -> None:
-        """Wait until the next may begin. Raises ``error`` where it ended the last."""
+        """Wait until the next attempt may begin. Raise ``error`` if there is none.
+
+        If the service refused for a quota, or failed while it gave no product at all, the wait ends
+        when it gives one: ``Slots`` bounds how many are requested then.
+        """
         delay = self._failed(error, length, before)
         product = self._product
         told = TransferRetried(product.id, product.name, self.made, delay, error.message)
         self._observer(told)
-        await self._sleep(delay)
+        gave_none = self._slots.granted == self._granted and not self._slots.streaming
+        if isinstance(error, QuotaExceeded) or (
+            isinstance(error, TransferInterrupted) and gave_none
+        ):
+            await self._slots.granted_or(self._sleep(delay))
+        else:
+            await self._sleep(delay)
 
     def _failed(self, error: NoaError, length: int, before: int) -> float:
         """Seconds to wait after an attempt; ``error`` is raised where it was the last.

@@ -141,7 +141,7 @@ class Fetcher(Fetching):
         )
 
     def _attempts(self, product: Product) -> Attempts:
-        return Attempts(product, self._retry, self._traffic.health, self._observer, self._sleep)
+        return Attempts(product, self._retry, self._traffic, self._observer, self._sleep)
 
     async def _until_whole(
         self,

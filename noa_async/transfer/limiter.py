@@ -14,7 +14,13 @@ _BURST = 0.25
 """Seconds of unused rate that may be made up for."""
 _FIRST = 4
 """Products at once to begin with: what the mirror's kin allow."""
-_LONGEST_STREAK = 256
+_LONGEST_STREAK = 32
+"""Products after which one more at once is tried at the latest."""
+_FIRST_PAUSE = 1 / 30
+"""Of the longest pause: after one refusal, half as much again."""
+_PAUSE_GROWTH = 1.5
+"""Slow, so that the last pause is short beside the time for which the service refused."""
+_MOST_GROWTHS = 20
 
 
 class Bandwidth:
@@ -61,12 +67,24 @@ class Bandwidth:
 
 
 class Window:
-    """How many products at once the service bears: additive increase, multiplicative decrease.
+    """How many products may be requested at once: slow start, then additive increase, as in TCP.
 
-    At first each product it grants makes room for one more. From the first refusal on, one more is
-    tried only after a streak of grants, and each try that is refused doubles the next streak.
-    Refusals of requests that were sent before the last one say nothing new (``epoch``), and a
-    single one just below the limit is forgiven: servers free a place late.
+    | answer                                       | limit                | ceiling         |
+    |----------------------------------------------|----------------------|-----------------|
+    | grant below the ceiling                      | one more             |                 |
+    | a streak of grants at or above the ceiling   | one more             | the new limit   |
+    | refusal while products stream, or after      | a quarter less, not  | the new limit   |
+    | grants                                       | below what streams   |                 |
+    | refusal, although nothing was granted since  | a quarter less       |                 |
+    | the last refusal and nothing streams         |                      |                 |
+
+    The ceiling is the limit that the service last supported. A service that refuses everything for
+    a while says nothing about it, so the limit is back soon after the first grant. The streak gets
+    longer with each refused increase and shorter with each successful one.
+
+    A refusal of a request that was sent before the last counted refusal is not counted (``epoch``).
+    A refusal one below the limit is ignored once, and again each time after the limit has been
+    reached: servers free a place late.
 
     >>> window = Window(most=16)
     >>> for _ in range(4):
@@ -81,30 +99,55 @@ class Window:
     def __init__(self, most: int) -> None:
         self.limit = min(_FIRST, most)
         self.epoch = 0
-        self._most = most
         self.strikes = 0
+        """Refusals since the last grant."""
+        self._most = most
+        self._ceiling = most
         self._streak = 0
         self._needed = 1
+        """Grants at the ceiling after which one more product is tried."""
+        self._granted = False
+        """Whether anything was granted since the last counted refusal."""
+        self._trying = False
+        """Whether the limit was increased past the ceiling and has not been reached yet."""
+        self._ignored = False
+        """Whether a refusal was ignored since the limit was last reached."""
 
-    def granted(self) -> None:
-        """The service gave a product."""
+    def granted(self, streaming: int = 0) -> None:
+        """Count a product that the service gives; ``streaming``: products it gives now."""
         self.strikes = 0
+        self._granted = True
+        if streaming >= self.limit:
+            self._ignored = False
+            if self._trying:
+                self._trying = False
+                self._needed = max(1, self._needed // 2)
         self._streak += 1
-        if self._streak >= self._needed and self.limit < self._most:
+        if self.limit >= self._most:
+            return
+        if self.limit < self._ceiling:
             self.limit += 1
             self._streak = 0
+        elif self._streak >= self._needed:
+            self.limit = self._ceiling = self.limit + 1
+            self._streak, self._trying = 0, True
 
     def refused(self, epoch: int, streaming: int) -> None:
-        """The service refused a request of ``epoch`` while it served ``streaming`` products."""
+        """Count a refused request of ``epoch``; ``streaming``: products the service gives now."""
         if epoch != self.epoch:
             return
         self.epoch += 1
         self.strikes += 1
-        if self.strikes == 1 and streaming == self.limit - 1 > 0:
+        if self.strikes == 1 and streaming == self.limit - 1 > 0 and not self._ignored:
+            self._ignored = True
             return
         self.limit = max(1, min(self.limit - 1, max(self.limit * 3 // 4, streaming)))
-        self._streak = 0
-        self._needed = min(_LONGEST_STREAK, max(self._needed * 2, self.limit))
+        self._streak, self._trying = 0, False
+        if streaming or self._granted:
+            self._ceiling = self.limit
+        needed = self._needed * 2 if self._granted else self._needed
+        self._needed = min(_LONGEST_STREAK, max(needed, self.limit))
+        self._granted = False
 
 
 class Slots:
@@ -133,15 +176,35 @@ class Slots:
         self._asking = 0
         self.streaming = 0
         """Products that the service gives at the moment."""
-        self._not_before = 0.0
+        self.granted = 0
+        """Products that it has begun to give so far."""
+        self._asked_until = self._guessed_until = 0.0
+        """No request is sent before the first, by Retry-After, and the second, by our own guess."""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
+        self._next_grant: asyncio.Future[None] | None = None
 
     @property
     def free(self) -> bool:
         """Whether a request could be sent now: no pause, a permit is left, and no one waits."""
         paused = self._not_before > self._clock()
         return not (self._turn.locked() or paused or self._asking >= self.window.limit)
+
+    @property
+    def _not_before(self) -> float:
+        return max(self._asked_until, self._guessed_until)
+
+    async def granted_or(self, waited: Awaitable[None]) -> None:
+        """Await ``waited``, but no longer than until the service gives any product."""
+        if self._next_grant is None:
+            self._next_grant = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(waited)
+        try:
+            await asyncio.wait({waiting, self._next_grant}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if waiting.done():
+            waiting.result()
 
     def lease(self) -> Lease:
         """Return an async context manager that waits for a permit and holds it."""
@@ -167,18 +230,30 @@ class Slots:
 
     def _granted(self) -> None:
         self.streaming += 1
-        self.window.granted()
+        self.granted += 1
+        self.window.granted(self.streaming)
         self._changed.set()
+        if self._next_grant is not None:
+            self._next_grant.set_result(None)
+            self._next_grant = None
 
     def _declined(self, epoch: int) -> None:
         self.window.refused(epoch, self.streaming)
 
     def _refused(self, epoch: int, retry_after: float | None) -> None:
+        """Pause all requests: for ``retry_after`` seconds, which replaces our own guess, if given.
+
+        A longer wait than ``longest_asked`` is not obeyed: it fails the product that asked.
+        """
         self.window.refused(epoch, self.streaming)
-        pause = self._longest_pause * min(1.0, 2**self.window.strikes / 40)
+        now = self._clock()
         if retry_after and retry_after <= self._longest_asked:
-            pause = retry_after  # whoever asks for more fails that product, and holds nobody
-        self._not_before = max(self._not_before, self._clock() + pause)
+            self._asked_until = max(self._asked_until, now + retry_after)
+            self._guessed_until = 0.0
+        elif now >= self._asked_until:
+            grown = _PAUSE_GROWTH ** min(self.window.strikes, _MOST_GROWTHS)
+            pause = self._longest_pause * min(1.0, grown * _FIRST_PAUSE)
+            self._guessed_until = max(self._guessed_until, now + pause)
 
 
 class Lease:

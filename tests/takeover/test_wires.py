@@ -353,6 +353,7 @@ def later(client: Transport) -> None:
     client._wires._back_off._seconds = 0.0
 
 
+@pytest.mark.usefixtures("no_client")
 @pytest.mark.parametrize(
     "head",
     [
@@ -364,13 +365,28 @@ def later(client: Transport) -> None:
         b"HTTP/1.1 200 OK\r\nX-Path: a\r\n b\r\nContent-Length: 4\r\n\r\n",
     ],
 )
-async def test_a_head_that_is_not_well_formed_is_aiohttps_at_once(
-    origin: Origin, client: Transport, head: bytes
+async def test_a_head_that_is_not_well_formed_but_clear_is_asked_for_once(
+    origin: Origin, asking: Asking, head: bytes
 ) -> None:
     """It must not wait for a line end that never comes: the connection stays open."""
 
     async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(head + b"four")
+
+    asked = counted(origin, answer)
+    async with asyncio.timeout(10):
+        for _ in range(3):
+            assert await gather(asking, f"{origin.url}/x") == (b"four", None)
+    assert len(asked) == 3
+    assert origin.connections == 1
+
+
+async def test_a_head_that_cannot_be_read_is_aiohttps_at_once(
+    origin: Origin, client: Transport
+) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: x-own, chunked\r\n\r\n")
+        writer.write(b"4\r\nfour\r\n0\r\n\r\n")
 
     asked, asking = counted(origin, answer), AsIs(client)
     async with asyncio.timeout(10):
@@ -680,32 +696,18 @@ CODED = "\r\nTransfer-Encoding: chunked"
 @pytest.mark.parametrize(
     "text",
     [
-        "HTTP/1.0 200 OK" + CODED,
         "HTTP/1.1 101 Switching Protocols",
-        "HTTP/1.1 204 No Content" + CODED,
-        "HTTP/1.1 304 Not Modified" + CODED,
         "HTTP/1.1 2000 OK" + FIELDS,
-        "HTTP/1.1 600 OK" + FIELDS,
         "HTTP/1.1 099 OK" + FIELDS,
         "HTTP/1.2 200 OK" + FIELDS,
         "HTTP/2 200 OK" + FIELDS,
-        "HTTP/1.1  200 OK" + FIELDS,
         "HTTP/1.1 200 OK" + FIELDS + "\r\nContent-Length: 6",
-        "HTTP/1.1 200 OK" + FIELDS + CODED,
-        "HTTP/1.1 200 OK" + CODED + CODED,
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity",
         "HTTP/1.1 200 OK\r\nContent-Length: -5",
         "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
         "HTTP/1.1 200 OK\r\nContent-Length:",
         "HTTP/1.1 200 OK\r\nContent-Length: ٥",
-        "HTTP/1.1 200 OK" + FIELDS + "\r\n folded: yes",
-        "HTTP/1.1 200 OK" + FIELDS + "\r\nname : value",
-        "HTTP/1.1 200 OK" + FIELDS + "\r\nno colon",
         "HTTP/1.1 200 OK" + FIELDS + "\r\nX: a\nContent-Length: 6",
-        "HTTP/1.1 200 OK" + FIELDS + "\r\nX: a\rb",
-        "HTTP/1.1 200 OK" + FIELDS + "\r\nX: \0",
-        "HTTP/1.1 200 OK\r\n" + FIELDS,
         "",
     ],
 )
@@ -733,6 +735,20 @@ def test_a_head_that_is_not_well_formed_is_none(text: str) -> None:
         ("HTTP/1.1 204 No Content" + FIELDS, 0, False, True),
         ("HTTP/1.1 304 Not Modified" + FIELDS, 0, False, True),
         ("HTTP/1.1 100 Continue" + FIELDS, 0, False, True),
+        ("HTTP/1.1 999 No" + FIELDS, 5, False, True),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity" + FIELDS, 5, False, True),
+        # The chunks are taken, and the connection is not trusted with another answer.
+        ("HTTP/1.0 200 OK" + CODED + "\r\nConnection: keep-alive", None, True, False),
+        ("HTTP/1.1 200 OK" + FIELDS + CODED, None, True, False),
+        ("HTTP/1.1 204 No Content" + CODED, 0, False, False),
+        ("HTTP/1.1 304 Not Modified" + CODED, 0, False, False),
+        ("HTTP/1.1 200 OK" + CODED + CODED, None, True, True),
+        # Not as RFC 9112 asks, but clear.
+        ("HTTP/1.1 200 OK\nContent-Length: 5", 5, False, True),
+        ("http/1.1\t200   Fine" + FIELDS, 5, False, True),
+        ("HTTP/1.1 200 OK" + FIELDS + "\r\nno colon", 5, False, True),
+        ("HTTP/1.1 200 OK" + FIELDS + "\r\nX: a\rContent-Length: 6\0", 5, False, True),
+        ("HTTP/1.1 200 OK\r\n folded: yes\r\nContent-Length :\r\n\t5", 5, False, True),
     ],
 )
 def test_a_head_tells_how_the_body_is_sent(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -146,6 +149,46 @@ def test_after_a_refusal_more_is_tried_only_after_a_streak():
     assert window.limit > narrow
 
 
+def test_refusals_of_everything_say_nothing_about_how_many_the_service_supports():
+    window = Window(16)
+    for _ in range(10):
+        window.refused(window.epoch, streaming=0)
+    assert window.limit == 1
+    for _ in range(15):
+        window.granted()
+    assert window.limit == 16
+
+
+def test_the_limit_returns_to_the_ceiling_at_once_and_passes_it_slowly():
+    window = Window(16)
+    for _ in range(4):
+        window.granted()
+    window.refused(window.epoch, streaming=4)  # of 8: 6 is what the service may support
+    for _ in range(5):
+        window.refused(window.epoch, streaming=0)
+    assert window.limit < 3
+    limits = []
+    for _ in range(20):
+        window.granted()
+        limits.append(window.limit)
+    assert limits[5] == 6
+    assert limits[8] == 6
+
+
+def test_an_increase_that_was_refused_again_and_again_is_tried_seldom():
+    """Nine of ten products come between two tries at the least, and no more than 32."""
+    window, products, tries = Window(16), 0, 0
+    while products < 500:
+        streaming = min(window.limit, 4)
+        if window.limit > 4:
+            tries += 1
+            window.refused(window.epoch, streaming)
+        else:
+            products += 1
+            window.granted(streaming)
+    assert 500 / 40 < tries < 500 / 10
+
+
 @given(st.integers(1, 40), st.lists(st.none() | st.tuples(st.integers(0, 3), st.integers(0, 40))))
 def test_a_window_stays_between_one_and_its_most(most, happenings):
     window = Window(most)
@@ -212,6 +255,138 @@ async def test_a_shorter_pause_takes_nothing_off_a_longer_one(clock):
     async with slots.lease():
         pass
     assert clock.slept == [60.0]
+
+
+async def test_a_stated_wait_replaces_a_longer_guess(clock):
+    slots = Slots(8, longest_pause=900.0, clock=clock, sleep=clock.sleep)
+    async with slots.lease() as one, slots.lease() as other, slots.lease() as third:
+        one.refused(None)
+        other.refused(1.0)
+        third.refused(None)  # no guess is better than what was stated
+    async with slots.lease():
+        pass
+    assert clock.slept == [1.0]
+
+
+async def test_ten_thousand_refusals_are_no_overflow(clock):
+    slots = Slots(8, clock=clock, sleep=clock.sleep)
+    for _ in range(10_000):
+        async with slots.lease() as lease:
+            lease.refused(None)
+    assert max(clock.slept) == pytest.approx(2.0)
+
+
+async def test_who_waits_after_a_refusal_is_woken_by_a_grant(clock):
+    slots = Slots(8, clock=clock, sleep=clock.sleep)
+    ended = asyncio.Event()
+
+    async def long() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = [asyncio.create_task(slots.granted_or(long())) for _ in range(2)]
+    await settle()
+    assert not any(task.done() for task in waiting)
+    async with slots.lease() as lease:
+        lease.granted()
+    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    await asyncio.wait_for(ended.wait(), 5)  # nothing is left behind
+    await slots.granted_or(asyncio.sleep(0))  # and without a grant, the wait itself ends it
+
+
+# Services, in time that only waiting moves.
+
+
+class Virtual(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        select = self._selector.select  # type: ignore[attr-defined]
+
+        def jump(timeout: float | None = None) -> Any:
+            events = select(0)
+            if not events and timeout:
+                self._now += timeout
+            return events
+
+        self._selector.select = jump  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self._now
+
+
+Rule = Callable[[float, int], bool]
+"""Whether a service gives one more product at a time, while it gives so many."""
+
+
+def simulated(rule: Rule, *, products: int = 400, seconds: float = 0.2) -> tuple[float, int]:
+    """How long 16 workers take for products of so many ``seconds``, and how often they are refused.
+
+    A product that was refused waits as ``RetryPolicy`` says.
+    """
+    draw = random.Random(1).random
+
+    async def run() -> tuple[float, int]:
+        clock = asyncio.get_running_loop().time
+        slots, given, refusals, left = Slots(16, clock=clock), 0, 0, list(range(products))
+
+        async def attempt() -> bool:
+            nonlocal given, refusals
+            async with slots.lease() as lease:
+                await asyncio.sleep(0.01)
+                if not rule(clock(), given):
+                    refusals += 1
+                    lease.refused(None)
+                    return False
+                given += 1
+                lease.granted()
+                await asyncio.sleep(seconds)
+                given -= 1
+                return True
+
+        async def work() -> None:
+            while left:
+                left.pop()
+                failures = 0
+                while not await attempt():
+                    await slots.granted_or(asyncio.sleep(draw() * min(60.0, 2.0**failures)))
+                    failures += 1
+
+        await asyncio.gather(*(work() for _ in range(16)))
+        return clock(), refusals
+
+    loop = Virtual()
+    try:
+        return loop.run_until_complete(run())
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("begin", [0.0, 1.0])
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 1.0])
+def test_row_6_7_three_seconds_of_refusals_cost_little_more(begin: float, seconds: float) -> None:
+    free, _ = simulated(lambda *_: True, seconds=seconds)
+    took, refused = simulated(lambda now, _: not begin <= now < begin + 3, seconds=seconds)
+    assert took < 1.3 * (free + 3)
+    assert refused < 50
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 8])
+def test_row_6_7_a_limit_that_stays_is_held_and_seldom_tried(limit: int) -> None:
+    took, refused = simulated(lambda _, given: given < limit)
+    assert took < 1.1 * 400 * 0.21 / limit
+    assert refused < 400 / 10
+
+
+def test_row_6_7_a_limit_that_was_lifted_is_found_out() -> None:
+    """After 32 products, one by one, at the latest."""
+    free, _ = simulated(lambda *_: True)
+    took, _ = simulated(lambda now, given: now > 20 or given < 1)
+    assert took < 20 + 32 * 0.21 + 1.3 * free
 
 
 async def test_places_are_given_in_the_order_of_asking(clock):
