@@ -1,19 +1,40 @@
-"""The file system's errors made ours, and the few calls that need care. All of it blocks."""
+"""Map the operating system's errors to ours, and wrap the few file calls that need care.
+
+Everything here blocks.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING
 
-from noa_async.errors import DestinationError, DestinationFull, FileInaccessible
+from noa_async.errors import DestinationError, DestinationFull, FileInaccessible, ProductTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+UNKNOWN_ROOM = 1 << 62
+"""Free bytes of a file system that does not tell its size."""
+NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
+"""How a file system says that it cannot sync; some network and FUSE file systems do."""
+_NO_FOLDER_SYNC = NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR}
+_LINK = errno.ELOOP
+_COPY_BLOCK = 4 << 20
+
+_RETRY = "Start again afterwards: verified products stay, interrupted ones resume."
+_HINTS = {
+    errno.EIO: "The disk or the connection to it fails: see the system log (dmesg) and check the "
+    f"disk or remount the share. {_RETRY}",
+    errno.EROFS: "The file system is mounted read-only; Linux also does that after disk errors: "
+    f"see dmesg, then remount it writable. {_RETRY}",
+    errno.ESTALE: f"The file server has replaced the folder: remount the share. {_RETRY}",
+    errno.ENAMETOOLONG: "Name another folder, or another --layout with shorter names.",
+    errno.ELOOP: "No file of the state folder may be a link: find out who made it, and delete it.",
+}
 
 
 class blamed_on(AbstractContextManager[None]):  # noqa: N801 (called as a function is)
@@ -35,10 +56,24 @@ class blamed_on(AbstractContextManager[None]):  # noqa: N801 (called as a functi
             raise destination_error(error, self._path) from error
 
 
+def too_large(error: OSError, path: Path | str) -> ProductTooLarge:
+    """Return the error for a file that may not grow further (EFBIG): others may be smaller."""
+    return ProductTooLarge(
+        f"{path} cannot grow further: {error.strerror}.",
+        hint="The file system, or a limit of this process (ulimit -f), allows no larger file: "
+        "raise the limit or use another file system (FAT ends at 4 GiB).",
+    )
+
+
 def destination_error(error: OSError, path: Path | str) -> DestinationError:
-    """What an OSError met at ``path`` means for the user."""
+    """Return what an OSError at ``path`` means for the whole run."""
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno == errno.EDQUOT:
+        return DestinationFull(
+            f"No room for {path}: {reason}.",
+            hint=f"Free some of this user's quota or have it raised. {_RETRY}",
+        )
+    if error.errno in {errno.ENOSPC, errno.EFBIG}:
         return DestinationFull(
             f"No room for {path}: {reason}.",
             hint="Make room and start again: what has arrived is kept.",
@@ -49,7 +84,10 @@ def destination_error(error: OSError, path: Path | str) -> DestinationError:
         )
     return DestinationError(
         f"{path} cannot be written: {reason}.",
-        hint="Check that the folder is there and that this user may write to it.",
+        hint=_HINTS.get(
+            error.errno or 0,
+            "Check that the folder is there and that this user may write to it.",
+        ),
     )
 
 
@@ -75,24 +113,140 @@ def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], offset: int
     return expected
 
 
-def sync_folder(path: Path | str) -> None:
-    """Put a folder's entries, such as a fresh rename, on stable storage."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def free_room(path: Path | str) -> int:
+    """Return the bytes that this user may still write at ``path``.
+
+    A file system that reports no size at all, as some network ones do, counts as large enough.
+    """
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize if found.f_blocks else UNKNOWN_ROOM
+
+
+def sync_file(descriptor: int) -> None:
+    """Put a file's bytes on stable storage; do nothing if its file system cannot sync.
+
+    After any other error the kernel may have dropped bytes that it still serves from its cache:
+    the file must not be used any more.
+    """
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+
+
+def sync_folder(path: Path | str) -> None:
+    """Put a folder's entries, such as a fresh rename, on stable storage.
+
+    Do nothing if the file system cannot sync folders, or the folder cannot be opened for it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:
+            raise
     finally:
         os.close(descriptor)
+
+
+def open_own(path: Path | str, flags: int, mode: int = 0o600) -> int:
+    """Open a file of the state folder for writing; raise OSError (ELOOP) for a link.
+
+    A link, a pipe or a device that was planted there could lead into a file of somebody else.
+    """
+    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags & ~os.O_TRUNC, mode)
+    try:
+        found = os.fstat(descriptor)
+        if not S_ISREG(found.st_mode):
+            raise OSError(_LINK, "it is no regular file", str(path))
+        if flags & os.O_TRUNC and found.st_size:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def create_own(path: Path | str, mode: int = 0o600, flags: int = os.O_RDWR) -> int:
+    """Create a file of the state folder, in place of whatever has its name."""
+    flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        os.unlink(path)  # noqa: PTH108 (a path as text)
+        return os.open(path, flags, mode)
+
+
+def ensure_own(path: Path) -> None:
+    """Create an empty file of the state folder if it is missing; raise OSError for a link."""
+    os.close(open_own(path, os.O_RDWR | os.O_CREAT))
+
+
+def make_own_folder(path: Path, mode: int = 0o777) -> None:
+    """Create a folder in the state folder if it is missing; raise OSError (ELOOP) for a link."""
+    with suppress(FileExistsError):
+        path.mkdir(mode=mode)
+        return
+    found = path.lstat()
+    if S_ISLNK(found.st_mode):
+        raise OSError(_LINK, "it is a link", str(path))
+    if not S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+def copy_synced(source: Path | str, target: Path | str) -> None:
+    """Copy a file into a new one on stable storage, times included; raise OSError.
+
+    ``target`` is removed again if that fails.
+    """
+    reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(reading)
+        writing = create_own(target, mode=found.st_mode & 0o777)
+        try:
+            _copy(reading, writing)
+            with suppress(OSError):  # some file systems keep no times
+                os.utime(writing, ns=(found.st_atime_ns, found.st_mtime_ns))
+            sync_file(writing)
+            if os.fstat(writing).st_size != found.st_size:
+                raise OSError(errno.EIO, "the copy has another size", str(target))
+        except BaseException:
+            os.close(writing)
+            with suppress(OSError):
+                os.unlink(target)  # noqa: PTH108 (a path as text)
+            raise
+        os.close(writing)
+    finally:
+        os.close(reading)
+
+
+def _copy(reading: int, writing: int) -> None:
+    offset = 0
+    while block := os.pread(reading, _COPY_BLOCK, offset):
+        offset += write_all(writing, [block], offset)
 
 
 def write_synced(path: Path, text: str) -> None:
     """Put ``text`` in a small file, for good: a power cut leaves it as it was or as it is now."""
     with blamed_on(path):
         draft = path.with_name(f"{path.name}.draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = create_own(draft)
         try:
-            write_all(descriptor, [text.encode()], 0)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            try:
+                write_all(descriptor, [text.encode()], 0)
+                sync_file(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()
+            raise
         draft.replace(path)
         sync_folder(path.parent)
