@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import AbstractContextManager, suppress
-from stat import S_ISDIR, S_ISLNK, S_ISREG
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from noa_async.errors import DestinationError, DestinationFull, FileInaccessible, ProductTooLarge
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 
 UNKNOWN_ROOM = 1 << 62
 """Free bytes of a file system that does not tell its size."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """How a file system says that it cannot sync; some network and FUSE file systems do."""
 _NO_FOLDER_SYNC = NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR}
-_LINK = errno.ELOOP
 _COPY_BLOCK = 4 << 20
+COPYING = ".noa-async-copying"
+"""How the name of a file ends that is being copied from another file system."""
 
 _RETRY = "Start again afterwards: verified products stay, interrupted ones resume."
 _HINTS = {
@@ -33,7 +36,7 @@ _HINTS = {
     f"see dmesg, then remount it writable. {_RETRY}",
     errno.ESTALE: f"The file server has replaced the folder: remount the share. {_RETRY}",
     errno.ENAMETOOLONG: "Name another folder, or another --layout with shorter names.",
-    errno.ELOOP: "No file of the state folder may be a link: find out who made it, and delete it.",
+    errno.ELOOP: "No file of the state folder is ever a link: find out who made it; delete it.",
 }
 
 
@@ -68,6 +71,8 @@ def too_large(error: OSError, path: Path | str) -> ProductTooLarge:
 def destination_error(error: OSError, path: Path | str) -> DestinationError:
     """Return what an OSError at ``path`` means for the whole run."""
     reason = error.strerror or str(error)
+    if error.errno == errno.ELOOP:
+        path, reason = error.filename or path, "a link is in its place"
     if error.errno == errno.EDQUOT:
         return DestinationFull(
             f"No room for {path}: {reason}.",
@@ -160,18 +165,18 @@ def open_own(path: Path | str, flags: int, mode: int = 0o600) -> int:
 
     A link, a pipe or a device that was planted there could lead into a file of somebody else.
     """
-    flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    descriptor = os.open(path, flags & ~os.O_TRUNC, mode)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     try:
-        found = os.fstat(descriptor)
-        if not S_ISREG(found.st_mode):
-            raise OSError(_LINK, "it is no regular file", str(path))
-        if flags & os.O_TRUNC and found.st_size:
-            os.ftruncate(descriptor, 0)
+        _check_regular(os.fstat(descriptor), path)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _check_regular(found: os.stat_result, path: Path | str) -> None:
+    if not S_ISREG(found.st_mode):
+        raise OSError(errno.ELOOP, "it is no regular file", str(path))
 
 
 def create_own(path: Path | str, mode: int = 0o600, flags: int = os.O_RDWR) -> int:
@@ -194,11 +199,76 @@ def make_own_folder(path: Path, mode: int = 0o777) -> None:
     with suppress(FileExistsError):
         path.mkdir(mode=mode)
         return
-    found = path.lstat()
-    if S_ISLNK(found.st_mode):
-        raise OSError(_LINK, "it is a link", str(path))
-    if not S_ISDIR(found.st_mode):
+    check_no_link(path)
+    if not path.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+def check_no_link(path: Path) -> None:
+    """Raise OSError (ELOOP) if a folder of the state folder is a link."""
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link", str(path))
+
+
+def check_owner(state: Path) -> None:
+    """Raise DestinationError if another user could plant files in a state folder.
+
+    It must belong to this user (root may use any) and not be writable by everybody. A file system
+    without owners or modes of its own, such as FAT or a CIFS share, shows a new file with the
+    same owner and mode: then nothing is to be seen, and nothing is refused.
+    """
+    found = state.lstat()
+    foreign = os.geteuid() not in {0, found.st_uid}
+    open_to_all = bool(found.st_mode & 0o002)
+    if not foreign and not open_to_all:
+        return
+    probe = state / f"owner-{os.getpid()}.tmp"
+    descriptor = create_own(probe)
+    try:
+        made = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
+    if foreign and made.st_uid != found.st_uid:
+        raise DestinationError(
+            f"{state} belongs to another user (id {found.st_uid}), who could change what is "
+            "written there.",
+            hint="Run as that user, or name another folder.",
+        )
+    if open_to_all and not made.st_mode & 0o077:
+        raise DestinationError(
+            f"Every user may write into {state}, and so could change what is written there.",
+            hint=f"Check what lies there, then run: chmod go-w {state}",
+        )
+
+
+def relocate(source: Path, target: Path, draft: Path) -> None:
+    """Move a file or link over ``target``, also from another file system; raise OSError.
+
+    In that case it is copied to ``draft``, beside the target, which gets its name when it is whole
+    and on stable storage; only then does the source go.
+    """
+    try:
+        os.replace(source, target)  # noqa: PTH105 (as a call that a test can fail)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    else:
+        return
+    if source.is_symlink():
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(source.readlink())
+    elif source.is_dir():
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(source, draft, symlinks=True)
+    else:
+        copy_synced(source, draft)
+    draft.replace(target)
+    sync_folder(target.parent)
+    if source.is_dir() and not source.is_symlink():
+        shutil.rmtree(source)
+    else:
+        source.unlink()
 
 
 def copy_synced(source: Path | str, target: Path | str) -> None:
@@ -209,14 +279,12 @@ def copy_synced(source: Path | str, target: Path | str) -> None:
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(reading)
-        writing = create_own(target, mode=found.st_mode & 0o777)
+        writing = create_own(target, found.st_mode & 0o777)
         try:
             _copy(reading, writing)
             with suppress(OSError):  # some file systems keep no times
                 os.utime(writing, ns=(found.st_atime_ns, found.st_mtime_ns))
             sync_file(writing)
-            if os.fstat(writing).st_size != found.st_size:
-                raise OSError(errno.EIO, "the copy has another size", str(target))
         except BaseException:
             os.close(writing)
             with suppress(OSError):

@@ -43,9 +43,11 @@ if TYPE_CHECKING:
 
 _OWN_FAULTS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
-     errno.ENOTEMPTY, errno.ENAMETOOLONG}
+     errno.ENOTEMPTY}
 )  # fmt: skip
 """What publishing meets if something is in the way of one product, or of one subfolder."""
+_NAME_FAULTS = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
+"""What publishing meets if a file system cannot hold a name, as FAT and CIFS some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,11 +272,13 @@ class Admission:
         | a subfolder                       | no permission, a link in a circle, | yes     |
         |                                   | or that leads nowhere, a file      |         |
         | the folder itself, an address     | the same                           | no      |
+        | a folder, or a subfolder          | it cannot hold such a name         | yes     |
         | any                               | no room, an I/O error, ...         | no      |
         """
         cause = error.__cause__
-        own = isinstance(cause, OSError) and cause.errno in _OWN_FAULTS
-        return own and "/" in path and self._folder.root is not None
+        if not isinstance(cause, OSError) or self._folder.root is None:
+            return False
+        return cause.errno in _NAME_FAULTS or (cause.errno in _OWN_FAULTS and "/" in path)
 
     def _own_fault(self, path: str, error: DestinationError) -> FileInaccessible:
         assert isinstance(error.__cause__, OSError)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.archive.schema import MIGRATIONS
-from noa_async.disk import destination_error
+from noa_async.disk import create_own, destination_error, ensure_own
 from noa_async.errors import DestinationError, DestinationFull
 
 if TYPE_CHECKING:
@@ -21,11 +22,34 @@ Statement = tuple[str, "Iterable[Sequence[Any]]"]
 """SQL, and the values of each time it is to be done."""
 
 _BUSY_SECONDS = 30
+_WITHOUT_LOCKS: set[Path] = set()
+"""Folders whose file system has no locks; this process has the lock of each."""
+_NO_SHARED_MEMORY = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+    }
+)
 _FAULTS = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 """What SQLite raises; a torn page can stand in the very text of its error. A number of more than
 64 bits is an OverflowError."""
 ANEW = "Run noa-async mirror once: it finds what is here by checksum."
 """What to do where a ledger does not know what lies in its folder."""
+
+
+def without_locks(folder: Path) -> None:
+    """Have the ledgers in a folder, of which the caller has the lock, opened without file locks.
+
+    SQLite then locks by a folder beside the file, which a killed run leaves behind.
+    """
+    _WITHOUT_LOCKS.add(folder)
+    for left in folder.glob("*.sqlite3*.lock"):
+        with suppress(OSError):
+            left.rmdir()
 
 
 class LedgerDamaged(DestinationError):
@@ -43,6 +67,8 @@ class Database:
     """Where the damaged ledger is now in whose place this one was begun."""
     fresh = False
     """Whether there was no ledger before this one."""
+    without_log: str | None = None
+    """Why it is kept without a write-ahead log; None if it has one."""
     recovered = 0
     """Products that it was made again with, from what was left of the one before."""
 
@@ -50,6 +76,8 @@ class Database:
         """``manner``: the parameters of SQLite's address."""
         self.path = path
         self.damaged = False
+        if path.parent in _WITHOUT_LOCKS:
+            manner += "&vfs=unix-dotfile"
         try:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?{manner}",
@@ -187,7 +215,7 @@ def open_database(
         fresh = not path.exists() or path.stat().st_size == 0
         if fresh and not anew:
             raise DestinationError(f"The ledger {path} is empty.", hint=ANEW)
-        path.touch(mode=0o600)
+        ensure_own(path)
         try:
             database = _made_ready(path, suspect=suspect)
             if suspect:
@@ -196,7 +224,7 @@ def open_database(
             if not anew:
                 raise
             aside = set_aside(path)
-            path.touch(mode=0o600)
+            ensure_own(path)
             database = _made_ready(path)
             database.set_aside = aside
     except OSError as error:
@@ -217,8 +245,7 @@ def _made_ready(path: Path, *, suspect: bool = False) -> Database:
     """The ledger, sound where it is ``suspect``, and of this version."""
     database = Database(path)
     try:
-        database.rows("PRAGMA journal_mode = WAL")
-        database.rows("PRAGMA synchronous = NORMAL")
+        _set_journal(database)
         done = _version(database)
         if suspect or done < len(MIGRATIONS):
             database.check()
@@ -227,6 +254,32 @@ def _made_ready(path: Path, *, suspect: bool = False) -> Database:
         database.close()
         raise
     return database
+
+
+def _set_journal(database: Database) -> None:
+    """Keep a write-ahead log, or a journal if the file system has no shared memory for one.
+
+    Without the log only a full sync keeps a power cut from damaging the file.
+    """
+    try:
+        mode = database.row("PRAGMA journal_mode = WAL")
+        database.row("SELECT count(*) FROM sqlite_master")
+    except DestinationError as error:
+        cause = error.__cause__
+        if getattr(cause, "sqlite_errorcode", None) not in _NO_SHARED_MEMORY:
+            raise
+        database.without_log = str(cause)
+    else:
+        if mode == ("wal",):
+            database.rows("PRAGMA synchronous = NORMAL")
+            return
+        database.without_log = "its files cannot be mapped"
+    database.rows("PRAGMA locking_mode = EXCLUSIVE")  # reads a log without shared memory
+    database.row("SELECT count(*) FROM sqlite_master")
+    database.rows("PRAGMA journal_mode = DELETE")
+    database.rows("PRAGMA locking_mode = NORMAL")
+    database.row("SELECT count(*) FROM sqlite_master")
+    database.rows("PRAGMA synchronous = FULL")
 
 
 def _migrate(database: Database, done: int) -> None:
@@ -284,8 +337,7 @@ def read_database(path: Path) -> Database:
 def scratch_database(path: Path) -> Database:
     """A new database for one run's use: what a kill leaves of it is of no use."""
     try:
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
+        os.close(create_own(path))
     except OSError as error:
         raise destination_error(error, path) from error
     database = Database(path)
