@@ -186,7 +186,10 @@ class Archive:
             await self.in_thread(self._keep_mark, mark)
             if (lack := self.folder.lock_missing) is not None:
                 without_locks(self.folder.state)
-                what = f"no working file locks ({lack}): a lock file takes their place"
+                what = (
+                    f"no working file locks ({lack}): a lock file takes their place, and the "
+                    "ledger is kept without a write-ahead log"
+                )
                 self.observer(FileSystemLimited(str(self.folder.state), what))
             await self.ledger.open(suspect=self.folder.suspect)
             stack.push_async_callback(self.ledger.close)
@@ -242,7 +245,8 @@ class Archive:
 
     async def _look_around(self) -> None:
         """Find out whether the ledger may lack what lies here, before anything is moved."""
-        if (lack := self.ledger.without_log) is not None:
+        lack = self.ledger.without_log
+        if lack is not None and self.folder.lock_missing is None:
             what = f"no shared memory ({lack}): the ledger is kept without a write-ahead log"
             self.observer(FileSystemLimited(str(self.folder.state), what))
         if self.ledger.set_aside is not None:

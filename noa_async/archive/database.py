@@ -28,6 +28,9 @@ _NO_SHARED_MEMORY = frozenset(
     {
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_READONLY_CANTINIT,
+        sqlite3.SQLITE_READONLY_CANTLOCK,
         sqlite3.SQLITE_IOERR_SHMOPEN,
         sqlite3.SQLITE_IOERR_SHMSIZE,
         sqlite3.SQLITE_IOERR_SHMLOCK,
@@ -243,9 +246,8 @@ def _read_by(read: Callable[[Database], None], database: Database) -> None:
 
 def _made_ready(path: Path, *, suspect: bool = False) -> Database:
     """The ledger, sound where it is ``suspect``, and of this version."""
-    database = Database(path)
+    database = _connect(path)
     try:
-        _set_journal(database)
         done = _version(database)
         if suspect or done < len(MIGRATIONS):
             database.check()
@@ -256,30 +258,45 @@ def _made_ready(path: Path, *, suspect: bool = False) -> Database:
     return database
 
 
-def _set_journal(database: Database) -> None:
-    """Keep a write-ahead log, or a journal if the file system has no shared memory for one.
+def _connect(path: Path) -> Database:
+    """Return a ledger with a write-ahead log, or with a journal if its file system can have none.
 
-    Without the log only a full sync keeps a power cut from damaging the file.
+    A log needs memory that connections share, which network file systems may lack.
     """
+    database = Database(path)
+    try:
+        why = _begin_log(database)
+        if why is None:
+            return database
+        database.close()
+        database = Database(path)
+        database.without_log = why
+        database.rows("PRAGMA locking_mode = EXCLUSIVE")  # reads a log without shared memory
+        database.row("SELECT count(*) FROM sqlite_master")
+        database.rows("PRAGMA journal_mode = DELETE")
+        database.rows("PRAGMA locking_mode = NORMAL")
+        database.row("SELECT count(*) FROM sqlite_master")
+        database.rows("PRAGMA synchronous = FULL")  # less could damage it in a power cut
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _begin_log(database: Database) -> str | None:
+    """Keep a write-ahead log, and try it; return why that cannot be, None if it can."""
     try:
         mode = database.row("PRAGMA journal_mode = WAL")
-        database.row("SELECT count(*) FROM sqlite_master")
+        database.write(())
     except DestinationError as error:
         cause = error.__cause__
         if getattr(cause, "sqlite_errorcode", None) not in _NO_SHARED_MEMORY:
             raise
-        database.without_log = str(cause)
-    else:
-        if mode == ("wal",):
-            database.rows("PRAGMA synchronous = NORMAL")
-            return
-        database.without_log = "its files cannot be mapped"
-    database.rows("PRAGMA locking_mode = EXCLUSIVE")  # reads a log without shared memory
-    database.row("SELECT count(*) FROM sqlite_master")
-    database.rows("PRAGMA journal_mode = DELETE")
-    database.rows("PRAGMA locking_mode = NORMAL")
-    database.row("SELECT count(*) FROM sqlite_master")
-    database.rows("PRAGMA synchronous = FULL")
+        return str(cause)
+    if mode != ("wal",):
+        return "its files cannot be mapped"
+    database.rows("PRAGMA synchronous = NORMAL")
+    return None
 
 
 def _migrate(database: Database, done: int) -> None:
