@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
@@ -22,6 +23,8 @@ Statement = tuple[str, "Iterable[Sequence[Any]]"]
 """SQL, and the values of each time it is to be done."""
 
 _BUSY_SECONDS = 30
+_BY_FOLDER = "&vfs=unix-dotfile"
+"""Has SQLite lock by a folder beside the file, not by the file system's locks."""
 _WITHOUT_LOCKS: set[Path] = set()
 """Folders whose file system has no locks; this process has the lock of each."""
 _NO_SHARED_MEMORY = frozenset(
@@ -80,7 +83,7 @@ class Database:
         self.path = path
         self.damaged = False
         if path.parent in _WITHOUT_LOCKS:
-            manner += "&vfs=unix-dotfile"
+            manner += _BY_FOLDER
         try:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?{manner}",
@@ -336,7 +339,10 @@ def read_database(path: Path) -> Database:
     check_there(path)
     log = path.with_name(f"{path.name}-wal")
     sealed = not log.exists() and not os.access(path.parent, os.W_OK)
-    database = Database(path, manner="immutable=1&mode=ro" if sealed else "mode=ro")
+    manner = "immutable=1&mode=ro" if sealed else "mode=ro"
+    if not sealed and path.parent not in _WITHOUT_LOCKS and not _has_locks(path.parent):
+        manner += _BY_FOLDER
+    database = Database(path, manner=manner)
     try:
         version = _version(database)
     except BaseException:
@@ -349,6 +355,23 @@ def read_database(path: Path) -> Database:
         f"{path} was written by an older version of this program.",
         hint="Any run on this folder brings it up to date.",
     )
+
+
+def _has_locks(state: Path) -> bool:
+    """Return whether the file system of a state folder has the locks that SQLite uses."""
+    try:
+        descriptor = os.open(state / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def scratch_database(path: Path) -> Database:

@@ -37,6 +37,7 @@ from noa_async import (
     Query,
     Status,
 )
+from noa_async.archive import database
 from noa_async.archive import folder as folder_module
 from noa_async.archive.database import Database, read_database
 from noa_async.archive.folder import LocalFolder
@@ -673,6 +674,25 @@ async def test_row_4_without_locks_a_killed_run_is_followed_by_the_next(
         assert counts(await download(mirror, folder)) == {"present": 1}
 
 
+async def test_row_4_without_locks_the_ledger_can_be_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would take a file system without locks for one that is locked, and wait."""
+    monkeypatch.setattr(fcntl, "flock", no_locks(errno.ENOLCK))
+    async with a_mirror(2_000) as mirror:
+        await download(mirror, folder)
+    monkeypatch.setattr(fcntl, "lockf", no_locks(errno.ENOLCK))
+    monkeypatch.setattr(database, "_WITHOUT_LOCKS", set())  # as in another process
+    file = folder / ".noa-async/ledger.sqlite3"
+    guard = file.with_name(f"{file.name}.lock")
+    with closing(read_database(file)) as ledger:
+        assert len(ledger.rows("SELECT id FROM products")) == 1
+        ledger.rows("BEGIN")
+        ledger.rows("SELECT id FROM products")
+        assert guard.is_dir(), "it is locked by a folder, not by the file system"
+    assert not guard.exists()
+
+
 async def test_row_4_a_lock_file_of_another_machine_is_respected(folder: Path) -> None:
     """Also here, where locks work: that machine may see none."""
     async with a_mirror(2_000) as mirror:
@@ -813,7 +833,7 @@ async def test_row_4_a_name_that_the_file_system_cannot_hold_fails_that_product(
 PLANTED = (
     "lock", "lock.owner", "layout", "layout.draft", "layout.next", "archive.json",
     "archive.json.draft", "ledger.sqlite3", "ledger.sqlite3-wal", "ledger.sqlite3-journal",
-    "ledger.draft.sqlite3", "manifest.jsonl", "manifest.jsonl.draft", "manifest.md5.draft",
+    "ledger.draft.sqlite3", "manifest.jsonl", "manifest.jsonl.draft", "MD5SUMS", "MD5SUMS.draft",
     "copies/draft.sqlite3", "parts/ID.part", "parts/ID.json", "copying/ID", "copying/ID.draft",
     "files.sqlite3",
 )  # fmt: skip
