@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 UNKNOWN_ROOM = 1 << 62
 """Free bytes of a file system that does not tell its size."""
+LOST = frozenset({errno.EIO, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO)})
+"""How a read says that the disk has lost bytes of that file; others may be readable."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+BAD_NAME = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
+"""How a file system says that it cannot hold a name, as FAT and CIFS some."""
 NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """How a file system says that it cannot sync; some network and FUSE file systems do."""
 _NO_FOLDER_SYNC = NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR}
@@ -98,10 +102,11 @@ def destination_error(error: OSError, path: Path | str) -> DestinationError:
 
 def file_error(error: OSError, path: Path | str) -> FileInaccessible:
     """What an OSError means that concerns one product's file, not the whole folder."""
-    return FileInaccessible(
-        f"{path} cannot be used: {error.strerror or error}.",
-        hint="Check what lies there, and that this user may read and write it.",
-    )
+    if error.errno in BAD_NAME:
+        hint = "Its file system cannot hold such a name: use another --layout or file system."
+    else:
+        hint = "Check what lies there, and that this user may read and write it."
+    return FileInaccessible(f"{path} cannot be used: {error.strerror or error}.", hint=hint)
 
 
 def write_all(descriptor: int, pieces: Sequence[bytes | memoryview], offset: int) -> int:

@@ -23,7 +23,7 @@ from noa_async.archive.places import paths_of
 from noa_async.archive.reading import digest_of, has_checksum
 from noa_async.archive.states import State
 from noa_async.archive.trash import path_in_trash
-from noa_async.disk import file_error
+from noa_async.disk import BAD_NAME, file_error
 from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.events import FilePutAside, Status
 from noa_async.transfer.checksum import OWN
@@ -46,8 +46,6 @@ _OWN_FAULTS = frozenset(
      errno.ENOTEMPTY}
 )  # fmt: skip
 """What publishing meets if something is in the way of one product, or of one subfolder."""
-_NAME_FAULTS = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
-"""What publishing meets if a file system cannot hold a name, as FAT and CIFS some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +276,7 @@ class Admission:
         cause = error.__cause__
         if not isinstance(cause, OSError) or self._folder.root is None:
             return False
-        return cause.errno in _NAME_FAULTS or (cause.errno in _OWN_FAULTS and "/" in path)
+        return cause.errno in BAD_NAME or (cause.errno in _OWN_FAULTS and "/" in path)
 
     def _own_fault(self, path: str, error: DestinationError) -> FileInaccessible:
         assert isinstance(error.__cause__, OSError)

@@ -159,7 +159,8 @@ class LocalFolder(Destination):
             raise
         finally:
             self._drop_draft(draft, part.stem)
-        part.unlink()
+        with suppress(OSError):  # the product has its name
+            part.unlink()
 
     def _check_copy(self, draft: Path, part: Path, label: Label | None) -> None:
         """Raise FileInaccessible if a copy is not what was copied."""
@@ -190,7 +191,8 @@ class LocalFolder(Destination):
         for note in self._copying.glob("*"):
             path = PurePosixPath(note.read_text(errors="replace"))
             if path.name.endswith(COPYING) and not path.is_absolute() and ".." not in path.parts:
-                (self.root / path).unlink(missing_ok=True)
+                with suppress(OSError):  # its disk may be gone, or read-only
+                    (self.root / path).unlink()
             note.unlink(missing_ok=True)
 
     def _make_folder(self, folder: Path) -> None:

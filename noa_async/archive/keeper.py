@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 _RAISED = (CredentialsError, DestinationError, FileInaccessible, ProductTooLarge, ServiceAway)
-"""What ends more than one attempt at a product: the caller says what it means."""
+"""Errors of a fetch that the caller handles: most end the run."""
 
 
 @dataclass(slots=True)

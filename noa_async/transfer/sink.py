@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from noa_async.disk import (
+    LOST,
     blamed_on,
     create_own,
     free_room,
@@ -99,15 +100,22 @@ class PartFile:
         with blamed_on(self.path):
             length = self._open_existing()
             known = self._read_note(checksum) if length and checksum else None
-            if known is None:
+            if known is None or not self._read_through(known, length):
                 self.close()
                 self._descriptor = create_own(self.path, 0o644)
-            else:
-                self._start = os.pread(self._descriptor, len(ZIP_START), 0)
-                length = feed_file(
-                    self._descriptor, self._hash, length, stopped=lambda: self._stopped
-                )
-                self.state = replace(known, length=length)
+
+    def _read_through(self, known: PartState, length: int) -> bool:
+        """Hash the bytes that are there; return False if the disk has lost some of them."""
+        try:
+            self._start = os.pread(self._descriptor, len(ZIP_START), 0)
+            length = feed_file(self._descriptor, self._hash, length, stopped=lambda: self._stopped)
+        except OSError as error:
+            if error.errno not in LOST:
+                raise
+            self._hash, self._start = hasher(self._algorithm), b""
+            return False
+        self.state = replace(known, length=length)
+        return True
 
     def _open_existing(self) -> int:
         """Open the part that an earlier attempt left; return its size, 0 if there is none to use.

@@ -540,6 +540,31 @@ async def test_row_6_5_after_a_failed_write_nothing_is_believed(
         assert mirror.stats.bytes_sent == 5 * MB
 
 
+async def test_row_6_5_a_part_that_the_disk_has_lost_is_fetched_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preadv = os.preadv
+
+    def fail(descriptor: int, blocks: list[memoryview], offset: int) -> int:
+        if path_of(descriptor).endswith(".part"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return preadv(descriptor, blocks, offset)
+
+    async with a_mirror(3 * MB) as mirror:
+        [product] = mirror.catalogue.products
+        mirror.faults = FaultPlan((Fault(FaultKind.CUT, product=product.id, times=None, at=0.5),))
+        retry = replace(settings_for(mirror).retry, retries=0)
+        assert counts(await download(mirror, folder, retry=retry)) == {"failed": 1}
+        assert len(parts(folder)) == 2
+        mirror.faults = FaultPlan()
+        mirror.stats.reset()
+        monkeypatch.setattr(os, "preadv", fail)
+        assert counts(await download(mirror, folder)) == {"downloaded": 1}
+        assert mirror.stats.bytes_sent == 3 * MB
+        monkeypatch.undo()
+        assert_whole(mirror, folder, 1)
+
+
 async def test_row_6_5_a_failed_close_is_a_loss_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
