@@ -18,7 +18,9 @@ NoaError
 │   ├── QuotaExceeded                too many at once or too much             (retryable)
 │   ├── ProductOffline               not on line yet; asked for               (retryable)
 │   ├── FileInaccessible             its file or folder here cannot be read or written (retryable)
+│   ├── ProductTooLarge              there is no room for it here now; later runs try again
 │   ├── ProductUnavailable           the service will not give it
+│   │   └── ProductGone              the service has removed it
 │   ├── ProductCorrupt               arrived whole, but cannot be right; in quarantine
 │   │   └── ChecksumMismatch         is not what the catalogue says
 │   └── ProductQuarantined           was given up by earlier runs; not fetched again unasked
@@ -163,6 +165,14 @@ class ProductOffline(ProductError):
 
 class ProductUnavailable(ProductError):
     """The service will not give this product: gone, forbidden, or not what it says."""
+
+
+class ProductGone(ProductUnavailable):
+    """The service has no such product any more."""
+
+
+class ProductTooLarge(ProductError):
+    """There is no room for one product here, or no file may be that large; later runs try again."""
 
 
 class ProductCorrupt(ProductError):

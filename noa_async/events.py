@@ -24,6 +24,8 @@ class Status(StrEnum):
     """Was there and right; nothing was fetched."""
     UNVERIFIED = "unverified"
     """Arrived whole by size; the catalogue has no usable checksum for it."""
+    GONE = "gone"
+    """Not there, and nothing is missing: the service removed it between listing and download."""
     FAILED = "failed"
     """Not there; the error says why."""
 
@@ -189,6 +191,16 @@ class FilesMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSystemLimited:
+    """The file system of the state folder lacks something; the run uses a substitute."""
+
+    path: str
+    """The state folder."""
+    limit: str
+    """What it lacks, why, and what takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerSetAside:
     """The folder's ledger was damaged, or gone, and is begun anew: files are found by checksum."""
 
@@ -302,6 +314,7 @@ Event = (
     | ProductFinished
     | FilePutAside
     | FilesMoved
+    | FileSystemLimited
     | LedgerSetAside
     | MirrorPlanned
     | AllQueued

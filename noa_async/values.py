@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _RATE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgt])(i?)b?|b?)\s*(?:/s|ps)?\s*", re.IGNORECASE)
 
 
@@ -74,6 +75,24 @@ def size(value: str | int) -> int:
         unit = (1024 if match[3] else 1000) ** (" kmgt".index((match[2] or " ").lower()))
         value = int(float(match[1]) * unit)
     return int(not_negative(value))
+
+
+def bytes_text(count: float) -> str:
+    """Return bytes in decimal units, with three digits.
+
+    >>> bytes_text(983), bytes_text(4563402752), bytes_text(99_960_000), bytes_text(999_999)
+    ('983 B', '4.56 GB', '100 MB', '1.00 MB')
+    """
+    size = float(count)
+    for unit in _BYTE_UNITS:
+        if (
+            round(size, 2 if size < 10 else 1 if size < 99.95 else 0) < 1000
+            or unit == _BYTE_UNITS[-1]
+        ):
+            break
+        size /= 1000
+    digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
+    return f"{size:.{digits}f} {unit}"
 
 
 def flag(value: str | bool) -> bool:

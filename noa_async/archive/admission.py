@@ -23,7 +23,7 @@ from noa_async.archive.places import paths_of
 from noa_async.archive.reading import digest_of, has_checksum
 from noa_async.archive.states import State
 from noa_async.archive.trash import path_in_trash
-from noa_async.disk import file_error
+from noa_async.disk import BAD_NAME, file_error
 from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.events import FilePutAside, Status
 from noa_async.transfer.checksum import OWN
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _OWN_FAULTS = frozenset(
     {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
-     errno.ENOTEMPTY, errno.ENAMETOOLONG}
+     errno.ENOTEMPTY}
 )  # fmt: skip
 """What publishing meets if something is in the way of one product, or of one subfolder."""
 
@@ -270,11 +270,13 @@ class Admission:
         | a subfolder                       | no permission, a link in a circle, | yes     |
         |                                   | or that leads nowhere, a file      |         |
         | the folder itself, an address     | the same                           | no      |
+        | a folder, or a subfolder          | it cannot hold such a name         | yes     |
         | any                               | no room, an I/O error, ...         | no      |
         """
         cause = error.__cause__
-        own = isinstance(cause, OSError) and cause.errno in _OWN_FAULTS
-        return own and "/" in path and self._folder.root is not None
+        if not isinstance(cause, OSError) or self._folder.root is None:
+            return False
+        return cause.errno in BAD_NAME or (cause.errno in _OWN_FAULTS and "/" in path)
 
     def _own_fault(self, path: str, error: DestinationError) -> FileInaccessible:
         assert isinstance(error.__cause__, OSError)

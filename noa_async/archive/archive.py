@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from noa_async.archive.database import without_locks
 from noa_async.archive.decisions import (
     Read,
     Sighting,
@@ -41,17 +42,18 @@ from noa_async.archive.trash import throw_away
 from noa_async.archive.turns import Turns
 from noa_async.errors import (
     DestinationError,
-    DestinationFull,
     FileInaccessible,
     NoaError,
     ProductQuarantined,
+    ProductTooLarge,
     SettingsError,
 )
-from noa_async.events import LedgerSetAside, Observer, Status, ignore
+from noa_async.events import FileSystemLimited, LedgerSetAside, Observer, Status, ignore
 from noa_async.transfer.outcome import Outcome
+from noa_async.values import bytes_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from noa_async.archive.database import Database
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
     from noa_async.archive.destination import Destination
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
-    from noa_async.errors import ProductCorrupt, ProductOffline
+    from noa_async.errors import ProductCorrupt, ProductGone, ProductOffline
     from noa_async.threads import Threads
 
 _T = TypeVar("_T")
@@ -175,6 +177,8 @@ class Archive:
         self._indexing = asyncio.Lock()
         self._under_way: dict[str, int] = {}
         self._sizes = 0
+        self._ended = asyncio.Event()
+        """Set, and replaced, whenever a product that is under way ends."""
         self._turns = Turns()
 
     async def __aenter__(self) -> Self:
@@ -183,6 +187,13 @@ class Archive:
             await self.in_thread(self.folder.open)
             stack.callback(self._unlock)
             await self.in_thread(self._keep_mark, mark)
+            if (lack := self.folder.lock_missing) is not None:
+                without_locks(self.folder.state)
+                what = (
+                    f"no working file locks ({lack}): a lock file takes their place, and the "
+                    "ledger is kept without a write-ahead log"
+                )
+                self.observer(FileSystemLimited(str(self.folder.state), what))
             await self.ledger.open(suspect=self.folder.suspect)
             stack.push_async_callback(self.ledger.close)
             await self._look_around()
@@ -237,6 +248,10 @@ class Archive:
 
     async def _look_around(self) -> None:
         """Find out whether the ledger may lack what lies here, before anything is moved."""
+        lack = self.ledger.without_log
+        if lack is not None and self.folder.lock_missing is None:
+            what = f"no shared memory ({lack}): the ledger is kept without a write-ahead log"
+            self.observer(FileSystemLimited(str(self.folder.state), what))
         if self.ledger.set_aside is not None:
             self.observer(LedgerSetAside(str(self.ledger.set_aside), self.ledger.recovered))
         known = await self.in_thread(self.folder.kept_layouts)
@@ -318,35 +333,48 @@ class Archive:
         except FileInaccessible:
             return Read(record.checksum or "")
 
-    @contextmanager
-    def room_for(self, product: Product) -> Generator[None]:
-        """Keep room for what is missing of a product, where its size is known.
+    @asynccontextmanager
+    async def room_for(self, product: Product) -> AsyncGenerator[None]:
+        """Reserve room for what is missing of a product, if its size is known.
 
-        Raises DestinationFull where the disk has less than all that is under way needs.
+        If it would fit but for other products under way, wait until one of them has ended: it may
+        give room back, as an upload does. Raises ProductTooLarge if there is no room.
         """
         size = product.size or 0
+        while product.size is not None and not self._has_room(product, size):
+            await self._ended.wait()
         self._under_way[product.id] = size
         self._sizes += size
         try:
-            if product.size is not None:
-                self._check_room(product)
             yield
         finally:
             del self._under_way[product.id]
             self._sizes -= size
+            self._ended.set()
+            self._ended = asyncio.Event()
 
-    def _check_room(self, product: Product) -> None:
-        if self.folder.room_lately(product.size or 0) >= self._sizes + self._rules.min_free:
-            return  # room for all of them, whatever has gathered
-        free = self.folder.room()
-        gathered = self.folder.part_size
-        need = sum(max(0, size - gathered(key)) for key, size in self._under_way.items())
-        if free < need + self._rules.min_free:
-            raise DestinationFull(
-                f"No room in {self.folder.scratch_name} for {product.name}: what is under way "
-                f"needs {need} bytes more, {free} are free.",
-                hint="Make room and start again: what has arrived is kept.",
-            )
+    def _has_room(self, product: Product, size: int) -> bool:
+        """Return whether a product has room beside all that is under way.
+
+        Raises ProductTooLarge if it would have none even without that.
+        """
+        reserve = self._rules.min_free
+        if self.folder.room_lately(size) >= self._sizes + size + reserve:
+            return True  # room for all of them, whatever has gathered
+        free, gathered = self.folder.room(), self.folder.part_size
+        there = {key: gathered(key) for key in self._under_way}
+        missing = max(0, size - gathered(product.id))
+        spare = free - reserve - missing
+        if spare >= sum(max(0, self._under_way[key] - length) for key, length in there.items()):
+            return True
+        if there and spare + sum(there.values()) >= 0:
+            return False
+        raise ProductTooLarge(
+            f"No room in {self.folder.scratch_name} for {product.name}: it needs "
+            f"{bytes_text(missing)} more, {bytes_text(free)} are free, of which "
+            f"{bytes_text(reserve)} stay free (--min-free).",
+            hint="Make room, or lower --min-free; the next run tries again.",
+        )
 
     def failed(self, product: Product, error: NoaError, *, others_came: bool) -> Outcome:
         """Write down why a product is not there; ``others_came`` as for ``counts``."""
@@ -354,8 +382,10 @@ class Archive:
             State.FAILED, product, error, counted=counts(error, others_came=others_came)
         )
 
-    def inaccessible(self, product: Product, error: FileInaccessible) -> Outcome:
-        """Write down that a product's own file is out of reach; later runs try again, always.
+    def inaccessible(self, product: Product, error: NoaError) -> Outcome:
+        """Record that a product's own file is out of reach, or that it has no room here.
+
+        Later runs try again, always.
 
         One that was right may be so still: it is to be looked at.
         """
@@ -365,6 +395,20 @@ class Archive:
         todo = record.todo or (None if record.query is None else self.ledger.next_place())
         reason = type(error).__name__
         self.ledger.put(replace(record, error=str(error), reason=reason, todo=todo))
+        return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
+
+    def gone(self, product: Product, error: ProductGone) -> Outcome:
+        """Record that the service has removed a product between its listing and its download.
+
+        If an older file of it is here, or was, that is a finding still: the outcome is a failure.
+        """
+        record, now = self.begun(product), self.clock()
+        record = replace(record, error=str(error), reason=type(error).__name__)
+        if record.path is None:
+            self.ledger.put(record.removed(now))
+            return Outcome(product, Status.GONE, attempts=error.attempts, error=error)
+        todo = None if record.hook_due is None else record.todo
+        self.ledger.put(replace(record, gone=record.gone or now, todo=todo))
         return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
 
     def waiting(self, product: Product, error: ProductOffline) -> Outcome:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from noa_async.archive.schema import MIGRATIONS
-from noa_async.disk import destination_error
+from noa_async.disk import create_own, destination_error, ensure_own
 from noa_async.errors import DestinationError, DestinationFull
 
 if TYPE_CHECKING:
@@ -21,11 +23,39 @@ Statement = tuple[str, "Iterable[Sequence[Any]]"]
 """SQL, and the values of each time it is to be done."""
 
 _BUSY_SECONDS = 30
+_BY_FOLDER = "&vfs=unix-dotfile"
+"""Has SQLite lock by a folder beside the file, not by the file system's locks."""
+_WITHOUT_LOCKS: set[Path] = set()
+"""Folders whose file system has no locks; this process has the lock of each."""
+_NO_SHARED_MEMORY = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_READONLY_CANTINIT,
+        sqlite3.SQLITE_READONLY_CANTLOCK,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+    }
+)
 _FAULTS = (sqlite3.Error, UnicodeDecodeError, OverflowError)
 """What SQLite raises; a torn page can stand in the very text of its error. A number of more than
 64 bits is an OverflowError."""
 ANEW = "Run noa-async mirror once: it finds what is here by checksum."
 """What to do where a ledger does not know what lies in its folder."""
+
+
+def without_locks(folder: Path) -> None:
+    """Have the ledgers in a folder, of which the caller has the lock, opened without file locks.
+
+    SQLite then locks by a folder beside the file, which a killed run leaves behind.
+    """
+    _WITHOUT_LOCKS.add(folder)
+    for left in folder.glob("*.sqlite3*.lock"):
+        with suppress(OSError):
+            left.rmdir()
 
 
 class LedgerDamaged(DestinationError):
@@ -43,6 +73,8 @@ class Database:
     """Where the damaged ledger is now in whose place this one was begun."""
     fresh = False
     """Whether there was no ledger before this one."""
+    without_log: str | None = None
+    """Why it is kept without a write-ahead log; None if it has one."""
     recovered = 0
     """Products that it was made again with, from what was left of the one before."""
 
@@ -50,6 +82,8 @@ class Database:
         """``manner``: the parameters of SQLite's address."""
         self.path = path
         self.damaged = False
+        if path.parent in _WITHOUT_LOCKS:
+            manner += _BY_FOLDER
         try:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?{manner}",
@@ -187,7 +221,7 @@ def open_database(
         fresh = not path.exists() or path.stat().st_size == 0
         if fresh and not anew:
             raise DestinationError(f"The ledger {path} is empty.", hint=ANEW)
-        path.touch(mode=0o600)
+        ensure_own(path)
         try:
             database = _made_ready(path, suspect=suspect)
             if suspect:
@@ -196,7 +230,7 @@ def open_database(
             if not anew:
                 raise
             aside = set_aside(path)
-            path.touch(mode=0o600)
+            ensure_own(path)
             database = _made_ready(path)
             database.set_aside = aside
     except OSError as error:
@@ -215,10 +249,8 @@ def _read_by(read: Callable[[Database], None], database: Database) -> None:
 
 def _made_ready(path: Path, *, suspect: bool = False) -> Database:
     """The ledger, sound where it is ``suspect``, and of this version."""
-    database = Database(path)
+    database = _connect(path)
     try:
-        database.rows("PRAGMA journal_mode = WAL")
-        database.rows("PRAGMA synchronous = NORMAL")
         done = _version(database)
         if suspect or done < len(MIGRATIONS):
             database.check()
@@ -227,6 +259,47 @@ def _made_ready(path: Path, *, suspect: bool = False) -> Database:
         database.close()
         raise
     return database
+
+
+def _connect(path: Path) -> Database:
+    """Return a ledger with a write-ahead log, or with a journal if its file system can have none.
+
+    A log needs memory that connections share, which network file systems may lack.
+    """
+    database = Database(path)
+    try:
+        why = _begin_log(database)
+        if why is None:
+            return database
+        database.close()
+        database = Database(path)
+        database.without_log = why
+        database.rows("PRAGMA locking_mode = EXCLUSIVE")  # reads a log without shared memory
+        database.row("SELECT count(*) FROM sqlite_master")
+        database.rows("PRAGMA journal_mode = DELETE")
+        database.rows("PRAGMA locking_mode = NORMAL")
+        database.row("SELECT count(*) FROM sqlite_master")
+        database.rows("PRAGMA synchronous = FULL")  # less could damage it in a power cut
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _begin_log(database: Database) -> str | None:
+    """Keep a write-ahead log, and try it; return why that cannot be, None if it can."""
+    try:
+        mode = database.row("PRAGMA journal_mode = WAL")
+        database.write(())
+    except DestinationError as error:
+        cause = error.__cause__
+        if getattr(cause, "sqlite_errorcode", None) not in _NO_SHARED_MEMORY:
+            raise
+        return str(cause)
+    if mode != ("wal",):
+        return "its files cannot be mapped"
+    database.rows("PRAGMA synchronous = NORMAL")
+    return None
 
 
 def _migrate(database: Database, done: int) -> None:
@@ -266,7 +339,10 @@ def read_database(path: Path) -> Database:
     check_there(path)
     log = path.with_name(f"{path.name}-wal")
     sealed = not log.exists() and not os.access(path.parent, os.W_OK)
-    database = Database(path, manner="immutable=1&mode=ro" if sealed else "mode=ro")
+    manner = "immutable=1&mode=ro" if sealed else "mode=ro"
+    if not sealed and path.parent not in _WITHOUT_LOCKS and not _has_locks(path.parent):
+        manner += _BY_FOLDER
+    database = Database(path, manner=manner)
     try:
         version = _version(database)
     except BaseException:
@@ -281,11 +357,27 @@ def read_database(path: Path) -> Database:
     )
 
 
+def _has_locks(state: Path) -> bool:
+    """Return whether the file system of a state folder has the locks that SQLite uses."""
+    try:
+        descriptor = os.open(state / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 def scratch_database(path: Path) -> Database:
     """A new database for one run's use: what a kill leaves of it is of no use."""
     try:
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
+        os.close(create_own(path))
     except OSError as error:
         raise destination_error(error, path) from error
     database = Database(path)

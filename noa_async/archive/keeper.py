@@ -17,7 +17,9 @@ from noa_async.errors import (
     FileInaccessible,
     NoaError,
     ProductCorrupt,
+    ProductGone,
     ProductOffline,
+    ProductTooLarge,
     ServiceAway,
 )
 from noa_async.events import Observer, ProductFinished, ProductWaiting, ignore
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from noa_async.settings import RetryPolicy
     from noa_async.transfer.fetching import Fetched, Fetching
     from noa_async.transfer.outcome import Outcome
+
+
+_RAISED = (CredentialsError, DestinationError, FileInaccessible, ProductTooLarge, ServiceAway)
+"""Errors of a fetch that the caller handles: most end the run."""
 
 
 @dataclass(slots=True)
@@ -108,7 +114,7 @@ class Keeper:
                     or self._condemned(product)
                     or await self._fetch(product, known)
                 )
-            except FileInaccessible as error:
+            except (FileInaccessible, ProductTooLarge) as error:
                 outcome = self.archive.inaccessible(product, error)
         if not isinstance(outcome, Later):
             self._ended(outcome)
@@ -168,16 +174,19 @@ class Keeper:
                 await self._orders.order(product.id)
             async with AsyncExitStack() as download:
                 await download.enter_async_context(self._downloads)
-                with self.archive.room_for(product):
+                async with self.archive.room_for(product):
                     outcome = await self._fetcher.fetch(
                         product, part, admit, fresh=not self.archive.folder.begin(product.id)
                     )
-        except (CredentialsError, DestinationError, FileInaccessible, ServiceAway):
+        except _RAISED:
             raise
         except NoaError as error:
             error.attempts += before
             if isinstance(error, ProductOffline):
                 return await self._put_off(product, error)
+            if isinstance(error, ProductGone) and await self._fetcher.is_gone(product):
+                await self.archive.in_thread(self.archive.folder.drop_part, product.id)
+                return self.archive.gone(product, error)
             if isinstance(error, ProductCorrupt):
                 return await self.archive.quarantine(product, part, error)
             return self.archive.failed(product, error, others_came=self._arrived > arrived)

@@ -124,6 +124,11 @@ class Ledger:
         return self._writer.set_aside
 
     @property
+    def without_log(self) -> str | None:
+        """Why there is no write-ahead log; None if there is one."""
+        return self._writer.without_log
+
+    @property
     def recovered(self) -> int:
         """Products that a lost or damaged ledger was made again with."""
         return self._writer.recovered

@@ -9,7 +9,6 @@ and the like hold the same files in the form that ``md5sum --check`` and its kin
 from __future__ import annotations
 
 import json
-import os
 import time
 import zlib
 from contextlib import ExitStack, suppress
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from noa_async.archive.rows import COLUMNS, record_of, row_of
 from noa_async.archive.states import HELD, State
-from noa_async.disk import blamed_on, sync_folder
+from noa_async.disk import blamed_on, open_own, sync_file, sync_folder
 from noa_async.errors import NoaError
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ class Manifest:
                     draft(entry[0]).write(entry[1])
             for file in drafts.values():
                 file.flush()
-                os.fsync(file.fileno())
+                sync_file(file.fileno())
         with blamed_on(self.path):
             for target in drafts:
                 target.with_name(f"{target.name}.draft").replace(target)
@@ -153,7 +152,7 @@ class Manifest:
 
 def _private(path: str, flags: int) -> int:
     """Open a file that is for its owner's eyes alone."""
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    return open_own(path, flags)
 
 
 def _noted(product_id: str, record: Record | None) -> str:

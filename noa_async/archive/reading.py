@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
-from noa_async.disk import file_error
+from noa_async.disk import LOST, file_error
 from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.transfer.checksum import feed_file, hasher
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What opening a file meets that was there a moment ago; ELOOP is a link by now."""
-_LOST = frozenset({errno.EIO, errno.EILSEQ, getattr(errno, "EUCLEAN", errno.EIO)})
 
 
 async def digest_of(
@@ -84,4 +83,4 @@ def hash_file(path: Path, algorithm: str, stopped: Callable[[], bool] = lambda: 
 
 def is_lost(error: OSError) -> bool:
     """Whether the disk cannot read bytes that it held: that file is damaged, the disk may go on."""
-    return error.errno in _LOST
+    return error.errno in LOST

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -26,7 +25,16 @@ from noa_async.archive.manifest import Manifest, records_in
 from noa_async.archive.names import fold
 from noa_async.archive.rows import COLUMNS, NAMES, record_of, row_of, upserts
 from noa_async.archive.states import State
-from noa_async.disk import blamed_on, sync_folder
+from noa_async.disk import (
+    blamed_on,
+    copy_synced,
+    ensure_own,
+    free_room,
+    make_own_folder,
+    open_own,
+    sync_file,
+    sync_folder,
+)
 from noa_async.errors import DestinationError
 
 if TYPE_CHECKING:
@@ -62,18 +70,18 @@ def keep_copy(database: Database, spare: int) -> bool:
     newest = copy_of(state, 1)
     with blamed_on(newest.parent):
         size = database.path.stat().st_size
-        newest.parent.mkdir(mode=0o700, exist_ok=True)
+        make_own_folder(newest.parent, 0o700)
         if size > _SMALL and 0 <= _age(newest) < _COPY_EVERY:
             return False
-        if shutil.disk_usage(state).free < 2 * size + spare:
+        if free_room(state) < 2 * size + spare:
             return False
         draft = newest.with_name("draft.sqlite3")
         draft.unlink(missing_ok=True)
         database.copy_into(draft)
         draft.chmod(0o600)
-        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_own(draft, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync_file(descriptor)
         finally:
             os.close(descriptor)
         for number in range(_COPIES - 1, 0, -1):
@@ -113,7 +121,7 @@ def open_recovered(
             if not (anew or has_sources(path)):
                 raise
             with blamed_on(path):
-                _draft_of(path).touch(mode=0o600)  # says what goes on, should a kill end it
+                ensure_own(_draft_of(path))  # says what goes on, should a kill end it
             aside = set_aside(path)
     elif aside is None and not has_sources(path):
         return open_database(path, anew=anew)
@@ -130,7 +138,7 @@ def _rebuild(path: Path, aside: Path | None) -> int:
     with blamed_on(draft):
         for log in ("", "-wal", "-shm"):
             draft.with_name(f"{draft.name}{log}").unlink(missing_ok=True)
-        draft.touch(mode=0o600)
+        ensure_own(draft)
     seed(path, draft)
     with closing(open_database(draft)) as database:
         recovered = recover(database, aside, Manifest(path.parent))
@@ -171,7 +179,7 @@ def seed(path: Path, draft: Path) -> bool:
         with suppress(DestinationError), closing(Database(copy, manner=manner)) as database:
             database.check()
             with blamed_on(draft):
-                shutil.copyfile(copy, draft)
+                copy_synced(copy, draft)
                 draft.chmod(0o600)
             return True
     return False

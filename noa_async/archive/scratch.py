@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from noa_async.disk import blamed_on, destination_error, write_synced
-from noa_async.errors import DestinationError, DestinationInUse
+from noa_async.archive.folder_lock import FolderLock
+from noa_async.disk import (
+    COPYING,
+    blamed_on,
+    check_no_link,
+    check_owner,
+    destination_error,
+    free_room,
+    make_own_folder,
+    relocate,
+    write_synced,
+)
+from noa_async.errors import DestinationError
 from noa_async.transfer.sink import note_of
 
 _ROOM_SECONDS = 1.0
@@ -31,27 +40,40 @@ class Scratch:
         self._parts = os.path.join(self.state, "parts", "")  # noqa: PTH118 (for every product)
         self._begun: set[str] = set()
         self._room, self._room_until = 0, 0.0
-        self._lock = -1
-        self.suspect = False
-        """Whether the last run did not end in order: its lock still named it."""
+        self._lock = FolderLock(state, name)
 
     @property
     def scratch_name(self) -> str:
         """What the disk on which parts gather is called in errors."""
         return self.name
 
-    def lock(self) -> None:
-        """Make the state folder where it is missing, its parent being there, and lock it.
+    @property
+    def suspect(self) -> bool:
+        """Whether the last run did not end in order."""
+        return self._lock.suspect
 
-        Raises DestinationError where it cannot be written, DestinationInUse where another run
-        holds it.
+    @property
+    def lock_missing(self) -> str | None:
+        """Why a lock file takes the place of the file system's locks; None if it has them."""
+        return self._lock.missing
+
+    def lock(self) -> None:
+        """Create the state folder if it is missing, its parent being there, and lock it.
+
+        Raises DestinationError if it cannot be written, or others could write in it;
+        DestinationInUse if another run holds it.
         """
         with blamed_on(self.state):
-            self.state.mkdir(mode=0o700, exist_ok=True)
+            make_own_folder(self.state, 0o700)
+            check_owner(self.state)
             for name in ("parts", "quarantine"):
-                (self.state / name).mkdir(exist_ok=True)
-            self._take_lock()
+                make_own_folder(self.state / name)
+            for name in ("copies", "trash"):
+                check_no_link(self.state / name)
+            self._lock.take()
             self._look_at_parts()
+            for draft in (self.state / "quarantine").glob(f"*{COPYING}"):
+                draft.unlink(missing_ok=True)
 
     def _look_at_parts(self) -> None:
         """What earlier runs left; a note whose part has been given its name is of no use."""
@@ -61,35 +83,10 @@ class Scratch:
             if note.stem not in self._begun:
                 note.unlink(missing_ok=True)
 
-    def _take_lock(self) -> None:
-        path = self.state / "lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(lock, 32).decode(errors="replace").strip()
-            os.close(lock)
-            raise DestinationInUse(
-                f"{self.name} is in use by another run"
-                + (f" (process {holder})." if holder else "."),
-                hint="Wait for it to end, or name another folder.",
-            ) from None
-        except BaseException:
-            os.close(lock)
-            raise
-        self.suspect = os.fstat(lock).st_size > 0
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        os.fsync(lock)  # or a power cut takes the name, and nobody looks through the ledger
-        self._lock = lock
-
     def close(self, *, in_order: bool = True) -> None:
         """Give the lock back; ``in_order``: nothing here has to be looked through next time."""
-        if self._lock >= 0:
-            if in_order:
-                os.ftruncate(self._lock, 0)
-            os.close(self._lock)
-            self._lock = -1
+        with blamed_on(self.state):
+            self._lock.release(in_order=in_order)
 
     def read_layout(self) -> str | None:
         """The layout that products lie in, or are being moved into; None where none was kept.
@@ -158,7 +155,7 @@ class Scratch:
     def room(self) -> int:
         """Bytes free for this user where parts gather."""
         with blamed_on(self.state):
-            return shutil.disk_usage(self.state).free
+            return free_room(self.state)
 
     def room_lately(self, more: int) -> int:
         """As ``room``, asked at most once a second, less the bytes that came ``more`` since."""
@@ -171,9 +168,9 @@ class Scratch:
 
 
 def moved(file: Path, target: Path) -> Path:
-    """Give a file another name; the name it has now."""
+    """Move a file, also from another file system; return where it is now."""
     with blamed_on(target):
-        file.replace(target)
+        relocate(file, target, target.with_name(f"{target.name[:200]}{COPYING}"))
     return target
 
 

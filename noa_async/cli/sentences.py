@@ -16,6 +16,7 @@ from noa_async.events import (
     FilePutAside,
     FilesChecked,
     FilesMoved,
+    FileSystemLimited,
     HookFailed,
     LedgerSetAside,
     LoginRetried,
@@ -114,6 +115,8 @@ def _waiting(event: ProductWaiting) -> str:
 def _finished(event: ProductFinished) -> str:
     if event.status is Status.FAILED:
         return f"failed  {event.name}: {event.error}"
+    if event.status is Status.GONE:
+        return f"gone  {event.name}: the service removed it after it was listed"
     size = "" if event.size is None else f"  {bytes_text(event.size)}"
     return f"{event.status}  {event.path or event.name}{size}"
 
@@ -124,6 +127,10 @@ def _put_aside(event: FilePutAside) -> str:
 
 def _moved(event: FilesMoved) -> str:
     return f"moved into the layout {event.layout}: {number_of(event.files, 'file')}"
+
+
+def _limited(event: FileSystemLimited) -> str:
+    return f"The file system of {event.path} has {event.limit}."
 
 
 def _set_aside(event: LedgerSetAside) -> str:
@@ -199,6 +206,7 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     ProductFinished: (0, _finished),
     FilePutAside: (0, _put_aside),
     FilesMoved: (0, _moved),
+    FileSystemLimited: (-1, _limited),
     LedgerSetAside: (-1, _set_aside),
     MirrorPlanned: (0, _planned),
     AllQueued: (2, _all_queued),

@@ -32,7 +32,7 @@ class Tally:
         self.sizes[outcome.status] += outcome.bytes
         if outcome.brought:
             self.bytes += outcome.bytes
-        if not outcome.ok and len(self.failures) < _TOLD_FAILURES:
+        if outcome.status is Status.FAILED and len(self.failures) < _TOLD_FAILURES:
             self.failures.append(shown(f"{outcome.product.name}: {outcome.error}"))
 
     @property

@@ -5,11 +5,12 @@ from __future__ import annotations
 import unicodedata
 from typing import TYPE_CHECKING
 
+from noa_async.values import bytes_text as bytes_text  # noqa: PLC0414 (for the command line)
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _UNSHOWN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
-_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 
 def shown(text: str) -> str:
@@ -38,21 +39,6 @@ def shortened(text: str, width: int) -> str:
     tail = (width - 2) // 2
     head = width - 2 - tail
     return f"{text[:head].rstrip('_')}..{text[-tail:].lstrip('_')}"
-
-
-def bytes_text(count: float) -> str:
-    """Bytes in decimal units, three digits.
-
-    >>> bytes_text(983), bytes_text(4563402752), bytes_text(99_960_000), bytes_text(999_999)
-    ('983 B', '4.56 GB', '100 MB', '1.00 MB')
-    """
-    size = float(count)
-    for unit in _UNITS:
-        if round(size, 2 if size < 10 else 1 if size < 99.95 else 0) < 1000 or unit == _UNITS[-1]:
-            break
-        size /= 1000
-    digits = 0 if unit == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
-    return f"{size:.{digits}f} {unit}"
 
 
 def rate_text(rate: float) -> str:

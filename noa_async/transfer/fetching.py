@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from noa_async.errors import NoaError, ProductCorrupt
+from noa_async.errors import NoaError, ProductCorrupt, ServiceError
 from noa_async.events import Observer, TransferRetried
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ class Fetching(ABC):
         except NoaError as error:
             error.attempts += first.attempts
             raise
+
+    async def is_gone(self, product: Product) -> bool:
+        """Return whether the catalogue has no entry of a product any more; False if unknown."""
+        with suppress(ServiceError):
+            return not await self._catalogue.has(product.id)
+        return False
 
     @abstractmethod
     async def fetch_once(

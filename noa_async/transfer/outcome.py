@@ -29,7 +29,7 @@ class Outcome:
     attempts: int = 0
     """Requests for its bytes in this run; 0 where it was there, or an earlier run had them all."""
     error: NoaError | None = None
-    """Why it failed."""
+    """Why it is not there."""
     url: str | None = None
     """Where it lies in an object store."""
     key: str | None = None
@@ -45,7 +45,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether the product is there."""
-        return self.status is not Status.FAILED
+        return self.status not in {Status.FAILED, Status.GONE}
 
     @property
     def brought(self) -> bool:

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from noa_async.errors import (
     ProductError,
+    ProductGone,
     ProductOffline,
     ProductUnavailable,
     QuotaExceeded,
@@ -264,7 +265,7 @@ def _on_refusal(head: Head, others_served: bool) -> Refuse:
         return Refuse(TransferInterrupted(f"The service answered {status}.", retry_after=wait))
     if status in {404, 410}:
         text = f"The service answered {status}: it has no such product any more."
-        return Refuse(ProductUnavailable(text, more_tries=int(status == 404)))
+        return Refuse(ProductGone(text, more_tries=int(status == 404)))
     if status == 401:
         text = "The service answered 401 to a fresh token."
         return Refuse(ProductUnavailable(text, more_tries=3))

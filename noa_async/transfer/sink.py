@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from contextlib import suppress
@@ -10,9 +11,20 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
-from noa_async.disk import blamed_on, write_all
+from noa_async.disk import (
+    LOST,
+    blamed_on,
+    create_own,
+    free_room,
+    open_own,
+    sync_file,
+    too_large,
+    write_all,
+)
+from noa_async.errors import ProductTooLarge
 from noa_async.transfer.checksum import ZIP_START, feed_file, hasher
 from noa_async.transfer.resume import PartState, Validator
+from noa_async.values import bytes_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +43,6 @@ SMALL = 256 << 10
 """Bytes that take no longer to hash and to write than a thread takes to begin."""
 
 _MOST_PIECES = 512
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
 
 
 def is_small(size: int | None) -> bool:
@@ -87,17 +98,45 @@ class PartFile:
         """
         self._noted = True
         with blamed_on(self.path):
-            self._descriptor = os.open(self.path, _FLAGS, 0o644)
-            length = os.fstat(self._descriptor).st_size
+            length = self._open_existing()
             known = self._read_note(checksum) if length and checksum else None
-            if known is None:
-                os.ftruncate(self._descriptor, 0)
-            else:
-                self._start = os.pread(self._descriptor, len(ZIP_START), 0)
-                length = feed_file(
-                    self._descriptor, self._hash, length, stopped=lambda: self._stopped
-                )
-                self.state = replace(known, length=length)
+            if known is None or not self._read_through(known, length):
+                self.close()
+                self._descriptor = create_own(self.path, 0o644)
+
+    def _read_through(self, known: PartState, length: int) -> bool:
+        """Hash the bytes that are there; return False if the disk has lost some of them."""
+        try:
+            self._start = os.pread(self._descriptor, len(ZIP_START), 0)
+            length = feed_file(self._descriptor, self._hash, length, stopped=lambda: self._stopped)
+        except OSError as error:
+            if error.errno not in LOST:
+                raise
+            self._hash, self._start = hasher(self._algorithm), b""
+            return False
+        self.state = replace(known, length=length)
+        return True
+
+    def _open_existing(self) -> int:
+        """Open the part that an earlier attempt left; return its size, 0 if there is none to use.
+
+        A link is none: it could lead into a file of somebody else.
+        """
+        try:
+            self._descriptor = open_own(self.path, os.O_RDWR, 0o644)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENXIO}:
+                return 0
+            raise
+        found = os.fstat(self._descriptor)
+        if found.st_nlink > 1:
+            return 0
+        if hasattr(os, "posix_fadvise"):  # read what the disk has, not what the cache believes
+            with suppress(OSError):
+                os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        return found.st_size
 
     def begin(self, validator: Validator, total: int | None) -> None:
         """What comes next is the product from byte 0; ``restart`` makes the file so."""
@@ -108,7 +147,7 @@ class PartFile:
         """Drop all bytes, of an earlier run too; those of another state, or none, come next."""
         with blamed_on(self.path):
             if self._descriptor < 0:
-                self._descriptor = os.open(self.path, _FLAGS | os.O_TRUNC, 0o644)
+                self._descriptor = create_own(self.path, 0o644)
             else:
                 os.ftruncate(self._descriptor, 0)
             self._hash = hasher(self._algorithm)
@@ -116,10 +155,26 @@ class PartFile:
             if checksum and total is not None and total > WORTH_RESUMING:
                 note = asdict(validator) | {"total": total, "checksum": checksum}
                 self._noted = True
-                with open(note_of(self.path), "w", opener=_private) as file:
+                with os.fdopen(create_own(note_of(self.path)), "w") as file:
                     json.dump(note, file)
             elif self._noted:
                 self.forget_note()
+        if total is not None and total > WORTH_RESUMING:
+            self._check_room(total)
+
+    def _check_room(self, total: int) -> None:
+        """Raise ProductTooLarge if an answer announces more than the disk has room for.
+
+        The catalogue may have told no size, or a smaller one.
+        """
+        with blamed_on(self.path):
+            free = free_room(self.path.parent)
+        if total > free:
+            raise ProductTooLarge(
+                f"No room in {self.path.parent}: the product has {bytes_text(total)}, "
+                f"{bytes_text(free)} are free.",
+                hint="The next run tries again: make room before it.",
+            )
 
     def expect(self, total: int | None) -> None:
         """Take over the product's size where the answer tells it."""
@@ -130,12 +185,19 @@ class PartFile:
         self.look_at(pieces)
         length = self.state.length
         with blamed_on(self.path):
-            for first in range(0, len(pieces), _MOST_PIECES):
-                some = pieces[first : first + _MOST_PIECES]
-                length += write_all(self._descriptor, some, length)
-                for piece in some:
-                    self._hash.update(piece)
-                self.state = PartState(length, self.state.validator, self.state.total)
+            try:
+                for first in range(0, len(pieces), _MOST_PIECES):
+                    some = pieces[first : first + _MOST_PIECES]
+                    length += write_all(self._descriptor, some, length)
+                    for piece in some:
+                        self._hash.update(piece)
+                    self.state = PartState(length, self.state.validator, self.state.total)
+            except OSError as error:
+                if error.errno == errno.EIO:  # the disk may lack any byte of the part by now
+                    self._drop()
+                if error.errno == errno.EFBIG:
+                    raise too_large(error, self.path) from error
+                raise
 
     def digest(self) -> str:
         """The hash of all bytes so far, hexadecimal."""
@@ -147,10 +209,25 @@ class PartFile:
         Some file systems tell a loss only then.
         """
         with blamed_on(self.path):
-            if stable:
-                os.fsync(self._descriptor)
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+            try:
+                if stable:
+                    sync_file(self._descriptor)
+                descriptor, self._descriptor = self._descriptor, -1
+                os.close(descriptor)
+            except OSError:  # nothing tells which bytes the disk has
+                self._drop()
+                raise
+
+    def _drop(self) -> None:
+        """Delete part and note, as far as the disk lets us; no run resumes from them.
+
+        After a failed sync the kernel takes the lost bytes for written: the part would read as
+        right until the cache is dropped.
+        """
+        for path in (note_of(self.path), self.path):
+            with suppress(OSError):
+                path.unlink()
+        self._noted = False
 
     def hand_over(
         self, expected: str, publish: Callable[..., _T], *arguments: Any, stable: bool = True
@@ -205,10 +282,6 @@ class PartFile:
             return PartState(0, validator, int(note["total"]))
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 class Sink(Generic[_Kept]):

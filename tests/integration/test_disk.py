@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from noa_async import DestinationError, DestinationFull, Query, Status
+from noa_async import DestinationError, DestinationFull, ProductTooLarge, Query, Status
 from noa_async.emulator import Emulator, EmulatorSettings, make_product
 
 from .conftest import Connect, assert_right
@@ -45,11 +46,13 @@ async def test_room_is_checked_before_a_product_is_asked_for(
     settings = EmulatorSettings(products=0)
     async with Emulator(settings) as mirror, connect(mirror) as noa:
         mirror.catalogue.add(make_product("big.SAFE.zip", size=30_000_000))
-        with pytest.raises(
-            DestinationFull, match=r"needs 30\d+ bytes more, \d+ are free"
-        ) as caught:
-            _ = [each async for each in noa.download_all(noa.search(ALL), small_disk)]
-        assert str(small_disk) in str(caught.value)
+        [outcome] = [each async for each in noa.download_all(noa.search(ALL), small_disk)]
+        assert isinstance(outcome.error, ProductTooLarge)
+        assert re.search(
+            rf"No room in {small_disk} for big\.SAFE\.zip: it needs 30\.0 MB more, "
+            r"2\d\.\d MB are free, of which 16\.8 MB stay free",
+            str(outcome.error),
+        )
         assert mirror.stats.downloads == {}
 
 

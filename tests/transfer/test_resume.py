@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from noa_async.errors import (
+    ProductGone,
     ProductOffline,
     ProductUnavailable,
     QuotaExceeded,
@@ -238,7 +239,7 @@ ROWS: list[tuple[str, list[tuple[PartState, Head, object]]]] = [
     ),
     ("403", [(EMPTY, head(403), Inspect()), (PART, head(403, Content_Length="0"), Inspect())]),
     ("401", [(EMPTY, head(401), ProductUnavailable), (PART, head(401), ProductUnavailable)]),
-    ("404", [(EMPTY, head(404), ProductUnavailable), (PART, head(404), ProductUnavailable)]),
+    ("404", [(EMPTY, head(404), ProductGone), (PART, head(404), ProductGone)]),
     (
         "408 425 429 5xx",
         [
@@ -255,7 +256,7 @@ ROWS: list[tuple[str, list[tuple[PartState, Head, object]]]] = [
     (
         "else",
         [
-            (EMPTY, head(status), ProductUnavailable)
+            (EMPTY, head(status), ProductGone if status == 410 else ProductUnavailable)
             for status in (
                 201,
                 203,
