@@ -32,6 +32,7 @@ class Scratch:
         self._begun: set[str] = set()
         self._room, self._room_until = 0, 0.0
         self._lock = -1
+        self._process = 0
         self.suspect = False
         """Whether the last run did not end in order: its lock still named it."""
 
@@ -77,19 +78,25 @@ class Scratch:
         except BaseException:
             os.close(lock)
             raise
+        self._lock, self._process = lock, os.getpid()
         self.suspect = os.fstat(lock).st_size > 0
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        name = f"{os.getpid()}\n".encode()
+        os.pwrite(lock, name, 0)
+        os.ftruncate(lock, len(name))
         os.fsync(lock)  # or a power cut takes the name, and nobody looks through the ledger
-        self._lock = lock
 
     def close(self, *, in_order: bool = True) -> None:
         """Give the lock back; ``in_order``: nothing here has to be looked through next time."""
-        if self._lock >= 0:
-            if in_order:
-                os.ftruncate(self._lock, 0)
-            os.close(self._lock)
-            self._lock = -1
+        lock, self._lock = self._lock, -1
+        if lock < 0:
+            return
+        try:
+            if os.getpid() == self._process:  # a fork has the same lock, and may live for longer
+                if in_order:
+                    os.ftruncate(lock, 0)
+                fcntl.flock(lock, fcntl.LOCK_UN)
+        finally:
+            os.close(lock)
 
     def read_layout(self) -> str | None:
         """The layout that products lie in, or are being moved into; None where none was kept.
