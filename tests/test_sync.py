@@ -108,16 +108,16 @@ def test_leaving_early_cancels_what_is_under_way(
         outcomes.close()
         wait_until(lambda: stats.downloads_in_flight == 0)
         assert stats.bytes_sent < 12 * 600_000
+    leave, closed = Archive.__aexit__, []
+
+    async def note(archive: Archive, *error: object) -> None:
+        closed.append(kept.source._source.ag_frame is None)  # type: ignore[attr-defined]
+        await leave(archive, *error)
+
+    monkeypatch.setattr(Archive, "__aexit__", note)
     with SyncNoaClient.from_env() as noa:
         kept = noa.download_all(noa.search(EVERYTHING), tmp_path)
         next(kept)
-        leave, closed = Archive.__aexit__, []
-
-        async def note(archive: Archive, *error: object) -> None:
-            closed.append(kept.source._source.ag_frame is None)  # type: ignore[attr-defined]
-            await leave(archive, *error)
-
-        monkeypatch.setattr(Archive, "__aexit__", note)
     assert closed == [True]  # what is under way ends before what it stands on
     assert list((tmp_path / ".noa-async/parts").glob("*.part"))
     with pytest.raises(UsageError):
