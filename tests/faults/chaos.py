@@ -146,37 +146,49 @@ def our_threads() -> list[str]:
     return [one.name for one in threading.enumerate() if one.name.startswith(("noa", "ledger"))]
 
 
+async def cancel(task: asyncio.Task[None], draw: random.Random) -> list[str]:
+    """Cancel a task some times, and wait for its end."""
+    for _ in range(draw.choice((0, 1, 1, 1, 2, 4))):
+        await pause(draw, 0.25)
+        task.cancel()
+    faulthandler.dump_traceback_later(HANG + 20, exit=True)
+    began, cancelled = time.monotonic(), task.cancelling()
+    await asyncio.wait({task}, timeout=HANG + 10)
+    took = time.monotonic() - began
+    if not task.done():
+        return [f"hangs: {task.get_stack()}"]
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, TimeoutError | ExceptionGroup):
+        return [f"raised {error!r}"]
+    return [f"took {took:.1f} s to end"] if cancelled and took > HANG else []
+
+
+async def leftovers(task: asyncio.Task[None]) -> list[str]:
+    """The tasks and threads that are there when a client and its users have ended."""
+    await asyncio.wait({task, *loose}, timeout=HANG)
+    for one in loose:
+        if one.done() and not one.cancelled():
+            one.exception()
+    loose.clear()
+    found, here = [], asyncio.current_task()
+    if not await settled(lambda: asyncio.all_tasks() <= {here}):
+        found.append(f"tasks are left: {asyncio.all_tasks() - {here}}")
+    if not await settled(lambda: not our_threads()):
+        found.append(f"threads are left: {our_threads()}")
+    return found
+
+
 async def play(plan: Plan, folder: Path, draw: random.Random) -> list[str]:
     found: list[str] = []
-    client = NoaClient(plan.settings, Credentials("demo", "demo"), keep_session=draw.random() < 0.3)
-    here = asyncio.current_task()
+    who = Credentials("demo", "demo")
+    client = NoaClient(plan.settings, who, keep_session=draw.random() < 0.3)
     for _ in range(draw.randint(1, 3)):
         task = asyncio.create_task(use(client, folder, draw))
-        for _ in range(draw.choice((0, 1, 1, 1, 2, 4))):
-            await pause(draw, 0.25)
-            task.cancel()
-        faulthandler.dump_traceback_later(HANG + 20, exit=True)
-        began = time.monotonic()
-        _, pending = await asyncio.wait({task}, timeout=HANG + 10)
-        if time.monotonic() - began > HANG and task.cancelling():
-            found.append(f"took {time.monotonic() - began:.1f} s to end")
-        if pending:
-            return [*found, f"hangs: {task.get_stack()}"]
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, TimeoutError | ExceptionGroup):
-            found.append(f"raised {error!r}")
+        found += await cancel(task, draw)
         found += complaints(plan, folder)
-        await asyncio.wait({task, *loose}, timeout=HANG)
-        for one in loose:
-            if one.done() and not one.cancelled():
-                one.exception()
-        loose.clear()
-        if not await settled(lambda: asyncio.all_tasks() <= {here}):
-            found.append(f"tasks are left: {asyncio.all_tasks() - {here}}")
-        if not await settled(lambda: not our_threads()):
-            found.append(f"threads are left: {our_threads()}")
+        found += await leftovers(task)
     if draw.random() < 0.5:
-        client = NoaClient(plan.settings, Credentials("demo", "demo"))
+        client = NoaClient(plan.settings, who)
     async with asyncio.timeout(20), client as noa:
         report = await noa.mirror(ALL, folder)
     if not report.ok or len([one for one in folder.glob("*") if one.is_file()]) != len(plan.sums):
@@ -189,9 +201,9 @@ async def play(plan: Plan, folder: Path, draw: random.Random) -> list[str]:
 
 def descriptors() -> dict[str, str]:
     open_ones = {}
-    for name in os.listdir("/proc/self/fd"):
+    for link in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            open_ones[name] = os.readlink(f"/proc/self/fd/{name}")
+            open_ones[link.name] = str(link.readlink())
     return open_ones
 
 

@@ -274,7 +274,7 @@ async def test_row_6_4_streams_and_calls_of_other_tasks_end_with_the_client(
         done = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 2)
         assert [type(error) for error in done] == [UsageError] * 3
         assert not any(task.cancelled() for task in tasks)
-        assert_right(mirror, tmp_path, len([one for one in tmp_path.glob("*.zip")]))
+        assert_right(mirror, tmp_path, len(list(tmp_path.glob("*.zip"))))
 
 
 async def test_row_6_4_a_stream_that_is_dropped_ends_before_its_client(
@@ -323,28 +323,27 @@ async def test_row_6_4_a_closed_pool_takes_no_work() -> None:
             give(divmod, 7, 2)
 
 
-def test_row_6_4_a_client_that_is_never_left_ends_with_its_loop(tmp_path: Path) -> None:
-    async def leave_it(noa: NoaClient) -> None:
-        outcomes = noa.download_all(noa.search(ALL), tmp_path)
-        assert (await anext(outcomes)).ok
-        kept.append(outcomes)
-
-    async def run(forget: bool) -> None:
-        async with Emulator(SMALL) as mirror:
-            noa = NoaClient(settings_for(mirror), WHO)
-            kept.append(noa)
-            if forget:
-                await noa.__aenter__()
-                await leave_it(noa)
-            else:
-                async with asyncio.timeout(5), noa:
-                    assert (await noa.mirror(ALL, tmp_path)).ok
-
+@pytest.mark.filterwarnings("ignore:asynchronous generator:ResourceWarning")
+def test_row_6_4_a_client_that_is_never_left_ends_with_its_loop(
+    noa_emulator: EmulatedMirror, tmp_path: Path
+) -> None:
+    noa = NoaClient(noa_emulator.settings, noa_emulator.credentials)
     kept: list[object] = []
-    asyncio.run(run(forget=True))
+
+    async def never_leave() -> None:
+        await noa.__aenter__()
+        kept.append(outcomes := noa.download_all(noa.search(ALL), tmp_path))
+        assert (await anext(outcomes)).ok
+
+    async def use_again() -> None:
+        async with asyncio.timeout(5), noa:
+            assert (await noa.mirror(ALL, tmp_path)).ok
+
+    before = own_threads()
+    asyncio.run(never_leave())
     assert_unlocked(tmp_path)
-    assert not own_threads()
-    asyncio.run(run(forget=False))
+    assert own_threads() <= before
+    asyncio.run(use_again())
 
 
 # 5.2: the client without await
@@ -555,23 +554,22 @@ def test_row_5_3_a_fork_cannot_use_the_sync_client_of_its_parent(
         return "nothing was wrong"
 
     with noa:
-        found = noa.search(ALL)
-        product = next(found)
+        streams = [noa.search(ALL)]
+        product = next(streams[0])
         assert noa.download(product, tmp_path).ok
 
         def child() -> Report:
-            nonlocal found
             works: list[Callable[[], object]] = [
                 noa.open,
                 lambda: noa.count(ALL),
                 lambda: noa.download(product, tmp_path),
                 lambda: noa.search(ALL),
-                lambda: next(found),
+                lambda: next(streams[0]),
             ]
             report = [told_of(work) for work in works]
-            found.close()
+            streams[0].close()
             noa.close()
-            del found
+            streams.clear()
             gc.collect()
             own = SyncNoaClient(noa_emulator.settings, noa_emulator.credentials)
             with own:
@@ -579,7 +577,7 @@ def test_row_5_3_a_fork_cannot_use_the_sync_client_of_its_parent(
             return report
 
         assert forked(child) == [OTHER] * 5 + ["20"]
-        assert len(list(found)) == 19
+        assert len(list(streams[0])) == 19
         assert noa.mirror(ALL, tmp_path).ok
     assert_unlocked(tmp_path)
 
