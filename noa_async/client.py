@@ -127,10 +127,8 @@ class NoaClient:
                 hint="Share it between tasks while it is open, or make another client.",
             )
         if self._process != os.getpid():
-            self._process, self._login = (
-                os.getpid(),
-                LoginState(),
-            )  # the parent's session is its own
+            self._process = os.getpid()
+            self._login = LoginState()  # the session of before the fork is the parent's
         self._lifetime = self._opened()
         await self._lifetime.__aenter__()
         return self

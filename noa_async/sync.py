@@ -74,7 +74,7 @@ class SyncNoaClient:
     ) -> None:
         self._client = NoaClient(settings, credentials, observer=observer)
         self._loop: LoopThread | None = None
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
 
     @classmethod
     def from_env(
@@ -123,13 +123,16 @@ class SyncNoaClient:
 
         In a forked process, leave the parent's client alone.
         """
-        if self._loop is not None:
-            self._leave(self._loop)
+        loop = self._loop
+        if loop is None or not loop.is_own_process:
+            return
+        loop.check_thread()
+        with self._opening:  # another thread may close it, too
+            if self._loop is not None:
+                self._leave(self._loop)
 
     def _leave(self, loop: LoopThread) -> None:
         """Close the client and end its loop, also if Ctrl-C interrupts it."""
-        if not loop.is_own_process:
-            return
         loop.check_thread()
         try:
             if loop.alive:

@@ -217,6 +217,8 @@ class Threads:
         """Have a thread for each of the first so many ``jobs`` that waits still."""
         self._take_back()
         self._looking = False
+        if self._closed:
+            return
         for _ in range(min(self._waiting(jobs), self._most - len(self._threads))):
             self._begin_thread()
         if self._waiting(self._given_out):

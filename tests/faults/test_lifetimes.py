@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, closing
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +20,15 @@ from typing import Any
 
 import pytest
 
-from noa_async import DestinationError, NoaClient, Outcome, Query, SyncNoaClient, UsageError
+from noa_async import (
+    DestinationError,
+    NoaClient,
+    Outcome,
+    Query,
+    SyncNoaClient,
+    UsageError,
+    reference,
+)
 from noa_async.archive import ledger as ledger_module
 from noa_async.archive import repairing
 from noa_async.archive.archive import Archive
@@ -437,6 +446,22 @@ def test_row_5_2_a_sync_client_is_closed_under_a_thread_that_waits(
     assert_unlocked(tmp_path)
 
 
+def test_row_5_2_a_sync_client_that_two_threads_close(
+    noa_emulator: EmulatedMirror, tmp_path: Path
+) -> None:
+    noa, before = SyncNoaClient(noa_emulator.settings, noa_emulator.credentials), own_threads()
+    for _ in range(5):
+        noa.open()
+        next(noa.download_all(noa.search(ALL), tmp_path))
+        closers = [threading.Thread(target=noa.close) for _ in range(3)]
+        for one in closers:
+            one.start()
+        for one in closers:
+            one.join(5)
+        assert_unlocked(tmp_path)
+        assert own_threads() <= before
+
+
 # 5.3: forks
 
 
@@ -643,6 +668,22 @@ async def test_row_5_4_a_client_that_two_tasks_leave_is_closed_when_both_have_le
             assert_unlocked(tmp_path)
         async with noa:
             assert (await noa.mirror(ALL, tmp_path)).ok
+
+
+def test_row_5_4_the_reference_client_serves_several_threads(
+    noa_environment: EmulatedMirror, tmp_path: Path
+) -> None:
+    noa = reference.NOAClient("demo", "demo")
+    products = noa.search_complex(
+        None, "POLYGON((-180 -90, 180 -90, 180 90, -180 90, -180 -90))", None
+    )
+
+    def download(entry: dict[str, Any]) -> bool:
+        return noa.download_product(entry["Id"], tmp_path / f"{entry['Name']}.zip")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(products) == 20
+        assert all(pool.map(download, products[:6]))
 
 
 async def test_row_5_4_an_entry_that_failed_does_not_count(
