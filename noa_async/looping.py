@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import threading
 from concurrent.futures import Future, wait
@@ -15,6 +16,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from noa_async.calls import closed, other_process
 from noa_async.errors import UsageError
 
 if TYPE_CHECKING:
@@ -75,10 +77,15 @@ class LoopThread:
     def __init__(self, service: str = "") -> None:
         """``service`` is the URL that the loop is to suit, see ``loop_factory``."""
         self._service = service
+        self._process = os.getpid()
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._live, name="noa-loop", daemon=True)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+        self._waiting: dict[Future[Any], Coroutine[Any, Any, Any]] = {}
+        """The work that callers wait for."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,29 +95,60 @@ class LoopThread:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    @property
+    def is_own_process(self) -> bool:
+        """Whether this is the process that began the loop, and not a fork of it."""
+        return os.getpid() == self._process
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still takes work."""
+        return self._thread.is_alive() and not self._stopped
+
+    def check_process(self) -> None:
+        """Raise UsageError in a fork: the loop's thread is not there."""
+        if not self.is_own_process:
+            raise other_process()
+
+    def check_thread(self) -> None:
+        """Raise UsageError on the loop's own thread, which would wait for itself."""
+        if threading.current_thread() is self._thread:
+            raise UsageError(
+                "An observer cannot ask its own client for anything: it would wait for itself.",
+                hint="Note what is to be done, and do it outside; or use the asyncio client.",
+            )
+
     def stop(self) -> None:
-        """Cancel what still runs, and end the thread."""
-        with suppress(RuntimeError):  # it has ended already
+        """Cancel what still runs, and end the thread; in a fork there is nothing to stop."""
+        if not self.is_own_process:
+            return
+        with self._lock:
+            self._stopped = True
+        if self._thread.ident is None:
+            return
+        with suppress(Exception):  # it has ended already, or could not begin
             self._ready.result().call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do ``work`` on the loop, and wait for its result.
 
-        Raises UsageError where the loop itself would have to wait, as in an observer or a hook.
+        Raise UsageError if the loop itself would have to wait, as in an observer or a hook; if it
+        was stopped, also meanwhile; and in a fork.
         """
-        if threading.current_thread() is self._thread:
+        try:
+            self.check_process()
+            self.check_thread()
+        except UsageError:
             work.close()
-            raise UsageError(
-                "An observer cannot ask its own client for anything: it would wait for itself.",
-                hint="Note what is to be done, and do it outside; or use the asyncio client.",
-            )
+            raise
         ended: Future[_T] = Future()
         started: list[asyncio.Task[_T]] = []
-        self.start(work, ended, started)
+        self._start(work, ended, started)
 
         def cancel() -> None:
-            started[0].cancel()
+            for task in started:
+                task.cancel()
 
         try:
             wait([ended])
@@ -121,28 +159,27 @@ class LoopThread:
             raise
         return ended.result()
 
-    def start(
+    def _start(
         self,
         work: Coroutine[Any, Any, _T],
-        ended: Future[_T] | None = None,
-        started: list[asyncio.Task[_T]] | None = None,
+        ended: Future[_T],
+        started: list[asyncio.Task[_T]],
     ) -> None:
-        """Let the loop do ``work``, and wait for nothing; ``ended`` gets what comes of it."""
+        """Let the loop do ``work``; ``ended`` gets its result."""
 
         def begin() -> None:
             task = asyncio.get_running_loop().create_task(work)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            if started is not None:
-                started.append(task)
-            if ended is not None:
-                task.add_done_callback(lambda done: _hand_over(done, ended))
+            started.append(task)
+            task.add_done_callback(lambda done: self._hand_over(done, ended))
 
-        try:
+        with self._lock:
+            if self._stopped:
+                work.close()
+                raise closed()
+            self._waiting[ended] = work
             self._ready.result().call_soon_threadsafe(begin, context=copy_context())
-        except RuntimeError:
-            work.close()
-            raise
 
     def _live(self) -> None:
         try:
@@ -153,15 +190,27 @@ class LoopThread:
             if self._ready.done():
                 raise
             self._ready.set_exception(error)
+        finally:
+            self._end_waiting()
+
+    def _end_waiting(self) -> None:
+        """Raise UsageError in every caller that still waits: nothing runs any more."""
+        with self._lock:
+            self._stopped = True
+            for ended, work in self._waiting.items():
+                if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                    work.close()
+                ended.set_exception(closed())
+            self._waiting.clear()
 
     async def _until_stopped(self) -> None:
         await self._stop.wait()
 
-
-def _hand_over(task: asyncio.Task[_T], ended: Future[_T]) -> None:
-    if task.cancelled():
-        ended.set_exception(asyncio.CancelledError())
-    elif (error := task.exception()) is not None:
-        ended.set_exception(error)
-    else:
-        ended.set_result(task.result())
+    def _hand_over(self, task: asyncio.Task[_T], ended: Future[_T]) -> None:
+        del self._waiting[ended]
+        if task.cancelled():
+            ended.set_exception(asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            ended.set_exception(error)
+        else:
+            ended.set_result(task.result())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Generic, NoReturn, TypeVar
 
 from noa_async.errors import NoaError
 from noa_async.streams import each, gathered
+from noa_async.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -93,8 +94,7 @@ async def run_pipeline(
         if (error := conductor.exception()) is not None:
             raise foremost(error)
     finally:
-        conductor.cancel()
-        await asyncio.wait({conductor})
+        await end_tasks(conductor)
 
 
 async def _work_off(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -74,6 +75,7 @@ class NOAClient:
     INFO. Give None for both to have user and password looked for as the command line does.
 
     Error handling: a refused password is not sent again, whatever is called.
+    Resources: calls of several threads are done one after another.
     """
 
     def __init__(self, username: str | None, password: str | None) -> None:
@@ -83,6 +85,7 @@ class NOAClient:
         self._found: dict[str, Product] = {}
         self._refused: CredentialsRefused | None = None
         self._known_to_service = False
+        self._one_call = threading.Lock()
 
     def search_complex(
         self,
@@ -113,7 +116,7 @@ class NOAClient:
             return False
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        with LoopThread(self._noa.settings.service.catalogue_url) as loop:
+        with self._one_call, LoopThread(self._noa.settings.service.catalogue_url) as loop:
             return loop.run(work)
 
     async def _heeding(self, work: Coroutine[Any, Any, _T]) -> _T:

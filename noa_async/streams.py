@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, TypeVar
 
+from noa_async.tasks import end_tasks
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -63,5 +65,4 @@ async def gathered(
                 yield some
         reader.result()
     finally:
-        reader.cancel()
-        await asyncio.wait({reader})
+        await end_tasks(reader)

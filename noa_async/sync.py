@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import weakref
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from noa_async.client import NoaClient
@@ -74,8 +74,7 @@ class SyncNoaClient:
     ) -> None:
         self._client = NoaClient(settings, credentials, observer=observer)
         self._loop: LoopThread | None = None
-        self._sources: dict[AsyncGenerator[object], None] = {}
-        self._closing = asyncio.Lock()
+        self._opening = threading.RLock()
 
     @classmethod
     def from_env(
@@ -98,39 +97,51 @@ class SyncNoaClient:
         self.close()
 
     def open(self) -> Self:
-        """Begin; the client itself. Raises as entering a `NoaClient`, UsageError where it is."""
-        if self._loop is not None:
-            raise UsageError("This client is open already.", hint="Close it first.")
-        loop = LoopThread(self.settings.service.catalogue_url).__enter__()
-        try:
-            loop.run(self._client.__aenter__())
-        except BaseException:
-            loop.stop()
-            raise
-        self._loop = loop
+        """Open the client, and return it.
+
+        Raise as entering a `NoaClient`; UsageError if it is open, or a fork's parent has it open.
+        """
+        self._check_not_open()
+        with self._opening:
+            self._check_not_open()  # another thread may have opened it meanwhile
+            loop = self._loop = LoopThread(self.settings.service.catalogue_url)
+            try:
+                loop.__enter__()
+                loop.run(self._client.__aenter__())
+            except BaseException:
+                self._leave(loop)
+                raise
         return self
 
+    def _check_not_open(self) -> None:
+        if self._loop is not None:
+            self._loop.check_process()
+            raise UsageError("This client is open already.", hint="Close it first.")
+
     def close(self) -> None:
-        """End what is under way, keep its part files, give back the folders; again: nothing."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
+        """End what is under way, keep its part files, unlock the folders; a second call is nothing.
+
+        In a forked process, leave the parent's client alone.
+        """
+        loop = self._loop
+        if loop is None or not loop.is_own_process:
+            return
+        loop.check_thread()
+        with self._opening:  # another thread may close it, too
+            if self._loop is not None:
+                self._leave(self._loop)
+
+    def _leave(self, loop: LoopThread) -> None:
+        """Close the client and end its loop, also if Ctrl-C interrupts it."""
+        loop.check_thread()
+        try:
+            if loop.alive:
+                loop.run(self._client.__aexit__(None, None, None))
+        finally:
             try:
-                loop.run(self._close())
-            finally:
                 loop.stop()
-
-    async def _close(self) -> None:
-        for source in reversed(tuple(self._sources)):
-            await self._end(source)
-        await self._client.__aexit__(None, None, None)
-
-    async def _end(self, source: AsyncGenerator[object]) -> None:
-        async with self._closing:
-            with suppress(
-                RuntimeError
-            ):  # another thread waits for its next: that ends with the loop
-                await source.aclose()
-            self._sources.pop(source, None)
+            finally:
+                self._loop = None
 
     @property
     def _running(self) -> LoopThread:
@@ -139,6 +150,7 @@ class SyncNoaClient:
                 "This client is not open.",
                 hint="Use it inside 'with SyncNoaClient.from_env() as noa:', or call open().",
             )
+        self._loop.check_process()
         return self._loop
 
     def log_in(self) -> float:
@@ -215,16 +227,7 @@ class SyncNoaClient:
         return self._running.run(work)
 
     def _stream(self, source: AsyncGenerator[_T]) -> Stream[_T]:
-        loop = self._running
-        self._sources[source] = None
-        stream = Stream(source, loop)
-
-        def dropped() -> None:
-            with suppress(RuntimeError):  # the loop has ended, and all with it
-                loop.start(self._end(source))
-
-        weakref.finalize(stream, dropped).atexit = False
-        return stream
+        return Stream(source, self._running)
 
     def _feed(self, products: Iterable[Product]) -> AsyncIterable[Product] | Iterable[Product]:
         """The same, such that reading it never holds the loop."""
@@ -234,7 +237,7 @@ class SyncNoaClient:
 
 
 class Stream(Iterator[_T], Generic[_T]):
-    """What comes from the service, one at a time; leaving it early cancels what is under way."""
+    """What comes from the service, one at a time; dropping it early cancels what is under way."""
 
     def __init__(self, source: AsyncGenerator[_T], loop: LoopThread) -> None:
         self.source = source
@@ -248,11 +251,16 @@ class Stream(Iterator[_T], Generic[_T]):
 
     def close(self) -> None:
         """Take no more, and wait until what is under way has ended."""
-        self.loop.run(self.source.aclose())
+        if self.loop.is_own_process and self.loop.alive:  # else it has ended with the client
+            self.loop.run(_close(self.source))
 
 
 async def _next(source: AsyncGenerator[_T]) -> _T | _End:
     return await anext(source, _END)
+
+
+async def _close(source: AsyncGenerator[object]) -> None:
+    await source.aclose()
 
 
 async def _unwrapped(stream: Stream[_T]) -> AsyncGenerator[_T]:

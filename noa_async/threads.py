@@ -11,8 +11,11 @@ import asyncio
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from noa_async.calls import closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +49,7 @@ class Job(Generic[_T]):
         self._waiter: asyncio.Future[None] | None = None
 
     async def outcome(self) -> _T:
-        """What came of it. Whoever is cancelled here leaves the thread at it, and may ask again."""
+        """Return the result; a cancelled caller leaves the job running, and may ask again."""
         await self.ended()
         if self._error is not None:
             error, self._error = self._error, None  # its traceback leads back here
@@ -58,6 +61,34 @@ class Job(Generic[_T]):
         while not self.over:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+
+    async def finished(self, stop: Callable[[], object] | None = None) -> _T:
+        """As ``outcome``, but a cancelled caller waits until the thread is done with the job.
+
+        ``stop`` tells the job then that its result is not needed; one that has not begun is
+        skipped.
+        """
+        try:
+            return await self.outcome()
+        except asyncio.CancelledError:
+            if stop is not None:
+                stop()
+            self.give_up()
+            await self._see_through()
+            raise
+
+    async def _see_through(self) -> None:
+        while not self.over:
+            with suppress(asyncio.CancelledError):
+                await self.ended()
+
+    async def completed(self) -> _T:
+        """As ``finished``, but the job is done even if the caller was cancelled before it began."""
+        try:
+            return await self.outcome()
+        except asyncio.CancelledError:
+            await self._see_through()
+            raise
 
     def give_up(self) -> None:
         """Nobody wants it: where no thread has begun it, none does it."""
@@ -84,6 +115,7 @@ class Threads:
     Few are begun as long as they keep up: each more is one more that wants the interpreter's lock.
     Where jobs wait for longer than a moment, as a disk makes them do, as many are as there is work.
 
+    Error handling: UsageError if work is given after ``close``.
     Resources: a context manager, or call ``close``: both wait for what is under way.
     """
 
@@ -104,6 +136,7 @@ class Threads:
         self._slow = 0
         """Of those done here, how many took long; each that did not takes one off."""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -112,7 +145,8 @@ class Threads:
         self.close()
 
     def close(self) -> None:
-        """End the threads, behind all that was given to them."""
+        """End the threads when all that was given to them is done."""
+        self._closed = True
         for _ in self._threads:
             self._given.put(None)
         for thread in self._threads:
@@ -121,6 +155,8 @@ class Threads:
 
     def submit(self, work: Callable[..., _T], *arguments: Any) -> Job[_T]:
         """Have a thread do ``work``; from the event loop's own thread."""
+        if self._closed:
+            raise closed()
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop, self._looking = loop, False
@@ -139,7 +175,7 @@ class Threads:
         now and then: that costs the loop at most a twentieth of its time.
         """
         began = time.perf_counter()
-        if began < self._brief_again:
+        if began < self._brief_again or self._closed:
             return self.submit(work, *arguments)
         job = Job(work, arguments)
         job.do()
@@ -150,9 +186,21 @@ class Threads:
             self._brief_again = began + _PRICE * took
         return job
 
-    async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        """What a thread makes of ``work``; a caller that is cancelled leaves it at it."""
-        return await self.submit(work, *arguments).outcome()
+    async def run(
+        self,
+        work: Callable[..., _T],
+        *arguments: Any,
+        stop: Callable[[], object] | None = None,
+    ) -> _T:
+        """Do ``work`` in a thread; a caller that is cancelled waits until it is over.
+
+        Work that has not begun is skipped then. ``stop`` is called to tell work that has begun.
+        """
+        return await self.submit(work, *arguments).finished(stop)
+
+    async def complete(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """As ``run``, but ``work`` is done in any case: it gives back what is held."""
+        return await self.submit(work, *arguments).completed()
 
     def _waiting(self, jobs: int) -> int:
         """How many of the first so many ``jobs`` no thread can have begun."""
@@ -169,6 +217,8 @@ class Threads:
         """Have a thread for each of the first so many ``jobs`` that waits still."""
         self._take_back()
         self._looking = False
+        if self._closed:
+            return
         for _ in range(min(self._waiting(jobs), self._most - len(self._threads))):
             self._begin_thread()
         if self._waiting(self._given_out):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from noa_async.catalogue.orders import Orders
+from noa_async.tasks import in_thread
 from noa_async.threads import Threads
 from noa_async.transfer.download import Fetcher
 from noa_async.transfer.health import Health
@@ -41,7 +41,7 @@ def open_transfers(
     retry, workers = waits.retry, settings.limits.workers
     threads = 2 * workers + 2  # what goes up to a store holds one, and as many products come
     pool = Threads(threads)
-    stack.push_async_callback(asyncio.to_thread, pool.close)
+    stack.push_async_callback(in_thread, pool.close)
     pause, asked = waits.of(2 * retry.base), waits.of(retry.longest_wait)
     slots = Slots(workers, longest_pause=pause, longest_asked=asked)
     bandwidth = Bandwidth(settings.limits.bandwidth)

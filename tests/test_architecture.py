@@ -16,9 +16,10 @@ import pytest
 PACKAGE = "noa_async"
 ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS = (
-    {"body", "decoding", "errors", "holding", "oldest", "streams", "threads"},
-    {"services"},
-    {"values"},
+    {"tasks"},
+    {"body", "decoding", "errors", "holding", "oldest", "streams"},
+    {"calls", "services"},
+    {"threads", "values"},
     {"events", "headers", "disk", "settings", "excerpts", "origins", "plain", "failure"},
     {"answers", "response", "tls"},
     {"wire"},

@@ -49,6 +49,7 @@ from noa_async.errors import (
     SettingsError,
 )
 from noa_async.events import FileSystemLimited, LedgerSetAside, Observer, Status, ignore
+from noa_async.tasks import finish
 from noa_async.transfer.outcome import Outcome
 from noa_async.values import bytes_text
 
@@ -171,6 +172,8 @@ class Archive:
         self._mark: Mark
         self.follows = False
         """Whether a query was followed here, now or before."""
+        self._looked_through = False
+        """Whether the ledger was opened; one that is suspect is read through then."""
         self._remembered = False
         self._was_there = False
         self._index: FileIndex | None = None
@@ -184,8 +187,8 @@ class Archive:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             mark = await self.in_thread(self._check_mark)
+            stack.callback(self._unlock)  # also if the thread takes the lock after a cancellation
             await self.in_thread(self.folder.open)
-            stack.callback(self._unlock)
             await self.in_thread(self._keep_mark, mark)
             if (lack := self.folder.lock_missing) is not None:
                 without_locks(self.folder.state)
@@ -196,6 +199,7 @@ class Archive:
                 self.observer(FileSystemLimited(str(self.folder.state), what))
             await self.ledger.open(suspect=self.folder.suspect)
             stack.push_async_callback(self.ledger.close)
+            self._looked_through = True
             await self._look_around()
             await self._settle_layout()
             stack.push_async_exit(self._back_up)
@@ -203,7 +207,7 @@ class Archive:
         return self
 
     async def __aexit__(self, *ending: Any) -> None:
-        await self._resources.__aexit__(*ending)
+        await finish(self._resources.__aexit__(*ending))
 
     def _check_mark(self) -> Mark | None:
         """The mark of this archive. Raises ArchiveMissing if another, or none, should be here."""
@@ -244,7 +248,8 @@ class Archive:
             remember(self.folder.root, self._mark, files)
 
     def _unlock(self) -> None:
-        self.folder.close(in_order=not self.ledger.damaged)
+        doubtful = self.folder.suspect and not self._looked_through
+        self.folder.close(in_order=not (doubtful or self.ledger.damaged))
 
     async def _look_around(self) -> None:
         """Find out whether the ledger may lack what lies here, before anything is moved."""
@@ -606,9 +611,12 @@ class Archive:
         async with self._indexing:
             if self._index is None:
                 index = FileIndex(self.folder, None if self._was_there else _MOST_INDEXED)
-                self._resources.push_async_callback(self.in_thread, index.close)
-                self._index = await self.in_thread(index.build)
+                self._resources.push_async_callback(self.pool.complete, index.close)
+                self._index = await self.in_thread(index.build, stop=index.stop)
         return self._index
 
-    async def in_thread(self, work: Callable[..., _T], *arguments: Any) -> _T:
-        return await self.pool.run(work, *arguments)
+    async def in_thread(
+        self, work: Callable[..., _T], *arguments: Any, stop: Callable[[], object] | None = None
+    ) -> _T:
+        """Do ``work`` in a thread, and wait for its end even if cancelled; see ``Threads.run``."""
+        return await self.pool.run(work, *arguments, stop=stop)

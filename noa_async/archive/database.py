@@ -63,7 +63,7 @@ class LedgerDamaged(DestinationError):
 
 
 class Database:
-    """One connection to a ledger's file. Blocks; one thread at a time may use it.
+    """One connection to a ledger's file. Blocks. The thread that opens it uses and closes it.
 
     Error handling: DestinationError; LedgerDamaged where the file itself is broken, and
     ``damaged`` says so afterwards.
@@ -78,8 +78,12 @@ class Database:
     recovered = 0
     """Products that it was made again with, from what was left of the one before."""
 
-    def __init__(self, path: Path, *, manner: str = "mode=rw") -> None:
-        """``manner``: the parameters of SQLite's address."""
+    def __init__(self, path: Path, *, manner: str = "mode=rw", locked: bool = False) -> None:
+        """``manner``: the parameters of SQLite's address.
+
+        ``locked``: the caller has a lock that keeps all threads but one out; without it, SQLite
+        refuses every thread but the one that opened the connection.
+        """
         self.path = path
         self.damaged = False
         if path.parent in _WITHOUT_LOCKS:
@@ -89,7 +93,7 @@ class Database:
                 f"{path.absolute().as_uri()}?{manner}",
                 uri=True,
                 isolation_level=None,
-                check_same_thread=False,
+                check_same_thread=not locked,
                 timeout=_BUSY_SECONDS,
             )
         except _FAULTS as error:
@@ -375,12 +379,12 @@ def _has_locks(state: Path) -> bool:
 
 
 def scratch_database(path: Path) -> Database:
-    """A new database for one run's use: what a kill leaves of it is of no use."""
+    """A new database for one run's use, by threads that hold a lock: a kill leaves it useless."""
     try:
         os.close(create_own(path))
     except OSError as error:
         raise destination_error(error, path) from error
-    database = Database(path)
+    database = Database(path, locked=True)
     for name, value in (("journal_mode", "OFF"), ("synchronous", "OFF")):
         database.rows(f"PRAGMA {name} = {value}")
     return database

@@ -17,6 +17,7 @@ from noa_async.archive.states import HELD, State
 from noa_async.archive.trash import path_in_trash
 from noa_async.errors import FileInaccessible, FilesMissing
 from noa_async.events import FilesChecked
+from noa_async.tasks import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
@@ -266,7 +267,7 @@ async def _pages(
     finally:
         for look in under_way:
             look.cancel()
-        await asyncio.shield(loop.run_in_executor(None, pool.shutdown))
+        await in_thread(pool.shutdown)
 
 
 def _rows(database: Database, after: int) -> list[tuple[Any, ...]]:

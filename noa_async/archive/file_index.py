@@ -39,6 +39,11 @@ class FileIndex:
         self._most = most
         self._lock = threading.Lock()
         self._database: Database | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """From another thread: end ``build`` early, for the index is not needed any more."""
+        self._stopped = True
 
     def build(self) -> Self:
         """Go through the folder. Raises DestinationError if it cannot be read."""
@@ -54,6 +59,8 @@ class FileIndex:
 
     def _rows(self) -> Iterator[tuple[str, int, str]]:
         for path in self._folder.files():
+            if self._stopped:
+                return
             text = str(path)
             with suppress(FileInaccessible, UnicodeEncodeError):
                 text.encode()  # a name that is no text is no product's

@@ -117,6 +117,7 @@ class FolderLock:
         self._guard = state / "lock.takeover"
         self._name = name
         self._descriptor = -1
+        self._process = 0
         self._owned = False
         self.suspect = False
         """Whether the last run did not end in order: its lock still named it."""
@@ -131,26 +132,34 @@ class FolderLock:
             if self.missing is not None or os.path.lexists(self._owner_file):
                 self._take_owner_file()
             self.suspect = os.fstat(descriptor).st_size > 0
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            name = f"{os.getpid()}\n".encode()
+            os.pwrite(descriptor, name, 0)
+            os.ftruncate(descriptor, len(name))
             sync_file(descriptor)  # or a power cut takes the name, and nobody checks the ledger
         except BaseException:
             os.close(descriptor)
             self._release_owner_file()
             raise
-        self._descriptor = descriptor
+        self._descriptor, self._process = descriptor, os.getpid()
 
     def release(self, *, in_order: bool) -> None:
-        """Give the lock back; ``in_order``: the next run need not check the ledger."""
+        """Give the lock back; ``in_order``: the next run need not check the ledger.
+
+        A forked child has a copy of the descriptor: it closes that, and the parent keeps the lock.
+        """
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
+        is_ours = os.getpid() == self._process
         try:
-            if in_order:
+            if is_ours and in_order:
                 os.ftruncate(descriptor, 0)
+            if is_ours and self.missing is None:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold it open for longer
         finally:
             os.close(descriptor)
-            self._release_owner_file()
+            if is_ours:
+                self._release_owner_file()
 
     def _flock(self, descriptor: int) -> str | None:
         """Take the file system's own lock; return why it cannot be relied on, if so.

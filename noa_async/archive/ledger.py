@@ -1,14 +1,14 @@
 """The ledger: what is known of each product of a folder, written in batches.
 
 Reads of one product happen on the event loop's thread from an own connection (microseconds, and
-never blocked by the writer under WAL); writes go to one thread. A record that is not committed yet
-is read back from memory.
+never blocked by the writer under WAL); writes go to one thread. Each connection is opened, used and
+closed by one thread, and a call that is cancelled waits for that thread. A record that is not
+committed yet is read back from memory.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -18,6 +18,8 @@ from noa_async.archive.record import Glance, Record
 from noa_async.archive.recovery import open_recovered
 from noa_async.archive.rows import NAMES, record_of, row_of, upserts
 from noa_async.oldest import drop_oldest
+from noa_async.tasks import end_tasks, finish
+from noa_async.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
@@ -75,37 +77,48 @@ class Ledger:
 
     async def open(self, *, suspect: bool = False) -> Self:
         """Open it; ``suspect`` as for ``open_database``."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = Threads(1, "noa-ledger")
         try:
-            self._writer = await self._in_thread(
-                lambda: open_recovered(
-                    self.path, suspect=suspect, anew=self._anew, read=read_through
-                )
-            )
-            self._databases = (self._writer,)
+            await self._thread.run(self._open_writer, suspect)
             self._reader = Database(self.path)
             self._databases = (self._writer, self._reader)
             (last,) = await self.ask(lambda database: database.row(LAST_PLACE)) or (None,)
         except BaseException as error:
             self._broken = isinstance(error, LedgerDamaged)
-            for database in self._databases:
-                database.close()
-            self._thread.shutdown()
+            await self._close_databases()
             raise
         self._places: Iterator[int] = count((last or 0) + 1)
         self._flusher = asyncio.create_task(self._flush_often())
         return self
 
+    def _open_writer(self, suspect: bool) -> None:
+        self._writer = open_recovered(
+            self.path, suspect=suspect, anew=self._anew, read=read_through
+        )
+        self._databases = (self._writer,)
+
+    async def _close_databases(self) -> None:
+        """Close each database in the thread that opened it, and end the ledger's thread."""
+        try:
+            for database in self._databases[1:]:
+                database.close()
+            for database in self._databases[:1]:
+                await self._thread.complete(database.close)
+        finally:
+            self._thread.close()
+
     async def close(self) -> None:
         """Commit what is pending, and close."""
-        self._flusher.cancel()
-        await asyncio.wait({self._flusher})
+        await finish(self._close())
+
+    async def _close(self) -> None:
         try:
-            await self.flush()
+            await end_tasks(self._flusher)
         finally:
-            self._reader.close()
-            await self._in_thread(self._writer.close)
-            self._thread.shutdown()
+            try:
+                await self.flush()
+            finally:
+                await self._close_databases()
 
     async def __aenter__(self) -> Self:
         return await self.open()
@@ -252,7 +265,7 @@ class Ledger:
             batch = list(self._pending.values())
             if not batch:
                 return
-            await self._in_thread(lambda: self._write(batch))
+            await self._thread.complete(self._write, batch)
             for record in batch:
                 if self._pending.get(record.id) is record:
                     del self._pending[record.id]
@@ -293,13 +306,13 @@ class Ledger:
 
     async def ask(self, question: Callable[[Database], _T]) -> _T:
         """Ask what takes longer, in the ledger's thread."""
-        return await self._in_thread(lambda: question(self._writer))
+        return await self._thread.run(lambda: question(self._writer))
 
     async def tell(self, *statements: Statement) -> None:
         """Write what is no product's, behind all records put before, in one transaction."""
         self.changed = True
         await self.flush()
-        await self._in_thread(lambda: self._writer.write(statements))
+        await self._thread.complete(lambda: self._writer.write(statements))
 
     async def forget(self, product_ids: Sequence[str]) -> None:
         """Delete the records of some products."""
@@ -322,9 +335,6 @@ class Ledger:
             except Exception as error:  # noqa: BLE001 (whatever it is, the next put raises it)
                 self._failure = error
                 return
-
-    async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
 def _among(column: str, values: Sequence[str]) -> str:

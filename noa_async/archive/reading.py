@@ -31,10 +31,7 @@ async def digest_of(
     be read, DestinationError if an object store cannot.
     """
     stopped = threading.Event()
-    try:
-        return await pool.run(_digest, folder, path, algorithm, stopped.is_set)
-    finally:
-        stopped.set()
+    return await pool.run(_digest, folder, path, algorithm, stopped.is_set, stop=stopped.set)
 
 
 async def has_checksum(

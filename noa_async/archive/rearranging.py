@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from noa_async.archive.places import Places, paths_of
 from noa_async.events import FilePutAside, FilesMoved
+from noa_async.tasks import in_thread
 
 if TYPE_CHECKING:
     from noa_async.archive.database import Database
@@ -27,7 +27,7 @@ async def rearrange(
     into is kept before the first file is, until the ledger is on stable storage. A file that lies
     at its new path already, as the ledger knows it, is only written down.
     """
-    await asyncio.to_thread(folder.begin_move, layout.template)
+    await in_thread(folder.begin_move, layout.template)
     moved = 0
     places = Places(ledger)
     async for record in ledger.records("path IS NOT NULL"):
@@ -37,7 +37,7 @@ async def rearrange(
         if record.path in candidates:
             continue
         path = places.choose(record.product, layout, is_zip=is_zip)
-        facts, kept_at = await asyncio.to_thread(_move, folder, record, path)
+        facts, kept_at = await in_thread(_move, folder, record, path)
         if kept_at is not None:
             observer(FilePutAside(path, kept_at))
         if facts is not None:
@@ -48,7 +48,7 @@ async def rearrange(
         moved += 1
     await ledger.flush()
     if await ledger.ask(_is_synced):
-        await asyncio.to_thread(folder.keep_layout, layout.template)
+        await in_thread(folder.keep_layout, layout.template)
     if moved:
         observer(FilesMoved(moved, layout.template))
 

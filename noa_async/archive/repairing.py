@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -10,11 +9,13 @@ from noa_async.archive.database import read_database
 from noa_async.archive.destination import ledger_there
 from noa_async.archive.ledger import numbered
 from noa_async.archive.schema import TROUBLED
+from noa_async.tasks import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
 
+    from noa_async.archive.record import Record
     from noa_async.archive.targets import StoreUrl
     from noa_async.catalogue.product import Product
 
@@ -35,12 +36,14 @@ async def wrong_products(root: Path | StoreUrl) -> AsyncGenerator[Product]:
     It is read by pages: what is mended meanwhile may or may not be met.
     Raises DestinationError where there is no archive.
     """
-    database = await asyncio.to_thread(read_database, ledger_there(root))
     last = 0
-    try:
-        while page := await asyncio.to_thread(numbered, database, _WRONG, last):
-            for number, record in page:
-                last = number
-                yield record.product
-    finally:
-        database.close()
+    while page := await in_thread(_page, root, last):
+        for number, record in page:
+            last = number
+            yield record.product
+
+
+def _page(root: Path | StoreUrl, after: int) -> list[tuple[int, Record]]:
+    """A page of them; the ledger is opened and closed by the thread that reads it."""
+    with closing(read_database(ledger_there(root))) as database:
+        return numbered(database, _WRONG, after)

@@ -6,7 +6,6 @@ its product again, and stays.
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from noa_async.archive.states import State
 from noa_async.archive.targets import STATE_FOLDER
 from noa_async.disk import blamed_on
 from noa_async.errors import DestinationError, FileInaccessible
+from noa_async.tasks import in_thread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,12 +75,12 @@ async def empty_trash(archive: Archive, keep: timedelta) -> int:
     today = datetime.fromtimestamp(archive.clock(), UTC).date()
     folder = archive.folder.state / TRASH
     deleted = 0
-    for name, day in await asyncio.to_thread(_days, folder):
+    for name, day in await in_thread(_days, folder):
         if day > today:
-            if await asyncio.to_thread(_renamed, folder / name, folder / today.isoformat()):
+            if await in_thread(_renamed, folder / name, folder / today.isoformat()):
                 await _change(archive, name, today.isoformat())
         elif today - day > keep:
-            deleted += await asyncio.to_thread(_deleted, folder / name)
+            deleted += await in_thread(_deleted, folder / name)
             await _change(archive, name, None)
     return deleted
 

@@ -22,6 +22,7 @@ from noa_async.archive.states import HELD, MOVES, State
 from noa_async.archive.trash import take_back
 from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.pipeline import run_pipeline
+from noa_async.tasks import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -106,7 +107,7 @@ async def check_known(archive: Archive) -> None:
     All of them would be foreign, and nothing wrong.
     """
     [nothing] = await archive.ledger.ask(lambda base: base.row(_KNOWS_NOTHING)) or (True,)
-    if nothing and await asyncio.to_thread(_some, archive.folder.files()):
+    if nothing and await in_thread(_some, archive.folder.files()):
         raise DestinationError(
             f"The ledger of {archive.folder.name} knows of no product, but files are there.",
             hint=ANEW,
@@ -190,12 +191,12 @@ async def _foreign(archive: Archive) -> AsyncGenerator[Finding]:
     """The files in the folder that are no product's."""
     files = archive.folder.files()
     await archive.ledger.flush()
-    while batch := await asyncio.to_thread(_some, files):
+    while batch := await in_thread(_some, files):
         for path in batch:
             stored = archive.ledger.stored(fold(str(path)))
             if stored == str(path):
                 continue
-            if stored is None or not await asyncio.to_thread(archive.folder.same, stored, path):
+            if stored is None or not await in_thread(archive.folder.same, stored, path):
                 yield Finding(Condition.FOREIGN, str(path))
 
 

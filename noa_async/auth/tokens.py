@@ -34,6 +34,7 @@ from noa_async.errors import (
 )
 from noa_async.events import LoginRetried, Observer, TokenObtained, ignore
 from noa_async.origins import host_of
+from noa_async.tasks import end_tasks
 from noa_async.tls import tls_context
 
 if TYPE_CHECKING:
@@ -142,8 +143,7 @@ class TokenManager:
         if renewal is not None:
             if self._sending and log_out:  # the session that it opens could not be ended otherwise
                 await asyncio.wait([renewal], timeout=_LOG_OUT_TIME / 2)
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+            await end_tasks(renewal)
         if log_out:
             await self.log_out()
 

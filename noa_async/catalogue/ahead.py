@@ -7,6 +7,8 @@ import re
 from itertools import chain
 from typing import TYPE_CHECKING, Self
 
+from noa_async.tasks import end_tasks
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -89,6 +91,6 @@ class PagesAhead:
     async def _drop(self) -> None:
         tasks = list(self._asked.values())
         self._asked.clear()
+        await end_tasks(*tasks)
         for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+            task.cancelled() or task.exception()  # what was asked for ahead may fail unseen

@@ -15,6 +15,7 @@ from noa_async.catalogue.window_pages import WindowPages
 from noa_async.catalogue.windows import Axis, Shortfall, Window, largest
 from noa_async.errors import NoaError, ServiceRefused
 from noa_async.events import EntrySkipped, PageListed
+from noa_async.tasks import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable, Sequence
@@ -126,8 +127,7 @@ class Listing:
                 else:
                     await self._changed.wait()
         finally:
-            conductor.cancel()
-            await asyncio.wait({conductor})
+            await end_tasks(conductor)
         await self._check()
 
     def _taken(self, part: _Part) -> list[Product]:

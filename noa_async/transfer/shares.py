@@ -11,12 +11,14 @@ import os
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from shutil import disk_usage
 from typing import IO, TYPE_CHECKING, Self
 
 from noa_async.disk import blamed_on, write_all
 from noa_async.errors import DestinationFull, NoaError, QuotaExceeded
 from noa_async.events import Observer, TransferAdvanced
+from noa_async.tasks import end_tasks
 from noa_async.transfer.checksum import strongest
 from noa_async.transfer.heads import read_head
 from noa_async.transfer.resume import Append, Refuse, range_headers
@@ -24,7 +26,7 @@ from noa_async.transfer.sink import Sink
 from noa_async.transfer.tail import UNKNOWN, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from noa_async.catalogue.product import Product
@@ -81,6 +83,11 @@ class Stash:
 
     def close(self) -> None:
         """The bytes stay until they are moved or discarded."""
+
+
+def _discard(stashes: Iterable[Stash]) -> None:
+    for stash in stashes:
+        stash.discard()
 
 
 @dataclass(eq=False, slots=True)
@@ -153,13 +160,13 @@ class Shares:
     async def drop(self) -> None:
         """Forget them all: the product begins anew, or ends."""
         shares, self._shares = self._shares, []
+        if not shares:
+            return
         tasks = [share.task for share in shares if share.task is not None]
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        for share in shares:
-            await self._in_thread(share.stash.discard)
+        try:
+            await end_tasks(*tasks)
+        finally:
+            await self._in_thread(partial(_discard, [share.stash for share in shares]))
         for task in tasks:
             if not task.cancelled():
                 task.result()  # a fault of ours must not pass unseen
@@ -246,4 +253,4 @@ class Shares:
                 self.offer(span, state)
 
     async def _in_thread(self, work: Callable[[], None]) -> None:
-        await self._pool.run(work)
+        await self._pool.complete(work)

@@ -1110,11 +1110,7 @@ async def test_row_10_8_a_move_that_was_killed_and_a_torn_page(
 async def _close_without_writing(ledger: Ledger) -> None:
     """As a kill would leave it."""
     ledger._pending.clear()
-    ledger._flusher.cancel()
-    await asyncio.wait({ledger._flusher})
-    ledger._reader.close()
-    ledger._writer.close()
-    ledger._thread.shutdown()
+    await ledger._close()
 
 
 # 10.9: times that lie ahead of the clock

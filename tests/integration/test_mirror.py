@@ -634,11 +634,7 @@ async def test_a_layout_that_cannot_be_read_is_said_and_not_guessed(
 async def _close_without_writing(ledger) -> None:
     """As a kill would leave it."""
     ledger._pending.clear()
-    ledger._flusher.cancel()
-    await asyncio.wait({ledger._flusher})
-    ledger._reader.close()
-    ledger._writer.close()
-    ledger._thread.shutdown()
+    await ledger._close()
 
 
 async def test_off_line_products_wait_in_the_ledger_for_the_next_run(
