@@ -13,6 +13,7 @@ family put their reasons in any of them. The first row that fits decides:
     any but 404   a quota, a rate limit, too many of something;     any        QUOTA
                   not what the query or its address may ask for
     any but 404   maintenance                                       any        MAINTENANCE
+    403           a token that has expired; the request carried it  any        LOGIN
     403           a signature or link that has expired              any        EXPIRED
     any but 5xx   an HTML page                                      log-in     TEMPORARY
     2xx           a JSON error, and JSON was due: its own status,   service    by that status,
@@ -143,6 +144,9 @@ _EXPIRED = re.compile(
     r"|signature not valid in the specified time",
     re.IGNORECASE,
 )
+_EXPIRED_TOKEN = re.compile(
+    r"(?:token|jwt) (?:has |is |already )*expired|expired (?:token|jwt)", re.IGNORECASE
+)
 _STORE_CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
 _STORE_CODES = {
     "SlowDown": Meaning.QUOTA,
@@ -239,6 +243,7 @@ def _meaning(
         (code, code),
         (speaks and (_is_quota(status, words) or _is_exhausted(status, headers)), Meaning.QUOTA),
         (speaks and _MAINTENANCE.search(words), Meaning.MAINTENANCE),
+        (status == 403 and had_token and _EXPIRED_TOKEN.search(words), Meaning.LOGIN),
         (status == 403 and _EXPIRED.search(words), Meaning.EXPIRED),
         (status < 500 and sender is Sender.LOGIN and is_html(text), Meaning.TEMPORARY),
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from aiohttp import web
 
-from noa_async import Query
+from noa_async import NoaClient, Query, RetryPolicy, Service, Settings
 from noa_async.answers import Meaning, classify
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.errors import RefusedError
 
-from ..integration.conftest import Connect
+from ..conftest import Serve
+from ..integration.conftest import WHO, Connect
 
 ALL = Query(everything=True)
 
@@ -41,3 +43,38 @@ async def test_a_list_goes_on_by_time_past_a_skip_that_exceeds_a_limit(
     settings = EmulatorSettings(products=700, mean_bytes=1000, max_skip=100, refused_links=True)
     async with Emulator(settings) as mirror, connect(mirror) as noa:
         assert len({product.id async for product in noa.search(ALL)}) == 700
+
+
+@pytest.mark.parametrize(
+    ("said", "had_token", "meaning"),
+    [
+        (b'{"message": "The incoming token has expired"}', True, Meaning.LOGIN),
+        (b'{"message": "Expired token"}', True, Meaning.LOGIN),
+        (b'{"message": "jwt expired"}', True, Meaning.LOGIN),
+        (b'{"message": "The incoming token has expired"}', False, Meaning.EXPIRED),
+        (b"<Error><Message>Request has expired</Message></Error>", True, Meaning.EXPIRED),
+    ],
+)
+def test_a_403_to_our_expired_token_is_a_log_in(
+    said: bytes, had_token: bool, meaning: Meaning
+) -> None:
+    assert classify(403, {}, said, had_token=had_token).meaning is meaning
+
+
+async def test_a_gateway_that_says_403_to_an_expired_token(serve: Serve) -> None:
+    """It takes the second token."""
+    given: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "POST":
+            given.append(f"token-{len(given)}")
+            return web.json_response({"access_token": given[-1], "expires_in": 600})
+        if request.headers["Authorization"] != "Bearer token-1":
+            return web.json_response({"message": "The incoming token has expired"}, status=403)
+        return web.json_response({"value": []})
+
+    base = await serve(answer)
+    service = Service(catalogue_url=f"{base}/Products", token_url=f"{base}/token")
+    async with NoaClient(Settings(service=service, retry=RetryPolicy(retries=1)), WHO) as noa:
+        assert [product async for product in noa.search(ALL)] == []
+    assert len(given) == 2
