@@ -78,3 +78,23 @@ async def test_a_gateway_that_says_403_to_an_expired_token(serve: Serve) -> None
     async with NoaClient(Settings(service=service, retry=RetryPolicy(retries=1)), WHO) as noa:
         assert [product async for product in noa.search(ALL)] == []
     assert len(given) == 2
+
+
+async def test_an_order_that_speaks_of_a_quota_is_taken(serve: Serve) -> None:
+    """It is sent once, and not for each time that its product is asked for."""
+    sent: list[str] = []
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.endswith("/token"):
+            return web.json_response({"access_token": "a", "expires_in": 600})
+        sent.append(request.path)
+        said = {"Status": "queued", "StatusMessage": "Queued; 3 of your quota of 20 are used"}
+        return web.json_response(said, status=201)
+
+    base = await serve(answer)
+    service = Service(catalogue_url=f"{base}/Products", token_url=f"{base}/token")
+    async with NoaClient(Settings(service=service), WHO) as noa:
+        orders = noa._downloads.transfers.orders  # noqa: SLF001 (no public way leads there)
+        assert [await orders.order("1") for _ in range(3)] == [False] * 3
+        assert orders.has("1")
+    assert len(sent) == 1
