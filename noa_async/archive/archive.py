@@ -531,6 +531,7 @@ class Archive:
         | passed   | as it was         |                | done                                     |
         | passed   | gone, or another  | yes            | done, and the product consumed           |
         | passed   | gone, or another  | no             | done; the file is missing, or to be read |
+        | passed   | out of reach      |                | done                                     |
         """
         async with self.only_one(product_id):
             record = self.ledger.get(product_id)
@@ -545,7 +546,11 @@ class Archive:
                 return reason
             passed = {"hook_due": None, "hooked": now, "error": None, "reason": None}
             done = record.moved(record.state, now, **passed)
-            facts = self.folder.facts(record.path)
+            try:
+                facts = self.folder.facts(record.path)
+            except FileInaccessible as error:  # the next look at it tells
+                self.put_file(done)
+                return str(error)
             if facts is not None and (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns):
                 self.put_file(done)
                 return None

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 from aiohttp import web
 
-from noa_async import NoaClient, Query, RetryPolicy, Service, Settings
+from noa_async import NoaClient, Outcome, Query, RetryPolicy, Service, Settings
 from noa_async.answers import Meaning, classify
+from noa_async.archive.archive import Archive
+from noa_async.archive.states import State
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.errors import RefusedError
+from noa_async.threads import Threads
 
+from ..archive.products import product, record
 from ..conftest import Serve
 from ..integration.conftest import WHO, Connect
+from .test_archive import Night, a_mirror, clock, folder, night, recorder
+
+__all__ = ["clock", "folder", "night", "recorder"]  # fixtures
 
 ALL = Query(everything=True)
 
@@ -94,7 +105,70 @@ async def test_an_order_that_speaks_of_a_quota_is_taken(serve: Serve) -> None:
     base = await serve(answer)
     service = Service(catalogue_url=f"{base}/Products", token_url=f"{base}/token")
     async with NoaClient(Settings(service=service), WHO) as noa:
-        orders = noa._downloads.transfers.orders  # noqa: SLF001 (no public way leads there)
+        orders = noa._downloads.transfers.orders
         assert [await orders.order("1") for _ in range(3)] == [False] * 3
         assert orders.has("1")
     assert len(sent) == 1
+
+
+# Hooks
+
+
+async def not_yet(_: Outcome) -> None:
+    raise ValueError("not yet")
+
+
+async def test_no_hook_runs_for_a_file_that_cannot_be_read(
+    night: Night, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read all, so the system's answer is made up."""
+    seen: list[Path | None] = []
+
+    async def look(outcome: Outcome) -> None:
+        seen.append(outcome.path)
+
+    async with a_mirror(3) as mirror:
+        await night(mirror, after=not_yet)
+        name = mirror.catalogue.products[1].name
+        os.utime(folder / name, (5, 5))  # it has to be read
+        really_open = os.open
+
+        def refusing(path: str, *arguments: int, **more: int) -> int:
+            if os.fspath(path).endswith(name):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return really_open(path, *arguments, **more)
+
+        monkeypatch.setattr(os, "open", refusing)
+        report = await night(mirror, after=look)
+        assert (len(seen), None in seen, report.hooks_due) == (2, False, 1)
+        monkeypatch.undo()
+        seen.clear()
+        assert (await night(mirror, after=look)).ok
+        assert seen == [folder / name]
+
+
+async def test_no_hook_runs_for_a_folder_that_is_out_of_reach(night: Night, folder: Path) -> None:
+    seen: list[Path | None] = []
+
+    async def look(outcome: Outcome) -> None:
+        seen.append(outcome.path)
+
+    async with a_mirror(20) as mirror:
+        await night(mirror, after=not_yet, layout="date")
+        blocked = folder / "2026/01/02"
+        blocked.rename(folder / "elsewhere")
+        blocked.symlink_to("02")
+        report = await night(mirror, after=look)
+        assert (len(seen), None in seen, report.hooks_due) == (16, False, 4)
+
+
+async def test_a_file_that_its_hook_puts_out_of_reach_ends_no_run(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with Threads(1) as pool:
+        async with Archive(tmp_path, None, pool) as archive:
+            archive.ledger.put(record(State.VERIFIED, path="loop/x.zip", hook_due=1.0))
+            why = await archive.hook_ended(product().id, None, consumes=False)
+            known = archive.ledger.get(product().id)
+    assert "loop/x.zip cannot be used" in (why or "")
+    assert known is not None
+    assert (known.state, known.hook_due) == (State.VERIFIED, None)
