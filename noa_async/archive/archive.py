@@ -360,6 +360,8 @@ class Archive:
         One that was right may be so still: it is to be looked at.
         """
         record = self.begun(product)
+        if record.state is State.QUARANTINED:  # and stays there
+            return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
         if record.state not in HELD:
             return self._give_up(State.FAILED, product, error, counted=False)
         todo = record.todo or (None if record.query is None else self.ledger.next_place())

@@ -15,9 +15,11 @@ from noa_async.archive.archive import Archive
 from noa_async.archive.states import State
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.errors import RefusedError
+from noa_async.errors import ServiceFault
 from noa_async.threads import Threads
 
 from ..archive.products import product, record
+from ..archive.test_keeper import Fetching, keeper_of
 from ..conftest import Serve
 from ..integration.conftest import WHO, Connect
 from .test_archive import Night, a_mirror, clock, folder, night, recorder
@@ -172,3 +174,21 @@ async def test_a_file_that_its_hook_puts_out_of_reach_ends_no_run(tmp_path: Path
     assert "loop/x.zip cannot be used" in (why or "")
     assert known is not None
     assert (known.state, known.hook_due) == (State.VERIFIED, None)
+
+
+# Files
+
+
+@pytest.mark.parametrize("state", list(State))
+async def test_whatever_was_known_a_file_may_be_out_of_reach(tmp_path: Path, state: State) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with Threads(1) as pool:
+        async with Archive(tmp_path, None, pool) as archive:
+            path = None if state in {State.CONSUMED, State.REMOVED} else "loop/x.zip"
+            archive.ledger.put(record(state, path=path))
+            outcome = await keeper_of(archive, Fetching(ServiceFault("503"))).bring(product())
+            known = archive.ledger.get(product().id)
+    assert known is not None
+    assert isinstance(outcome, Outcome)
+    assert outcome.ok == (state is State.CONSUMED)
+    assert (known.state is State.QUARANTINED) == (state is State.QUARANTINED)
