@@ -4,25 +4,49 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from noa_async import NoaClient, Outcome, Query, RetryPolicy, Service, Settings
+from noa_async import (
+    Following,
+    NoaClient,
+    OnRemoved,
+    Outcome,
+    Query,
+    RetryPolicy,
+    Service,
+    Settings,
+)
 from noa_async.answers import Meaning, classify
 from noa_async.archive.archive import Archive
 from noa_async.archive.states import State
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.errors import RefusedError
 from noa_async.errors import ServiceFault
+from noa_async.events import RemovalRefused
 from noa_async.threads import Threads
 
 from ..archive.products import product, record
 from ..archive.test_keeper import Fetching, keeper_of
 from ..conftest import Serve
-from ..integration.conftest import WHO, Connect
-from .test_archive import Night, a_mirror, clock, folder, night, recorder
+from ..integration.conftest import WHO, Connect, Recorder
+from .test_archive import (
+    DAY,
+    START,
+    Clock,
+    Night,
+    a_mirror,
+    clock,
+    folder,
+    night,
+    publish,
+    recorder,
+)
 
 __all__ = ["clock", "folder", "night", "recorder"]  # fixtures
 
@@ -192,3 +216,51 @@ async def test_whatever_was_known_a_file_may_be_out_of_reach(tmp_path: Path, sta
     assert isinstance(outcome, Outcome)
     assert outcome.ok == (state is State.CONSUMED)
     assert (known.state is State.QUARANTINED) == (state is State.QUARANTINED)
+
+
+@pytest.mark.parametrize("keep_trash", [timedelta(30), timedelta(0)])
+@pytest.mark.parametrize("how", ["out of reach", "cannot be moved"])
+async def test_one_file_that_cannot_be_deleted_does_not_hold_up_the_others(
+    night: Night,
+    folder: Path,
+    clock: Clock,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    keep_trash: timedelta,
+) -> None:
+    following = Following(
+        on_removed=OnRemoved.DELETE, max_delete=1.0, check_files=False, keep_trash=keep_trash
+    )
+    async with a_mirror(40) as mirror:
+        await night(mirror, layout="date", following=following)
+        stuck, gone = mirror.catalogue.products[5], mirror.catalogue.products[20]
+        for one in (stuck, gone):
+            mirror.catalogue.remove(one.id)
+        await night(mirror, following=following, reconcile=True)
+        clock.pass_by(4)
+        publish(mirror, 1, "N", 20)
+        [file] = (folder / "2026").rglob(stuck.name)
+        if how == "out of reach":
+            file.parent.rename(folder / "elsewhere")
+            file.parent.symlink_to(file.parent.name)
+        else:
+            monkeypatch.setattr(Path, "replace", refusing(Path.replace, stuck.name))
+            monkeypatch.setattr(Path, "unlink", refusing(Path.unlink, stuck.name))
+        report = await night(mirror, following=following, reconcile=True)
+        [refused] = recorder.of(RemovalRefused)
+        assert isinstance(refused, RemovalRefused)
+        assert (refused.product_id, report.removed) == (stuck.id, 1)
+        assert report.watermark == START + 20 * DAY
+        assert not list((folder / "2026").rglob(gone.name))
+
+
+def refusing(really: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A call that may not be made with a file of that name."""
+
+    def refuse(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.name == name:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return really(path, *arguments, **more)
+
+    return refuse
