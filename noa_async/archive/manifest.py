@@ -213,7 +213,7 @@ def records_in(lines: Iterable[dict[str, Any]]) -> Iterator[Record | str]:
             yield product_id
             continue
         row = [held.get(name, _DEFAULTS.get(name)) for name in COLUMNS]
-        with suppress(TypeError, ValueError, OverflowError, NoaError):
+        with suppress(TypeError, ValueError, OverflowError, AttributeError, NoaError):
             yield record_of(row)
 
 

@@ -319,18 +319,25 @@ def plausible(held: dict[str, Any]) -> Record | None:
     row = [held.get(name, empty.get(name)) for name in COLUMNS]
     try:
         record = record_of(row)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, AttributeError):
         return None
     product = record.product
     texts = (product.id, product.name, held.get("state"))
-    times = (record.updated, record.verified, record.gone, record.failed_at, record.hook_due)
-    numbers = (record.size, product.size, record.mtime_ns, record.todo, record.query, record.seen)
+    others = (record.error, record.reason, record.trash, product.content_type, product.footprint)
+    times = (
+        *(record.updated, record.verified, record.looked, record.failed_at),
+        *(record.gone, record.hook_due, record.hooked, record.accepted),
+    )
+    numbers = (record.size, product.size, record.mtime_ns, record.todo, record.query)
+    counts = (record.attempts, record.failures, record.seen, record.absences)
     good = (
         all(isinstance(text, str) and text for text in texts)
         and held["state"] in set(State)
         and isinstance(record.updated, float)
         and all(isinstance(at, float | None) and 0 <= (at or 0) < _YEAR_10000 for at in times)
         and all(isinstance(number, int | None) for number in numbers)
+        and all(isinstance(number, int) and number >= 0 for number in counts)
+        and all(isinstance(text, str | None) for text in others)
         and isinstance(record.path, str | None)
         and held.get("path_key") == (None if record.path is None else fold(record.path))
         and isinstance(record.checksum, str | None)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,10 @@ from noa_async import (
 )
 from noa_async.answers import Meaning, classify
 from noa_async.archive.archive import Archive
+from noa_async.archive.database import open_database
+from noa_async.archive.ledger import read_through
+from noa_async.archive.recovery import open_recovered, plausible
+from noa_async.archive.rows import COLUMNS, row_of, upserts
 from noa_async.archive.states import State
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.errors import RefusedError
@@ -264,3 +270,62 @@ def refusing(really: Callable[..., Any], name: str) -> Callable[..., Any]:
         return really(path, *arguments, **more)
 
     return refuse
+
+
+# Ledgers
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"checksums": None},
+        {"checksums": 5},
+        {"failures": None},
+        {"failures": "x"},
+        {"attempts": "x"},
+        {"absences": -1},
+        {"hooked": "x"},
+        {"looked": "x"},
+        {"accepted": b"x"},
+        {"error": 5},
+        {"trash": 5},
+        {"footprint": b"x"},
+    ],
+)
+def test_a_row_with_a_garbled_column_is_not_believed(changes: dict[str, object]) -> None:
+    held = dict(zip(COLUMNS, row_of(record(State.VERIFIED, updated=5.0)), strict=True))
+    assert plausible(held) is not None
+    assert plausible(held | changes) is None
+
+
+def ledger_of(folder: Path, count: int) -> Path:
+    path = folder / "ledger.sqlite3"
+    rows = [
+        row_of(record(State.VERIFIED, product=product(f"id{n:06}"), path=f"{n}.zip", updated=5.0))
+        for n in range(count)
+    ]
+    with closing(open_database(path)) as database:
+        database.write(upserts(iter(rows)))
+    return path
+
+
+@pytest.mark.parametrize("column", ["checksums", "failures"])
+def test_a_row_that_lost_a_column_costs_itself_alone(tmp_path: Path, column: str) -> None:
+    path = ledger_of(tmp_path, 1200)
+    with closing(sqlite3.connect(path)) as raw:
+        [sql] = raw.execute("SELECT sql FROM sqlite_master WHERE name = 'products'").fetchone()
+        lax = sql.replace("NOT NULL", "")
+    for schema, change in (
+        (lax, f"UPDATE products SET {column} = NULL WHERE number = 7"),
+        (sql, ""),
+    ):
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute("PRAGMA writable_schema = ON")
+            raw.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'products'", (schema,))
+            raw.commit()
+        with closing(sqlite3.connect(path)) as raw:
+            raw.execute(change)
+            raw.commit()
+    opened = open_recovered(path, suspect=True, anew=True, read=read_through)
+    with closing(opened) as database:
+        assert database.recovered == 1199
