@@ -286,9 +286,16 @@ def _salvaged(source: Database) -> Iterator[Record]:
     if "number" not in there:
         return
     question = f"SELECT {', '.join(names)} FROM products WHERE number BETWEEN ? AND ?"  # noqa: S608
-    top = _last_number(source)
-    ranges = [(low, min(low + _RANGE - 1, top)) for low in range(1, top + 1, _RANGE)]
-    ranges.reverse()
+    for span in _spans(source):
+        for row in _rows_in(source, question, span):
+            record = plausible(dict(zip(names, row, strict=True)))
+            if record is not None:
+                yield record
+
+
+def _rows_in(source: Database, question: str, span: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a span of numbers that can be read."""
+    ranges = [span]
     while ranges:
         low, high = ranges.pop()
         try:
@@ -298,10 +305,26 @@ def _salvaged(source: Database) -> Iterator[Record]:
                 middle = (low + high) // 2
                 ranges += [(middle + 1, high), (low, middle)]
             continue
-        for row in rows:
-            record = plausible(dict(zip(names, row, strict=True)))
-            if record is not None:
-                yield record
+        yield from rows
+
+
+def _spans(source: Database) -> Iterator[tuple[int, int]]:
+    """Spans that hold the numbers of all records; a garbled number may be far beyond the others."""
+    top = _last_number(source)
+    [pages] = source.row("PRAGMA page_count") or (0,)
+    low = 1
+    while low <= top:
+        yield low, min(low + _RANGE - 1, top)
+        low += _RANGE
+        if top >= low > int(pages) * _ROWS_A_PAGE:
+            question = "SELECT min(number) FROM products WHERE number >= ?"
+            try:
+                [found] = source.row(question, (low,)) or (None,)
+            except LedgerDamaged:
+                return
+            if found is None:
+                return
+            low = int(found)
 
 
 def _last_number(source: Database) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -329,3 +330,21 @@ def test_a_row_that_lost_a_column_costs_itself_alone(tmp_path: Path, column: str
     opened = open_recovered(path, suspect=True, anew=True, read=read_through)
     with closing(opened) as database:
         assert database.recovered == 1199
+
+
+@pytest.mark.parametrize("number", [5000, 2**40, 2**62, 2**63 - 1])
+def test_a_number_far_beyond_all_others_takes_no_time(tmp_path: Path, number: int) -> None:
+    path = ledger_of(tmp_path, 600)
+    with closing(sqlite3.connect(path)) as raw:
+        raw.execute("UPDATE products SET number = ? WHERE number = 600", (number,))
+        raw.commit()
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"id000300", b"\xff" * 8))
+    tracemalloc.start()
+    opened = open_recovered(path, suspect=True, anew=True, read=read_through)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    with closing(opened) as database:
+        assert database.recovered == 599
+    assert most < 50e6
