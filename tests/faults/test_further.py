@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import sqlite3
+import time
 import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
@@ -32,6 +34,7 @@ from noa_async.archive.ledger import read_through
 from noa_async.archive.recovery import open_recovered, plausible
 from noa_async.archive.rows import COLUMNS, row_of, upserts
 from noa_async.archive.states import State
+from noa_async.auth.grants import PASSWORD, Answer, Denial, Reader
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.errors import RefusedError
 from noa_async.errors import ServiceFault
@@ -348,3 +351,16 @@ def test_a_number_far_beyond_all_others_takes_no_time(tmp_path: Path, number: in
     with closing(opened) as database:
         assert database.recovered == 599
     assert most < 50e6
+
+
+# Log-in
+
+
+@pytest.mark.parametrize("word", ["session", "limit", "too many ", "temporar", "failed "])
+def test_a_long_error_of_the_log_in_service_takes_no_time(word: str) -> None:
+    body = json.dumps({"error": "invalid_grant", "error_description": word * 20_000}).encode()
+    reader = Reader(Service(), WHO)
+    began = time.perf_counter()
+    found = reader.read(Answer(400, {}, body[:200_000]), PASSWORD, 0.0)
+    assert isinstance(found, Denial)
+    assert time.perf_counter() - began < 1
