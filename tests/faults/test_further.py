@@ -276,6 +276,27 @@ def refusing(really: Callable[..., Any], name: str) -> Callable[..., Any]:
     return refuse
 
 
+@pytest.mark.parametrize(
+    "name", ["2026-01-02.bob's", "2026-01-02.keep", "20260102", "a file", "a link"]
+)
+async def test_what_others_put_into_the_trash_is_left_alone(
+    night: Night, folder: Path, tmp_path: Path, name: str
+) -> None:
+    async with a_mirror(3) as mirror:
+        await night(mirror)
+        mine = folder / ".noa-async/trash" / (name if "." in name or "0" in name else "2026-01-02")
+        mine.parent.mkdir()
+        if name == "a file":
+            mine.touch()
+        elif name == "a link":
+            (tmp_path / "mine").mkdir()
+            mine.symlink_to(tmp_path / "mine")
+        else:
+            mine.mkdir()
+        assert (await night(mirror)).ok
+        assert mine.exists()
+
+
 # Ledgers
 
 
