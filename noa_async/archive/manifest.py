@@ -80,11 +80,16 @@ class Manifest:
         noted, self._pending = self._pending, {}
         self._changed = True
         lines = [_noted(product_id, record) for product_id, record in noted.items()]
-        with blamed_on(self.path), open(self.path, "ab", opener=_private) as file:
-            if not self._began and file.tell():
-                file.write(b"\n")  # a kill may have left half a line
-            self._began = True
-            file.write(("\n".join(lines) + "\n").encode())
+        try:
+            with blamed_on(self.path), open(self.path, "ab", opener=_private) as file:
+                if not self._began and file.tell():
+                    file.write(b"\n")  # a kill may have left half a line
+                self._began = True
+                file.write(("\n".join(lines) + "\n").encode())
+        except BaseException:
+            self._pending = noted | self._pending
+            self._began = False  # half a line may be there
+            raise
 
     def is_due(self, products: int) -> bool:
         """Whether all of it should be written anew: after each run that changed a small one, once a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sqlite3
@@ -31,13 +32,15 @@ from noa_async.answers import Meaning, classify
 from noa_async.archive.archive import Archive
 from noa_async.archive.database import open_database
 from noa_async.archive.ledger import read_through
+from noa_async.archive.manifest import Manifest, records_in
+from noa_async.archive.record import Record
 from noa_async.archive.recovery import open_recovered, plausible
 from noa_async.archive.rows import COLUMNS, row_of, upserts
 from noa_async.archive.states import State
 from noa_async.auth.grants import PASSWORD, Answer, Denial, Reader
 from noa_async.emulator import Emulator, EmulatorSettings
 from noa_async.emulator.errors import RefusedError
-from noa_async.errors import ServiceFault
+from noa_async.errors import DestinationFull, ServiceFault
 from noa_async.events import RemovalRefused
 from noa_async.threads import Threads
 
@@ -372,6 +375,34 @@ def test_a_number_far_beyond_all_others_takes_no_time(tmp_path: Path, number: in
     with closing(opened) as database:
         assert database.recovered == 599
     assert most < 50e6
+
+
+def test_lines_that_found_no_room_in_the_manifest_are_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = Manifest(tmp_path)
+
+    def note(name: str) -> None:
+        manifest.note(record(State.VERIFIED, product=product(name), updated=1.0))
+
+    class Full(io.FileIO):
+        def write(self, data: Any, /) -> int:
+            super().write(data[:20])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    note("one")
+    manifest.flush()
+    note("two")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "noa_async.archive.manifest.open", lambda path, *_, **__: Full(path, "a"), raising=False
+        )
+        with pytest.raises(DestinationFull):
+            manifest.flush()
+    note("three")
+    manifest.flush()
+    found = [one.id for one in records_in(manifest.read()) if isinstance(one, Record)]
+    assert found == ["one", "two", "three"]
 
 
 # Log-in
