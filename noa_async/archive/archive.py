@@ -154,6 +154,8 @@ class Archive:
         self.observer = observer
         self.places = Places(self.ledger)
         self._asked_layout = layout
+        self._brings = anew
+        """Whether products come; a check of what is here finds none that the ledger lacks."""
         self.layouts: tuple[Layout, ...] = ()
         """Others that products may lie in: a move into another one had not ended."""
         self.ledger_is_new = False
@@ -461,7 +463,7 @@ class Archive:
             return
         with suppress(DestinationError):
             await self.ledger.flush()
-            if kind is None and self.ledger_is_new:
+            if kind is None and self.ledger_is_new and self._brings:
                 await self.ledger.note(_IS_NEW, 0)
             await self.ledger.ask(self._write_copies)
 

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import sqlite3
 import time
 import tracemalloc
@@ -29,7 +30,7 @@ from noa_async import (
     Settings,
 )
 from noa_async.answers import Meaning, classify
-from noa_async.archive.archive import Archive
+from noa_async.archive.archive import ANY_ARCHIVE, Archive
 from noa_async.archive.database import open_database
 from noa_async.archive.ledger import read_through
 from noa_async.archive.manifest import Manifest, records_in
@@ -403,6 +404,37 @@ def test_lines_that_found_no_room_in_the_manifest_are_written_later(
     manifest.flush()
     found = [one.id for one in records_in(manifest.read()) if isinstance(one, Record)]
     assert found == ["one", "two", "three"]
+
+
+async def test_a_check_between_does_not_count_as_the_run_after_a_lost_ledger(
+    night: Night, folder: Path
+) -> None:
+    """A hook is still due for what the ledger lost, though the folder was only looked at since."""
+    ran: list[str] = []
+
+    async def hook(outcome: Outcome) -> None:
+        ran.append(outcome.product.id)
+
+    async with a_mirror(3) as mirror:
+        late = mirror.catalogue.products[1]
+        mirror.catalogue.remove(late.id)
+        assert (await night(mirror, after=hook)).ok
+        state, before = folder / ".noa-async", folder.with_name("before")
+        shutil.copytree(state, before)
+        mirror.catalogue.add(late)
+        assert (await night(mirror, after=hook, reconcile=True)).ok
+        shutil.rmtree(state)
+        before.rename(state)
+        for file in state.glob("ledger.sqlite3*"):
+            file.unlink()
+        ran.clear()
+        with Threads(1) as pool:
+            async with Archive(folder, None, pool, anew=False, rules=ANY_ARCHIVE):
+                pass
+        assert (await night(mirror, after=hook)).ok
+        assert ran == [late.id]
+        assert (await night(mirror, after=hook, reconcile=True)).ok
+        assert ran == [late.id]
 
 
 # Log-in
