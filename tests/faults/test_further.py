@@ -24,6 +24,7 @@ from noa_async import (
     NoaClient,
     OnRemoved,
     Outcome,
+    Product,
     Query,
     RetryPolicy,
     Service,
@@ -34,7 +35,8 @@ from noa_async.archive.archive import ANY_ARCHIVE, Archive
 from noa_async.archive.database import open_database
 from noa_async.archive.ledger import read_through
 from noa_async.archive.manifest import Manifest, records_in
-from noa_async.archive.record import Record
+from noa_async.archive.overview import read_overview
+from noa_async.archive.record import Record, first_record
 from noa_async.archive.recovery import open_recovered, plausible
 from noa_async.archive.rows import COLUMNS, row_of, upserts
 from noa_async.archive.states import State
@@ -435,6 +437,24 @@ async def test_a_check_between_does_not_count_as_the_run_after_a_lost_ledger(
         assert ran == [late.id]
         assert (await night(mirror, after=hook, reconcile=True)).ok
         assert ran == [late.id]
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**62, str(2**63 - 1), 9e18])
+def test_a_status_adds_up_sizes_that_cannot_be(tmp_path: Path, size: object) -> None:
+    state = tmp_path / ".noa-async"
+    state.mkdir()
+    sensed = [(START + day * DAY).isoformat() for day in range(3)]
+    rows = [
+        row_of(first_record(Product.from_entry(entry), State.LISTED, 5.0))
+        for entry in (
+            {"Id": f"id{n}", "Name": "N", "ContentLength": size, "ContentDate": {"Start": day}}
+            for n, day in enumerate(sensed)
+        )
+    ]
+    with closing(open_database(state / "ledger.sqlite3")) as database:
+        database.write(upserts(iter(rows)))
+    [amount] = read_overview(tmp_path).states
+    assert (amount.products, amount.bytes) == (3, 0)
 
 
 # Log-in
