@@ -5,6 +5,7 @@ All of it blocks.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -203,11 +204,16 @@ def recover(database: Database, damaged: Path | None, manifest: Manifest) -> int
     return int(number)
 
 
-def merged(known: Record | None, found: Record, *, doubt: bool) -> Record | None:
+def merged(
+    known: Record | None, found: Record, *, doubt: bool, now: float = math.inf
+) -> Record | None:
     """The record that holds, of one that is known and one that was found; None: the known one.
 
     ``doubt``: the one that was found may be garbled. If it says something else of the file than the
     one that is known, the file is to be read before it is believed.
+
+    One that lies ahead of the clock was written by a clock that was wrong: it is older than all
+    that do not.
 
     | known         | found            | in doubt | holds                       |
     |---------------|------------------|----------|-----------------------------|
@@ -220,10 +226,15 @@ def merged(known: Record | None, found: Record, *, doubt: bool) -> Record | None
     """
     if known is None:
         return replace(found, mtime_ns=None) if doubt and found.held else found
-    if found.updated <= known.updated:
+    if _age_of(found, now) <= _age_of(known, now):
         return None
     same = (found.path, found.size, found.checksum) == (known.path, known.size, known.checksum)
     return replace(found, mtime_ns=None) if doubt and found.held and not same else found
+
+
+def _age_of(record: Record, now: float) -> tuple[bool, float]:
+    """What records are ordered by, the oldest first."""
+    return record.updated <= now, record.updated
 
 
 def _overlay(database: Database, found: Iterable[Record | str], *, doubt: bool) -> None:
@@ -244,7 +255,7 @@ def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool)
             chosen.pop(one, None)
             continue
         before = None if one.id in forgotten else chosen.get(one.id) or known.get(one.id)
-        record = merged(before, one, doubt=doubt)
+        record = merged(before, one, doubt=doubt, now=time.time())
         if record is not None:
             chosen[one.id] = record
             forgotten.discard(one.id)
@@ -253,12 +264,12 @@ def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool)
         if other.id in chosen or other.id in forgotten:
             continue
         rival = chosen[keys[other.path_key or ""]]
-        if other.updated > rival.updated:
+        if _age_of(other, time.time()) > _age_of(rival, time.time()):
             del chosen[rival.id]
         else:
             forgotten.add(other.id)
     alone: dict[str, Record] = {}  # one product a path
-    for record in sorted(chosen.values(), key=lambda one: one.updated):
+    for record in sorted(chosen.values(), key=lambda one: _age_of(one, time.time())):
         alone[record.path_key or f"/{record.id}"] = record
     rows = [row_of(record) for record in alone.values()]
     gone = [(key,) for key in (*forgotten, *(chosen.keys() - {one.id for one in alone.values()}))]

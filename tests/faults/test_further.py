@@ -457,6 +457,25 @@ def test_a_status_adds_up_sizes_that_cannot_be(tmp_path: Path, size: object) -> 
     assert (amount.products, amount.bytes) == (3, 0)
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_a_clock_that_was_ahead_wrote_does_not_outlive_what_came_later(
+    tmp_path: Path, *, at_once: bool
+) -> None:
+    """A product came in a night with a wrong clock, and was removed since."""
+    manifest, now = Manifest(tmp_path), time.time()
+    manifest.note(record(State.VERIFIED, updated=now + 9e8))
+    manifest.flush()
+    for n in range(5 if at_once else 700):
+        manifest.note(record(State.VERIFIED, product=product(f"{n}"), path=f"{n}", updated=now))
+    manifest.note(record(State.REMOVED, updated=now - 60))
+    manifest.flush()
+    path = tmp_path / "ledger.sqlite3"
+    opened = open_recovered(path, suspect=True, anew=True, read=read_through)
+    with closing(opened) as database:
+        question = "SELECT state, path FROM products WHERE id = ?"
+        assert database.row(question, (product().id,)) == ("removed", None)
+
+
 # Log-in
 
 
