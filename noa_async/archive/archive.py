@@ -35,7 +35,7 @@ from noa_async.archive.mark import (
 from noa_async.archive.places import Places
 from noa_async.archive.rearranging import rearrange
 from noa_async.archive.record import Glance, Record, first_record
-from noa_async.archive.recovery import keep_copy
+from noa_async.archive.recovery import is_copy_old, keep_copy
 from noa_async.archive.states import HELD, State
 from noa_async.archive.trash import throw_away
 from noa_async.archive.turns import Turns
@@ -469,11 +469,13 @@ class Archive:
 
     def _write_copies(self, database: Database) -> None:
         self.manifest.flush()
+        news = self.manifest.changed
         if self.ledger.changed and not database.damaged:
             products = database.row("SELECT sum(products) FROM sums") or (0,)
             if self.manifest.is_due(products[0] or 0):
                 self.manifest.rewrite(database, self.id, self.layout.template)
-            keep_copy(database, self._rules.min_free)
+            if news or is_copy_old(self.folder.state):
+                keep_copy(database, self._rules.min_free)
             self._remember(_some_files(database))
 
     async def drop_part(self, record: Record) -> None:

@@ -65,6 +65,11 @@ class Manifest:
         self.outdated = False
         """Whether it must be written anew: files have other paths than it says."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether files came, went or changed since it was last written anew."""
+        return self._changed or self.outdated
+
     def note(self, record: Record) -> None:
         """Add what a record says now; written by the next ``flush``."""
         self._pending[record.id] = record

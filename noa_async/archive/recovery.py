@@ -38,8 +38,11 @@ if TYPE_CHECKING:
 
 _COPIES = 3
 _COPY_EVERY = 20 * 3600.0
+_COPY_UNCHANGED = 3600.0
+"""Seconds between copies if no file came or went: a look each minute would else write gigabytes."""
 _SMALL = 32 << 20
-"""Bytes of a ledger that is copied after each run; a larger one is copied once a day."""
+"""Bytes of a ledger that is copied after each run that changed files; a larger one is copied once a
+day."""
 _BATCH = 500
 _RANGE = 512
 _CHECKSUM = re.compile(r"[a-z0-9-]{2,16}:[0-9a-f]{8,128}")
@@ -83,6 +86,11 @@ def keep_copy(database: Database, spare: int) -> bool:
                 copy.replace(older)
         draft.replace(newest)
     return True
+
+
+def is_copy_old(state: Path) -> bool:
+    """Whether there is no copy of the last hour."""
+    return not 0 <= _age(copy_of(state, 1)) < _COPY_UNCHANGED
 
 
 def _age(path: Path) -> float:

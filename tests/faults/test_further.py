@@ -476,6 +476,24 @@ def test_what_a_clock_that_was_ahead_wrote_does_not_outlive_what_came_later(
         assert database.row(question, (product().id,)) == ("removed", None)
 
 
+async def test_a_run_that_finds_nothing_new_does_not_copy_the_ledger(
+    night: Night, folder: Path
+) -> None:
+    copy = folder / ".noa-async/copies/ledger-1.sqlite3"
+    async with a_mirror(5) as mirror:
+        await night(mirror)
+        made = copy.stat().st_ino
+        await night(mirror)
+        assert copy.stat().st_ino == made
+        publish(mirror, 1, "N")
+        await night(mirror)
+        assert copy.stat().st_ino != made
+        made = copy.stat().st_ino
+        os.utime(copy, (time.time() - 4000,) * 2)
+        await night(mirror)
+        assert copy.stat().st_ino != made
+
+
 # Log-in
 
 
