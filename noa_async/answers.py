@@ -10,8 +10,10 @@ family put their reasons in any of them. The first row that fits decides:
     2xx 3xx       a log-in page                                     not log-in LOGIN
     401 403
     3xx 4xx 5xx   an error code of an object store                  any        _STORE_CODES
-    any but 404   a quota, a rate limit, too many of something      any        QUOTA
+    any but 404   a quota, a rate limit, too many of something;     any        QUOTA
+                  not what the query or its address may ask for
     any but 404   maintenance                                       any        MAINTENANCE
+    403           a token that has expired; the request carried it  any        LOGIN
     403           a signature or link that has expired              any        EXPIRED
     any but 5xx   an HTML page                                      log-in     TEMPORARY
     2xx           a JSON error, and JSON was due: its own status,   service    by that status,
@@ -120,6 +122,14 @@ _QUOTA = re.compile(
     r"(?:limit|rate|allowance|number|sessions|connections|downloads|requests)",
     re.IGNORECASE,
 )
+_OF_THE_QUERY = re.compile(
+    r"\$\w|\b(?:skip|top|offset|filter|quer(?:y|ies)|parameters?|expressions?|nodes?|results?"
+    r"|page ?size|address|ur[il]|headers?)\b",
+    re.IGNORECASE,
+)
+"""What a limit is of that the service sets to queries: asking again changes nothing."""
+_OF_QUERIES = frozenset({400, 413, 422})
+_TOO_LONG = frozenset({414, 431})
 _MAINTENANCE = re.compile(
     r"maintenance|under construction"
     r"|temporarily (?:unavailable|down|offline|closed|out of service)"
@@ -133,6 +143,9 @@ _EXPIRED = re.compile(
     r"|signature[ \w]*(?:does not|doesn't|not) (?:match|valid)"
     r"|signature not valid in the specified time",
     re.IGNORECASE,
+)
+_EXPIRED_TOKEN = re.compile(
+    r"(?:token|jwt) (?:has |is |already )*expired|expired (?:token|jwt)", re.IGNORECASE
 )
 _STORE_CODE = re.compile(r"<Code>\s*([A-Za-z]+)\s*</Code>")
 _STORE_CODES = {
@@ -228,8 +241,9 @@ def _meaning(
         (status == 407 or from_proxy, Meaning.PROXY),
         (may_be_login and (is_login_address(url) or _LOGIN_PAGE.search(text)), Meaning.LOGIN),
         (code, code),
-        (speaks and (_QUOTA.search(words) or _is_exhausted(status, headers)), Meaning.QUOTA),
+        (speaks and (_is_quota(status, words) or _is_exhausted(status, headers)), Meaning.QUOTA),
         (speaks and _MAINTENANCE.search(words), Meaning.MAINTENANCE),
+        (status == 403 and had_token and _EXPIRED_TOKEN.search(words), Meaning.LOGIN),
         (status == 403 and _EXPIRED.search(words), Meaning.EXPIRED),
         (status < 500 and sender is Sender.LOGIN and is_html(text), Meaning.TEMPORARY),
     )
@@ -380,6 +394,13 @@ def _spoken(headers: Mapping[str, str], reason: str) -> str:
 
 def _sentences(headers: Mapping[str, str]) -> Iterable[str]:
     return [readable(value) for name, value in headers.items() if _SPEAKING.search(name)]
+
+
+def _is_quota(status: int, words: str) -> bool:
+    """Whether the words tell of a quota, not of what a query may ask for or how long it may be."""
+    if status in _TOO_LONG or _QUOTA.search(words) is None:
+        return False
+    return status not in _OF_QUERIES or _OF_THE_QUERY.search(words) is None
 
 
 def _is_exhausted(status: int, headers: Mapping[str, str]) -> bool:

@@ -166,7 +166,8 @@ class Downloads:
             outcome = await keeper.bring(product)
             if isinstance(outcome, Later):
                 return Later(waits.of(outcome.seconds))
-            if after is not None and (outcome.brought or keeper.archive.owes_hook(product.id)):
+            due = outcome.ok and (outcome.brought or keeper.archive.owes_hook(product.id))
+            if after is not None and due:
                 await self._run_hook(keeper.archive, after, outcome)
             return outcome
 

@@ -254,7 +254,7 @@ class RemovalsHeld:
 
 @dataclass(frozen=True, slots=True)
 class RemovalRefused:
-    """A product is gone from the service, but its file was kept: it is not the recorded one."""
+    """A product is gone from the service, but its file was kept, for the reason told."""
 
     product_id: str
     """The catalogue's ``Id``."""
@@ -263,7 +263,7 @@ class RemovalRefused:
     path: str
     """Where it lies, from the output folder."""
     reason: str
-    """What is other than recorded."""
+    """What is other than recorded, or in the way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from noa_async.archive.mark import (
 from noa_async.archive.places import Places
 from noa_async.archive.rearranging import rearrange
 from noa_async.archive.record import Glance, Record, first_record
-from noa_async.archive.recovery import keep_copy
+from noa_async.archive.recovery import is_copy_old, keep_copy
 from noa_async.archive.states import HELD, State
 from noa_async.archive.trash import throw_away
 from noa_async.archive.turns import Turns
@@ -157,6 +157,8 @@ class Archive:
         self.observer = observer
         self.places = Places(self.ledger)
         self._asked_layout = layout
+        self._brings = anew
+        """Whether products come; a check of what is here finds none that the ledger lacks."""
         self.layouts: tuple[Layout, ...] = ()
         """Others that products may lie in: a move into another one had not ended."""
         self.ledger_is_new = False
@@ -395,6 +397,8 @@ class Archive:
         One that was right may be so still: it is to be looked at.
         """
         record = self.begun(product)
+        if record.state is State.QUARANTINED:  # and stays there
+            return Outcome(product, Status.FAILED, attempts=error.attempts, error=error)
         if record.state not in HELD:
             return self._give_up(State.FAILED, product, error, counted=False)
         todo = record.todo or (None if record.query is None else self.ledger.next_place())
@@ -508,17 +512,19 @@ class Archive:
             return
         with suppress(DestinationError):
             await self.ledger.flush()
-            if kind is None and self.ledger_is_new:
+            if kind is None and self.ledger_is_new and self._brings:
                 await self.ledger.note(_IS_NEW, 0)
             await self.ledger.ask(self._write_copies)
 
     def _write_copies(self, database: Database) -> None:
         self.manifest.flush()
+        news = self.manifest.changed
         if self.ledger.changed and not database.damaged:
             products = database.row("SELECT sum(products) FROM sums") or (0,)
             if self.manifest.is_due(products[0] or 0):
                 self.manifest.rewrite(database, self.id, self.layout.template)
-            keep_copy(database, self._rules.min_free)
+            if news or is_copy_old(self.folder.state):
+                keep_copy(database, self._rules.min_free)
             self._remember(_some_files(database))
 
     async def drop_part(self, record: Record) -> None:
@@ -580,6 +586,7 @@ class Archive:
         | passed   | as it was         |                | done                                     |
         | passed   | gone, or another  | yes            | done, and the product consumed           |
         | passed   | gone, or another  | no             | done; the file is missing, or to be read |
+        | passed   | out of reach      |                | done                                     |
         """
         async with self.only_one(product_id):
             record = self.ledger.get(product_id)
@@ -594,7 +601,11 @@ class Archive:
                 return reason
             passed = {"hook_due": None, "hooked": now, "error": None, "reason": None}
             done = record.moved(record.state, now, **passed)
-            facts = self.folder.facts(record.path)
+            try:
+                facts = self.folder.facts(record.path)
+            except FileInaccessible as error:  # the next look at it tells
+                self.put_file(done)
+                return str(error)
             if facts is not None and (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns):
                 self.put_file(done)
                 return None

@@ -113,7 +113,7 @@ class Database:
         rows = self.rows(sql, values)
         try:
             return [make(row) for row in rows]
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
             raise self.broken(f"a row is none of ours: {error}") from error
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:

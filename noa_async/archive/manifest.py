@@ -64,6 +64,11 @@ class Manifest:
         self.outdated = False
         """Whether it must be written anew: files have other paths than it says."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether files came, went or changed since it was last written anew."""
+        return self._changed or self.outdated
+
     def note(self, record: Record) -> None:
         """Add what a record says now; written by the next ``flush``."""
         self._pending[record.id] = record
@@ -79,11 +84,16 @@ class Manifest:
         noted, self._pending = self._pending, {}
         self._changed = True
         lines = [_noted(product_id, record) for product_id, record in noted.items()]
-        with blamed_on(self.path), open(self.path, "ab", opener=_private) as file:
-            if not self._began and file.tell():
-                file.write(b"\n")  # a kill may have left half a line
-            self._began = True
-            file.write(("\n".join(lines) + "\n").encode())
+        try:
+            with blamed_on(self.path), open(self.path, "ab", opener=_private) as file:
+                if not self._began and file.tell():
+                    file.write(b"\n")  # a kill may have left half a line
+                self._began = True
+                file.write(("\n".join(lines) + "\n").encode())
+        except BaseException:
+            self._pending = noted | self._pending
+            self._began = False  # half a line may be there
+            raise
 
     def is_due(self, products: int) -> bool:
         """Whether all of it should be written anew: after each run that changed a small one, once a
@@ -212,7 +222,7 @@ def records_in(lines: Iterable[dict[str, Any]]) -> Iterator[Record | str]:
             yield product_id
             continue
         row = [held.get(name, _DEFAULTS.get(name)) for name in COLUMNS]
-        with suppress(TypeError, ValueError, OverflowError, NoaError):
+        with suppress(TypeError, ValueError, OverflowError, AttributeError, NoaError):
             yield record_of(row)
 
 

@@ -5,6 +5,7 @@ All of it blocks.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -45,8 +46,11 @@ if TYPE_CHECKING:
 
 _COPIES = 3
 _COPY_EVERY = 20 * 3600.0
+_COPY_UNCHANGED = 3600.0
+"""Seconds between copies if no file came or went: a look each minute would else write gigabytes."""
 _SMALL = 32 << 20
-"""Bytes of a ledger that is copied after each run; a larger one is copied once a day."""
+"""Bytes of a ledger that is copied after each run that changed files; a larger one is copied once a
+day."""
 _BATCH = 500
 _RANGE = 512
 _CHECKSUM = re.compile(r"[a-z0-9-]{2,16}:[0-9a-f]{8,128}")
@@ -90,6 +94,11 @@ def keep_copy(database: Database, spare: int) -> bool:
                 copy.replace(older)
         draft.replace(newest)
     return True
+
+
+def is_copy_old(state: Path) -> bool:
+    """Whether there is no copy of the last hour."""
+    return not 0 <= _age(copy_of(state, 1)) < _COPY_UNCHANGED
 
 
 def _age(path: Path) -> float:
@@ -211,11 +220,16 @@ def recover(database: Database, damaged: Path | None, manifest: Manifest) -> int
     return int(number)
 
 
-def merged(known: Record | None, found: Record, *, doubt: bool) -> Record | None:
+def merged(
+    known: Record | None, found: Record, *, doubt: bool, now: float = math.inf
+) -> Record | None:
     """The record that holds, of one that is known and one that was found; None: the known one.
 
     ``doubt``: the one that was found may be garbled. If it says something else of the file than the
     one that is known, the file is to be read before it is believed.
+
+    One that lies ahead of the clock was written by a clock that was wrong: it is older than all
+    that do not.
 
     | known         | found            | in doubt | holds                       |
     |---------------|------------------|----------|-----------------------------|
@@ -228,10 +242,15 @@ def merged(known: Record | None, found: Record, *, doubt: bool) -> Record | None
     """
     if known is None:
         return replace(found, mtime_ns=None) if doubt and found.held else found
-    if found.updated <= known.updated:
+    if _age_of(found, now) <= _age_of(known, now):
         return None
     same = (found.path, found.size, found.checksum) == (known.path, known.size, known.checksum)
     return replace(found, mtime_ns=None) if doubt and found.held and not same else found
+
+
+def _age_of(record: Record, now: float) -> tuple[bool, float]:
+    """What records are ordered by, the oldest first."""
+    return record.updated <= now, record.updated
 
 
 def _overlay(database: Database, found: Iterable[Record | str], *, doubt: bool) -> None:
@@ -252,7 +271,7 @@ def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool)
             chosen.pop(one, None)
             continue
         before = None if one.id in forgotten else chosen.get(one.id) or known.get(one.id)
-        record = merged(before, one, doubt=doubt)
+        record = merged(before, one, doubt=doubt, now=time.time())
         if record is not None:
             chosen[one.id] = record
             forgotten.discard(one.id)
@@ -261,12 +280,12 @@ def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool)
         if other.id in chosen or other.id in forgotten:
             continue
         rival = chosen[keys[other.path_key or ""]]
-        if other.updated > rival.updated:
+        if _age_of(other, time.time()) > _age_of(rival, time.time()):
             del chosen[rival.id]
         else:
             forgotten.add(other.id)
     alone: dict[str, Record] = {}  # one product a path
-    for record in sorted(chosen.values(), key=lambda one: one.updated):
+    for record in sorted(chosen.values(), key=lambda one: _age_of(one, time.time())):
         alone[record.path_key or f"/{record.id}"] = record
     rows = [row_of(record) for record in alone.values()]
     gone = [(key,) for key in (*forgotten, *(chosen.keys() - {one.id for one in alone.values()}))]
@@ -294,9 +313,16 @@ def _salvaged(source: Database) -> Iterator[Record]:
     if "number" not in there:
         return
     question = f"SELECT {', '.join(names)} FROM products WHERE number BETWEEN ? AND ?"  # noqa: S608
-    top = _last_number(source)
-    ranges = [(low, min(low + _RANGE - 1, top)) for low in range(1, top + 1, _RANGE)]
-    ranges.reverse()
+    for span in _spans(source):
+        for row in _rows_in(source, question, span):
+            record = plausible(dict(zip(names, row, strict=True)))
+            if record is not None:
+                yield record
+
+
+def _rows_in(source: Database, question: str, span: tuple[int, int]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a span of numbers that can be read."""
+    ranges = [span]
     while ranges:
         low, high = ranges.pop()
         try:
@@ -306,10 +332,26 @@ def _salvaged(source: Database) -> Iterator[Record]:
                 middle = (low + high) // 2
                 ranges += [(middle + 1, high), (low, middle)]
             continue
-        for row in rows:
-            record = plausible(dict(zip(names, row, strict=True)))
-            if record is not None:
-                yield record
+        yield from rows
+
+
+def _spans(source: Database) -> Iterator[tuple[int, int]]:
+    """Spans that hold the numbers of all records; a garbled number may be far beyond the others."""
+    top = _last_number(source)
+    [pages] = source.row("PRAGMA page_count") or (0,)
+    low = 1
+    while low <= top:
+        yield low, min(low + _RANGE - 1, top)
+        low += _RANGE
+        if top >= low > int(pages) * _ROWS_A_PAGE:
+            question = "SELECT min(number) FROM products WHERE number >= ?"
+            try:
+                [found] = source.row(question, (low,)) or (None,)
+            except LedgerDamaged:
+                return
+            if found is None:
+                return
+            low = int(found)
 
 
 def _last_number(source: Database) -> int:
@@ -327,18 +369,25 @@ def plausible(held: dict[str, Any]) -> Record | None:
     row = [held.get(name, empty.get(name)) for name in COLUMNS]
     try:
         record = record_of(row)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, AttributeError):
         return None
     product = record.product
     texts = (product.id, product.name, held.get("state"))
-    times = (record.updated, record.verified, record.gone, record.failed_at, record.hook_due)
-    numbers = (record.size, product.size, record.mtime_ns, record.todo, record.query, record.seen)
+    others = (record.error, record.reason, record.trash, product.content_type, product.footprint)
+    times = (
+        *(record.updated, record.verified, record.looked, record.failed_at),
+        *(record.gone, record.hook_due, record.hooked, record.accepted),
+    )
+    numbers = (record.size, product.size, record.mtime_ns, record.todo, record.query)
+    counts = (record.attempts, record.failures, record.seen, record.absences)
     good = (
         all(isinstance(text, str) and text for text in texts)
         and held["state"] in set(State)
         and isinstance(record.updated, float)
         and all(isinstance(at, float | None) and 0 <= (at or 0) < _YEAR_10000 for at in times)
         and all(isinstance(number, int | None) for number in numbers)
+        and all(isinstance(number, int) and number >= 0 for number in counts)
+        and all(isinstance(text, str | None) for text in others)
         and isinstance(record.path, str | None)
         and held.get("path_key") == (None if record.path is None else fold(record.path))
         and isinstance(record.checksum, str | None)

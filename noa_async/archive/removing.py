@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from noa_async.archive.following import may_delete
 from noa_async.archive.journal import past
 from noa_async.archive.states import HELD, State
+from noa_async.errors import DestinationError, FileInaccessible
 from noa_async.events import ProductRemoved, RemovalRefused, RemovalsHeld
 from noa_async.pipeline import run_pipeline
 from noa_async.settings import OnRemoved
@@ -109,17 +110,26 @@ class _Removal:
         return denied, here
 
     async def delete(self, product_id: str) -> bool:
-        """Delete a product's file; False if there is none, or another than the recorded one."""
+        """Delete a product's file; False if there is none, it is another than the recorded one, or
+        it cannot be deleted: the others go on.
+        """
         async with self._archive.only_one(product_id):
             record = self._archive.ledger.get(product_id)
             if record is None or record.path is None:
                 return False
-            facts = self._archive.folder.facts(record.path)
-            instead = "" if facts else self._archive.folder.instead(record.path)
-            if why := why_kept(record, facts, instead):
+            try:
+                facts = self._archive.folder.facts(record.path)
+                instead = "" if facts else self._archive.folder.instead(record.path)
+                why = why_kept(record, facts, instead)
+                if not why:
+                    await self._archive.remove(record, keep=bool(self._following.keep_trash))
+            except (FileInaccessible, DestinationError) as error:
+                if not isinstance(error.__cause__, OSError):  # of the ledger
+                    raise
+                why = f"it cannot be deleted: {error.__cause__.strerror}"
+            if why:
                 self._observer(RemovalRefused(record.id, record.product.name, record.path, why))
                 return False
-            await self._archive.remove(record, keep=bool(self._following.keep_trash))
             self._observer(ProductRemoved(record.id, record.product.name, record.path))
             return True
 

@@ -93,7 +93,8 @@ def row_of(record: Record) -> tuple[Any, ...]:
 def record_of(row: Sequence[Any]) -> Record:
     """The record of a row. A state that this version does not know is taken for failed.
 
-    Raises TypeError, ValueError or OverflowError for what ``row_of`` has not written.
+    Raises TypeError, ValueError, OverflowError or AttributeError for what ``row_of`` has not
+    written.
     """
     catalogue = row[: len(_CATALOGUE)]
     held = row[len(_CATALOGUE) : len(_CATALOGUE) + len(_FACETS)]

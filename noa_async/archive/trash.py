@@ -6,6 +6,7 @@ its product again, and stays.
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from noa_async.archive.record import Record
 
 TRASH = "trash"
+_DAY = re.compile(r"(\d{4}-\d\d-\d\d)(?:\.\d+)?", re.ASCII)
+"""As ``throw_away`` names folders."""
 IN_TRASH = f"trash IS NOT NULL AND state = '{State.REMOVED}'"
 """The records of files in the trash, as SQL."""
 
@@ -90,8 +93,11 @@ def _days(folder: Path) -> list[tuple[str, date]]:
     found = []
     with blamed_on(folder), suppress(FileNotFoundError, NotADirectoryError):
         for one in folder.iterdir():
-            with suppress(ValueError):  # somebody else's
-                found.append((one.name, date.fromisoformat(one.name.partition(".")[0])))
+            day = _DAY.fullmatch(one.name)
+            if day is None or one.is_symlink() or not one.is_dir():
+                continue  # somebody else's
+            with suppress(ValueError):
+                found.append((one.name, date.fromisoformat(day[1])))
     return sorted(found)
 
 

@@ -267,6 +267,8 @@ _CLIENT_ERRORS = frozenset(
         "invalid_request",
     }
 )
+_LONGEST_SAID = 1000
+"""Characters of an error that are looked at: some of the patterns take a time that grows faster."""
 _NOES = frozenset({"invalid_grant", "access_denied"})
 _LOCKED = re.compile(
     r"\block(?:ed)?\b|\bblocked\b|temporar\w+ (?:disabled|suspended|blocked)"
@@ -275,7 +277,7 @@ _LOCKED = re.compile(
     re.IGNORECASE,
 )
 _SESSIONS = re.compile(
-    r"session\w*.*(?:limit|exceed|too ?many|max)|(?:limit|exceed|too ?many|max).*session",
+    r"session.*(?:limit|exceed|too ?many|max)|(?:limit|exceed|too ?many|max).*session",
     re.IGNORECASE,
 )
 _PASSES = re.compile(
@@ -306,7 +308,7 @@ def _cause(answer: Answer, document: Mapping[str, Any], grant: str, url: str) ->
     status, headers, text = answer.status, answer.headers, answer.body.decode(errors="replace")
     meaning = classify(status, headers, answer.body, sender=Sender.LOGIN).meaning
     if status < 500:
-        said = f"{_text(document, 'error')} {_text(document, 'error_description')}"
+        said = f"{_text(document, 'error')} {_text(document, 'error_description')}"[:_LONGEST_SAID]
         full = meaning is Meaning.QUOTA and "session" in text.lower()
         if cause := _cause_by_words(said, _text(document, "error"), meaning, grant, full=full):
             return cause

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _NO_ORDERS = frozenset({405, 501})
 _NOT_ANSWERED = frozenset({Meaning.QUOTA, Meaning.MAINTENANCE, Meaning.LOGIN, Meaning.PROXY})
 """Answers in place of the order's own, whatever their status."""
+_TAKEN = frozenset({"queued", "in_progress", "paused", "completed"})
+"""Statuses of an order that was taken, whatever words are beside them."""
 _ANSWER_LIMIT = 1 << 20
 _MESSAGE_LIMIT = 64 << 10
 _MOST_REMEMBERED = 100_000
@@ -85,11 +87,13 @@ class Orders:
             self._session.tokens.reject(response.token)
         if takes_orders(refusal, taken_before=self._taken is True) is False:
             self._taken = False
-        if not 200 <= response.status < 300 or refusal.meaning in _NOT_ANSWERED:
+        status = _status(body)
+        refused = refusal.meaning in _NOT_ANSWERED and status not in _TAKEN
+        if refused or not 200 <= response.status < 300:
             return False
         self._taken = True
         self._remember(product_id)
-        return _completed(body)
+        return status == "completed"
 
     def _remember(self, product_id: str) -> None:
         self._ordered[product_id] = None
@@ -112,15 +116,15 @@ def takes_orders(refusal: Refusal, *, taken_before: bool) -> bool | None:
     return False if final and not taken_before else None
 
 
-def _completed(body: bytes) -> bool:
-    """Whether an order's answer says that its product is there.
+def _status(body: bytes) -> str:
+    """The status of an order, by the answer to it; empty if that tells none.
 
-    >>> _completed(b'{"Status": "COMPLETED"}'), _completed(b'{"Status": "queued"}'), _completed(b"")
-    (True, False, False)
+    >>> _status(b'{"Status": "COMPLETED"}'), _status(b'{"Status": "queued"}'), _status(b"")
+    ('completed', 'queued', '')
     """
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return False
+        return ""
     status = document.get("Status") if isinstance(document, dict) else None
-    return isinstance(status, str) and status.lower() == "completed"
+    return status.lower() if isinstance(status, str) else ""

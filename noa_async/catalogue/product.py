@@ -17,6 +17,8 @@ _HEX = re.compile(r"[0-9a-f]{8,128}")
 _ALGORITHM = re.compile(r"[a-z0-9][a-z0-9._/-]{0,31}")
 _NOT_ALNUM = re.compile(r"[^a-z0-9]")
 _LARGEST = 2**63 - 1  # what a file system, HTTP header or SQLite column can hold
+_LARGEST_SIZE = 1 << 50
+"""Bytes: no product has a petabyte, and sums of many sizes must stay within what SQLite adds up."""
 
 _HEX_DIGITS = {
     "md5": 32, "sha1": 40, "sha224": 56, "sha256": 64, "sha384": 96, "sha512": 128,
@@ -72,7 +74,8 @@ class Product:
     name: str
     """The server's name, as it came: make it safe before it names a file (``Name``)."""
     size: int | None = None
-    """Bytes as the catalogue says; HTTP may differ (``ContentLength``; 0 counts as not told)."""
+    """Bytes as the catalogue says; HTTP may differ (``ContentLength``; 0, or more than a
+    petabyte, counts as not told)."""
     checksums: tuple[Checksum, ...] = ()
     """Those that can be compared, in the server's order (``Checksum`` or ``Checksums``)."""
     content_type: str | None = None
@@ -161,7 +164,7 @@ def _size(value: object) -> int | None:
         value = int(value) if value.is_integer() else None
     if isinstance(value, bool) or not isinstance(value, int):
         return None
-    return value if 0 < value <= _LARGEST else None
+    return value if 0 < value <= _LARGEST_SIZE else None
 
 
 def _online(value: object) -> bool:
