@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ServiceRefused,
         ServiceUnreachable,
         SettingsError,
+        SizeMismatch,
         TransferInterrupted,
         UsageError,
     )
@@ -109,6 +110,7 @@ __all__ = [
     "ServiceUnreachable",
     "Settings",
     "SettingsError",
+    "SizeMismatch",
     "Status",
     "SyncNoaClient",
     "TimeRelation",
@@ -153,6 +155,7 @@ _HOMES = {
         "ServiceRefused",
         "ServiceUnreachable",
         "SettingsError",
+        "SizeMismatch",
         "TransferInterrupted",
         "UsageError",
     ),

@@ -43,6 +43,8 @@ class ResponseHead(NamedTuple):
     connection."""
     reusable: bool
     """Whether the connection may be used for another request after the body."""
+    reason: str = ""
+    """The phrase behind the status."""
 
     @property
     def interim(self) -> bool:
@@ -136,7 +138,8 @@ def parse_head(text: str) -> ResponseHead | None:
         length = int(only)
     tokens = connection_tokens(headers.getall("Connection", []))
     kept = "close" not in tokens and (not old or "keep-alive" in tokens)
-    return ResponseHead(status, headers, length, chunked, kept and (chunked or length is not None))
+    reusable = kept and (chunked or length is not None)
+    return ResponseHead(status, headers, length, chunked, reusable, first[13:])
 
 
 def connection_tokens(values: list[str]) -> set[str]:

@@ -14,7 +14,7 @@ from noa_async.archive.scratch import moved
 from noa_async.archive.targets import state_of
 from noa_async.disk import blamed_on, file_error, sync_folder
 from noa_async.errors import DestinationError
-from noa_async.transfer.checksum import broken_zip
+from noa_async.transfer.zips import broken_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
