@@ -128,7 +128,7 @@ def _sentence(refusal: Refusal, origin: Origin) -> str:
     if meaning is Meaning.LOGIN:
         page = f"{who} showed its log-in page in place of the product, to a fresh token too."
         return f"{who} answered 401 to a fresh token{said}." if status == 401 else page
-    if meaning is Meaning.TEMPORARY and status < 300:
+    if meaning in {Meaning.TEMPORARY, Meaning.MAINTENANCE} and status < 300:
         return f"Text came in place of the product{said or ': nothing more is said'}."
     if meaning is Meaning.PERMANENT and status == 401 and not origin.had_token:
         return f"The service redirects to {who}, which wants the token and is no trusted host."

@@ -4,38 +4,39 @@ The request asks for the whole product if the part is empty, else for ``Range: b
 Labels decide little: if the catalogue has a checksum, that judges the bytes. Without one, bytes of
 two answers are joined only if both have the same strong ETag (RFC 9110, 15.3.7.3).
 
-    status   what the head says                                    decision
-    -------  ----------------------------------------------------  ------------------------------
-    200 203  a content coding, such as gzip                        Inspect, then Refuse: retried
-             HTML, XML, JSON or text, and that is not due; a       Inspect, then as below
-             length that is neither the catalogue's nor the
-             part's; no length
-             the Content-Range that was asked for, of the same     Append
-             state, and a Content-Length that fits it
-             any other Content-Range, no Content-Length            Discard
-             from byte 0, a length that is neither the             Refuse: retried
-             catalogue's nor the part's, and there is a part
-             from byte 0, the part's length, but another state,    Contradict
-             and the request had an If-Range
-             from byte 0, all else                                 Restart
-    206      a content coding                                      Inspect, then Discard
-             no readable Content-Range, but the Content-Length     Append
-             that is missing
-             no readable Content-Range                             Inspect, then Discard
-             starts at byte 0                                      Restart
-             starts elsewhere than the part ends                   Discard
-             a total that is neither the catalogue's nor the       Discard
-             part's; another state
-             starts where the part ends                            Append
-    416      the total is the part's length; the same state        Complete
-             all else                                              Inspect, then Discard
-    all else                                                       Inspect, then Refuse
+    status  what the head says                                     decision
+    ------  -----------------------------------------------------  ------------------------------
+    200     a content coding, such as gzip                         Inspect, then Refuse: retried
+    200     HTML, XML, JSON or text, and that is not due; a        Inspect, then as below
+            length that is neither the catalogue's nor the
+            part's; no length
+    200     the Content-Range that was asked for, of the same      Append
+            state, and a Content-Length that fits it
+    200     any other Content-Range with no Content-Length         Discard
+    200     from byte 0, a length that is neither the catalogue's  Refuse: retried
+            nor the part's, and there is a part
+    200     from byte 0, the part's length, but another state,     Contradict
+            and the request had an If-Range
+    200     all else                                               Restart
+    206     a content coding                                       Inspect, then Discard
+    206     no readable Content-Range, but the Content-Length      Append
+            that is missing
+    206     no readable Content-Range                              Inspect, then Discard
+    206     starts at byte 0                                       Restart
+    206     starts elsewhere than the part ends                    Discard
+    206     a total that is neither the catalogue's nor the        Discard
+            part's; another state
+    206     starts where the part ends                             Append
+    416     the total, or the part's, is the part's length; no     Complete
+            other state
+    416     all else                                               Inspect, then Discard
+    else                                                           Inspect, then Refuse
 
-"State" is that of the product. With a checksum, another ETag or Last-Modified is no other state:
-some services have one for each of their nodes. ``Inspect``: the start of the body is read, and
-``refusals`` says what it means; if it is no message, the decision behind it holds. ``Contradict``:
-ask again without If-Range, unless the catalogue's entry has changed. ``Discard`` drops the part at
-the second such answer in a row.
+A 203 is as a 200. "State" is that of the product. With a checksum, another ETag or Last-Modified is
+no other state: some services have one for each of their nodes. ``Inspect``: the start of the body
+is read, and ``refusals`` says what it means; if it is no message, the decision behind it holds.
+``Contradict``: ask again without If-Range, unless the catalogue's entry has changed. ``Discard``
+drops the part at the second such answer in a row.
 """
 
 from __future__ import annotations
@@ -242,7 +243,9 @@ def decide(part: PartState, head: Head, due: Due = Due()) -> Decision:
     if head.status == 206:
         return _on_partial(part, head, due)
     if head.status == 416:
-        if head.total == part.length > 0 and _same_state(part, head, due):
+        total = part.total if head.total is None else head.total
+        other = not due.checked and part.validator.contradicts(head.validator)
+        if total == part.length > 0 and not other:
             return Complete()
         return Inspect(Discard("the service knows no such range of it"))
     return Inspect()

@@ -100,16 +100,14 @@ def _inflated(file: IO[bytes], member: zipfile.ZipInfo) -> Iterator[bytes]:
         if inflater is None:
             yield data
             continue
-        while not inflater.eof and (data or _has_more(inflater)):
-            yield inflater.decompress(data, _BLOCK)
+        while not inflater.eof:
+            piece = inflater.decompress(data, _BLOCK)
+            yield piece
             data = getattr(inflater, "unconsumed_tail", b"")
+            if not data and len(piece) < _BLOCK:
+                break  # all that this data holds was given
     if inflater is not None and not inflater.eof:
         raise EOFError("a member ends early")
-
-
-def _has_more(inflater: _Inflater) -> bool:
-    """Whether there are bytes to come of data that it has been given."""
-    return not getattr(inflater, "needs_input", True)
 
 
 def _stored() -> None:
@@ -125,4 +123,4 @@ _METHODS = {
     zipfile.ZIP_DEFLATED: _deflated,
     zipfile.ZIP_BZIP2: bz2.BZ2Decompressor,
 }
-"""What inflates the members of a method. LZMA is not among them: its data name the memory it takes."""
+"""What inflates members, by method. LZMA is none of them: its data say how much memory it takes."""
