@@ -212,7 +212,7 @@ class Fetcher(Fetching):
         async def once(attempt: int) -> None:
             try:
                 while not await self._ask(work, attempt):
-                    pass  # a shorter range than was asked for came in full: no failure
+                    pass  # such as after a range that came in full, but was shorter: no failure
             except SizeMismatch:
                 await self._ask_entry_again(work)
                 raise
@@ -234,7 +234,7 @@ class Fetcher(Fetching):
                 raise _EntryChanged(now)
 
     async def _ask(self, work: _Work, attempt: int) -> bool:
-        """Make one request; return whether nothing is left to ask for.
+        """Make one request; return False if another is due at once.
 
         A log-in page renews the token once, and the request is repeated.
         """
@@ -254,6 +254,8 @@ class Fetcher(Fetching):
                     token = response.token if may_renew and _wants_log_in(decision) else None
                     if token is not None and session.tokens.reject(token):
                         continue
+                    if await self._may_resume_otherwise(work, decision):
+                        return False
                     if isinstance(decision, Refuse) and isinstance(decision.error, QuotaExceeded):
                         lease.refused(decision.error.retry_after)
                     if await self._begin(work, head, decision):
@@ -275,6 +277,21 @@ class Fetcher(Fetching):
         await self._check_length(work, confirmed=isinstance(decision, Complete))
         return True
 
+    async def _may_resume_otherwise(self, work: _Work, decision: Decision) -> bool:
+        """Return whether another request may resume a part that this answer cannot.
+
+        Without If-Range, if the validator differs though the catalogue's entry does not; the same
+        request again, the first time that the answer is of no use for the part.
+        """
+        if isinstance(decision, Contradict):
+            await self._ask_entry_again(work)
+            work.conditional = False
+            return True
+        if isinstance(decision, Discard) and work.sink.part.state.length and not work.dropping:
+            work.dropping = True
+            return True
+        return False
+
     async def _begin(self, work: _Work, head: Head, decision: Decision) -> bool:
         """Make the part ready for the bytes that come; return whether any do. Raise if refused."""
         part, sink = work.sink.part, work.sink
@@ -283,18 +300,9 @@ class Fetcher(Fetching):
                 raise error
             case Complete():
                 return False
-            case Contradict():
-                await self._ask_entry_again(work)
-                work.conditional = False
-                raise TransferInterrupted(
-                    "The service has another ETag or date of the product now, but the catalogue "
-                    "has the same checksum: resume without If-Range."
-                )
             case Discard(reason):
-                first, work.dropping = not work.dropping, True
-                if not first:
-                    await work.shares.drop()
-                    await sink.run(part.restart, Validator(), None, None)
+                await work.shares.drop()
+                await sink.run(part.restart, Validator(), None, None)
                 raise TransferInterrupted(f"Cannot resume the partial download: {reason}.")
             case Restart(total):
                 await work.shares.drop()
