@@ -35,12 +35,13 @@ from noa_async import (
 )
 from noa_async.answers import Sender, classify
 from noa_async.budget import Budget, Patience
+from noa_async.emulator import Emulator, EmulatorSettings, Fault, FaultKind, FaultPlan
 from noa_async.events import Event, TokenObtained, TransferRetried
 from noa_async.transfer.refusals import Origin, is_message, product_error
 from noa_async.transfer.resume import Due, Head
 from noa_async.transfer.zips import broken_zip
 
-from ..integration.conftest import PATHS, WHO, bring_bytes_by
+from ..integration.conftest import PATHS, WHO, Connect, assert_right, bring_bytes_by
 
 ALL = Query(everything=True)
 WHOLE, FAILED, UNVERIFIED = Status.DOWNLOADED, Status.FAILED, Status.UNVERIFIED
@@ -244,6 +245,33 @@ async def bring(tmp_path: Path) -> AsyncIterator[Bring]:
 def each_path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once by each path of the bytes."""
     bring_bytes_by(request.param, monkeypatch)
+
+
+K = FaultKind
+
+
+@pytest.mark.usefixtures("each_path")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(K.LABEL_ENCODING, times=None),
+        Fault(K.LABEL_TYPE, times=None),
+        Fault(K.LABEL_RANGE, times=None),
+        Fault(K.LABEL_LENGTH, times=None, seconds=30),
+        Fault(K.LABEL_LOGIN, status=302),
+    ],
+    ids=lambda fault: fault.kind.value,
+)
+async def test_labels_for_good(connect: Connect, tmp_path: Path, fault: Fault) -> None:
+    """The emulator's, with a cut before each."""
+    faults = FaultPlan((Fault(K.CUT, at=0.6), fault))
+    settings = EmulatorSettings(products=3, mean_bytes=100_000, faults=faults)
+    async with Emulator(settings) as mirror, connect(mirror) as noa:
+        outcomes = [each async for each in noa.download_all(noa.search(ALL), tmp_path)]
+        assert {each.status for each in outcomes} == {WHOLE}
+        assert_right(mirror, tmp_path, 3)
+        needed = sum(product.size for product in mirror.catalogue.products)
+        assert mirror.stats.bytes_sent < 1.3 * needed
 
 
 # 1.1: encodings that are none.
