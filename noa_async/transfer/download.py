@@ -16,6 +16,7 @@ from noa_async.answers import Meaning
 from noa_async.catalogue.product import Checksum, Product
 from noa_async.errors import (
     ChecksumMismatch,
+    NoaError,
     ProductCorrupt,
     QuotaExceeded,
     ServiceError,
@@ -27,7 +28,7 @@ from noa_async.events import Observer, TransferStarted, ignore
 from noa_async.transfer.attempts import Attempts
 from noa_async.transfer.checksum import OWN, strongest
 from noa_async.transfer.fetching import Fetched, Fetching, Whole
-from noa_async.transfer.heads import due_of, read_head
+from noa_async.transfer.heads import MESSAGE_BYTES, due_of, message_error, read_head
 from noa_async.transfer.resume import (
     Append,
     Complete,
@@ -169,7 +170,7 @@ class Fetcher(Fetching):
             found = Checksum(checksum.algorithm if checksum else OWN, part.digest())
             try:
                 product = await self._check_whole(product, checksum, found, sink)
-            except ProductCorrupt as error:
+            except NoaError as error:
                 error.attempts = attempts.made
                 raise
             return await admit(fetched(found, verified=checksum is not None))
@@ -180,12 +181,16 @@ class Fetcher(Fetching):
         """Return the product if the bytes, which do not have ``checksum``, are right all the same.
 
         Bytes that have another one may be those of the catalogue's present entry. Raise
-        ProductCorrupt.
+        ProductCorrupt; if they are a page of the product's length, what that page means.
         """
         if checksum is None:
             if wrong := await sink.run(broken_zip, sink.part.path):
                 raise ProductCorrupt(f"{product.name} arrived whole, but is {wrong}.")
             return product
+        start = await sink.run(_start_of, sink.part.path)
+        if (error := message_error(start, due_of(product))) is not None:
+            await sink.run(sink.part.restart, Validator(), None, None)
+            raise error
         product = await self._catalogue.entry(product.id) or product
         if found in product.checksums:
             return product
@@ -372,6 +377,11 @@ class Fetcher(Fetching):
         if confirmed or length >= (size or length + 1) or length > (total or length):
             await sink.run(part.restart, Validator(), None, None)
         raise size_mismatch(length if length != size else total or length, size or total or 0)
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MESSAGE_BYTES)
 
 
 def _wants_log_in(decision: Decision) -> bool:

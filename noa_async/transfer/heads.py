@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from noa_async.answers import Meaning, Sender, classify, looks_like_text
@@ -12,10 +13,12 @@ from noa_async.transfer.resume import WHOLE, Due, Head, Inspect, Refuse, decide
 
 if TYPE_CHECKING:
     from noa_async.catalogue.product import Product
+    from noa_async.errors import ProductError
     from noa_async.response import Response
     from noa_async.transfer.resume import Decision, PartState
 
-_MESSAGE_BYTES = 4096
+MESSAGE_BYTES = 4096
+"""The first bytes of a body, by which a message is told from a product."""
 _REASONS = frozenset(
     {Meaning.QUOTA, Meaning.LOGIN, Meaning.MAINTENANCE, Meaning.EXPIRED, Meaning.OFFLINE}
 )
@@ -47,7 +50,7 @@ async def read_head(
     decision = decide(part, head, due)
     if not isinstance(decision, Inspect):
         return head, decision
-    start = await response.peek(_MESSAGE_BYTES)
+    start = await response.peek(MESSAGE_BYTES)
     sender = Sender.SERVICE if same_origin(response.url, url) else Sender.STORE
     refusal = classify(
         response.status,
@@ -69,3 +72,14 @@ async def read_head(
     if message:
         return head, Refuse(product_error(refusal, origin), refusal.meaning)
     return head, decision.then
+
+
+def message_error(start: bytes, due: Due) -> ProductError | None:
+    """Return what the bytes of a product mean that begin with ``start``, if they are a message.
+
+    For bytes that came with the product's length and under its type, but are not the product.
+    """
+    refusal = classify(200, {}, start, json_due=not due.is_text)
+    if is_message(Head(200), refusal, start, replace(due, checked=False)):
+        return product_error(refusal, Origin())
+    return None

@@ -345,6 +345,15 @@ async def test_row_1_2_a_quota_page_of_the_same_length(bring: Bring, kind: str) 
     assert run.published == []
 
 
+async def test_row_1_2_a_quota_page_of_the_same_length_and_type(bring: Bring) -> None:
+    """It is not put into quarantine: a later run tries again."""
+    page = page_of("Maximum number of 4 concurrent flows achieved", SIZE)
+    run = await bring(lambda _, ask: ranged(page, ask))
+    assert isinstance(run.only.error, QuotaExceeded)
+    assert run.published == []
+    assert list(run.folder.glob(".noa-async/quarantine/*")) == []
+
+
 async def test_row_1_2_a_text_product_of_unknown_type(bring: Bring) -> None:
     """With a checksum and the right length, text that gives no reason may be the product."""
     text = b"S1A orbit, 2026\n" * 2000
