@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         ServiceRefused,
         ServiceUnreachable,
         SettingsError,
+        SizeMismatch,
         TransferInterrupted,
         UsageError,
     )
@@ -113,6 +114,7 @@ __all__ = [
     "ServiceUnreachable",
     "Settings",
     "SettingsError",
+    "SizeMismatch",
     "Status",
     "SyncNoaClient",
     "TimeRelation",
@@ -159,6 +161,7 @@ _HOMES = {
         "ServiceRefused",
         "ServiceUnreachable",
         "SettingsError",
+        "SizeMismatch",
         "TransferInterrupted",
         "UsageError",
     ),

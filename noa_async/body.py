@@ -95,9 +95,12 @@ class Body:
         most: int,
         hold: float,
         stall: float,
+        *,
+        last: bool = False,
     ) -> int:
         """In a thread: have at most so many bytes kept; how many were.
 
+        ``last``: ``most`` bytes are all that is wanted; if they are here, they are kept at once.
         It ends after ``hold`` seconds with what came until then, which may be nothing. The
         connection is lost where nothing comes for ``stall`` seconds. Of what comes before that, or
         a cut, the very end is not kept: servers are known to write an error text there.
@@ -107,11 +110,12 @@ class Body:
         kept, due = 0, time.monotonic() + hold
         while kept < most and not self.ended:
             self.lost = self.lost or self.silence >= stall
-            if self.lost and not self._cut:
+            complete = last and self._filled - self._begun >= most - kept
+            if self.lost and not (self._cut or complete):
                 self._cut = True
                 self._filled -= min(suspects(self._arrived), self._filled - self._begun)
             late = self._cut or time.monotonic() >= due
-            sure = min(self._sure(), most - kept)
+            sure = most - kept if complete else min(self._sure(), most - kept)
             if sure and (
                 late or sure == most - kept or self._filled in (len(self._room), self._end)
             ):
@@ -122,7 +126,7 @@ class Body:
             elif late:
                 break
             else:
-                self._receive(most - kept + SUSPECT, hold, due)
+                self._receive(most - kept + (0 if last else SUSPECT), hold, due)
         return kept
 
     async def more(self, seconds: float) -> bytes:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _PASSING_WAIT = 5.0
 _RAREST = 15
 """What is off line is asked for again after at most so many of the longest waits."""
+_MOST_SHORT = 10
+"""How often a Retry-After that is shorter than our own wait is followed."""
 
 
 class Budget:
@@ -64,25 +66,30 @@ class Patience:
     [60.0, 120.0, 240.0]
     >>> patience.after(420), patience.after(500)
     (80, None)
+    >>> [Patience(RetryPolicy()).after(0, asked) for asked in (1.0, 90.0, 0.1)]
+    [1.0, 90.0, 60.0]
     """
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
-        self._asks = 0
+        self._asks = self._short = 0
         self._given = 0.0
         """The waits so far: no less has passed, even where a test cuts them short."""
 
     def after(self, waited: float, asked: float | None = None) -> float | None:
         """Seconds until the next ask, ``waited`` seconds after the first; None: no longer.
 
-        ``asked`` is the service's Retry-After in seconds: never less than that. The last ask comes
-        when the time is up.
+        ``asked`` is the service's Retry-After in seconds: never less than that. One of a second or
+        more is followed though it is shorter than our own wait, ten times in all. The last ask
+        comes when the time is up.
         """
         cap, left = self._policy.cap, self._policy.offline_wait - max(waited, self._given)
         ours = min(cap * 2.0 ** min(self._asks, 32), _RAREST * cap)
-        self._asks += 1
+        short = 1.0 <= (asked or 0.0) < ours and self._short < _MOST_SHORT
+        self._short += short
+        self._asks += not short
         if left <= 0 or (asked or 0.0) > left:
             return None
-        wait = max(asked or 0.0, min(ours, left))
+        wait = (asked or 0.0) if short else max(asked or 0.0, min(ours, left))
         self._given += wait
         return wait

@@ -15,6 +15,7 @@ NoaError
 │   └── ServiceRefused               a 4xx: it understood, and said no
 ├── ProductError            exit 1   one product's: the others go on
 │   ├── TransferInterrupted          cut, stalled or short                    (retryable)
+│   │   └── SizeMismatch             ended, but not with the catalogue's size (retryable)
 │   ├── QuotaExceeded                too many at once or too much             (retryable)
 │   ├── ProductOffline               not on line yet; asked for               (retryable)
 │   ├── FileInaccessible             its file or folder here cannot be read or written (retryable)
@@ -149,6 +150,10 @@ class TransferInterrupted(ProductError):
     """The bytes stopped before the end."""
 
     retryable = True
+
+
+class SizeMismatch(TransferInterrupted):
+    """The bytes ended, but they are not as many as the catalogue says."""
 
 
 class QuotaExceeded(ProductError):

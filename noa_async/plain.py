@@ -49,6 +49,8 @@ class ResponseHead(NamedTuple):
     connection."""
     reusable: bool
     """Whether the connection may be used for another request after the body."""
+    reason: str = ""
+    """The phrase behind the status."""
 
     @property
     def interim(self) -> bool:
@@ -145,8 +147,8 @@ def parse_head(text: str) -> ResponseHead | None:
     tokens = list_members(headers.getall("Connection", []))
     kept = "close" not in tokens and (not old or "keep-alive" in tokens)
     doubtful = bool(codings) and (old or bool(lengths) or not chunked)
-    sized = chunked or length is not None
-    return ResponseHead(status, headers, length, chunked, kept and sized and not doubtful)
+    reusable = kept and (chunked or length is not None) and not doubtful
+    return ResponseHead(status, headers, length, chunked, reusable, first[13:])
 
 
 def _mended(text: str) -> str:

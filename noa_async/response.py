@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from noa_async.body import suspects
 from noa_async.decoding import Decoder, Malformed, UnknownCoding, codings
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     Keep = Callable[[Sequence[bytes | memoryview]], object]
     """Has pieces kept; blocks."""
+
+_Bytes = TypeVar("_Bytes", bytes, "bytes | memoryview")
 
 LONGEST_HELD = 0.2
 """Seconds for which bytes that are here are kept from whoever reads."""
@@ -49,11 +51,23 @@ class Response(ABC):
     Resources: valid until ``drop``, which costs the connection where some of the body is unread.
     """
 
-    __slots__ = ("_stall", "as_sent", "had_token", "headers", "reason", "status", "token", "url")
+    __slots__ = (
+        "_peeked",
+        "_stall",
+        "as_sent",
+        "had_token",
+        "headers",
+        "reason",
+        "status",
+        "token",
+        "url",
+    )
 
     def __init__(self, url: str, status: int, headers: Mapping[str, str], stall: float) -> None:
         """``stall``: seconds without a byte that are a cut."""
         self._stall = stall
+        self._peeked: list[bytes | memoryview] = []
+        """What was read of the body to look at it, as sent."""
         self.url = url
         self.status = status
         self.headers = headers
@@ -73,9 +87,11 @@ class Response(ABC):
         """Read no more of it."""
 
     @abstractmethod
-    async def pour(self, into: Intake, most: int) -> int:
+    async def pour(self, into: Intake, most: int, *, last: bool = False) -> int:
         """Give what comes next of the body, at most so many bytes; how many. None is its end.
 
+        ``last``: ``most`` bytes are all that is wanted, so that nothing behind them is waited for.
+        What ``peek`` has read has to be taken first, by ``peeked``.
         It comes to nothing for no longer than the stall time-out, and waits for more than the first
         bytes for no longer than a fifth of a second.
         Raises ServiceUnreachable where the body is cut, is shorter than its Content-Length, or no
@@ -120,7 +136,7 @@ class Response(ABC):
     ) -> AsyncGenerator[bytes | memoryview]:
         """Yield the body without the codings ``names``, of at most ``limit`` bytes as sent."""
         decoder, received = Decoder(names), 0
-        async with aclosing(self.pieces(most)) as pieces:
+        async with aclosing(self._from_the_start(most)) as pieces:
             async for piece in pieces:
                 received += len(piece)
                 if received > limit:
@@ -128,6 +144,19 @@ class Response(ABC):
                 for decoded in decoder.decode(bytes(piece)):
                     yield decoded
         yield decoder.finish()
+
+    async def _from_the_start(self, most: int) -> AsyncGenerator[bytes | memoryview]:
+        peeked, self._peeked = self._peeked, []
+        for piece in peeked:
+            yield piece
+        async with aclosing(self.pieces(most)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def peeked(self, most: int) -> list[bytes | memoryview]:
+        """Take at most so many bytes of what ``peek`` has read, as they were sent."""
+        given, self._peeked = split(self._peeked, most)
+        return given
 
     def _too_large(self, limit: int) -> ServiceFault:
         size = f"{limit / 1e6:.1f} MB" if limit >= 1_000_000 else f"{limit} bytes"
@@ -139,15 +168,25 @@ class Response(ABC):
     async def peek(self, limit: int) -> bytes:
         """Return the body's first ``limit`` bytes, decoded, or as many as can be had.
 
-        Raise nothing for a cut, or for what cannot be decoded.
+        They stay to be read. Raise nothing for a cut, or for what cannot be decoded.
         """
-        body = bytearray()
-        with contextlib.suppress(ServiceUnreachable, ServiceFault, UnknownCoding, Malformed):
-            async with aclosing(self._decoded(codings(self.headers), limit, _PEEK_LIMIT)) as pieces:
+        body, read, held = bytearray(), 0, list(self._peeked)
+        with contextlib.suppress(ServiceUnreachable, UnknownCoding, Malformed):
+            decoder = Decoder(codings(self.headers))
+            async with aclosing(self._from_the_start(_PEEK_LIMIT)) as pieces:
+                held.clear()
                 async for piece in pieces:
-                    body += piece
-                    if len(body) >= limit:
+                    held.append(piece)
+                    read += len(piece)
+                    for decoded in decoder.decode(bytes(piece)):
+                        body += decoded
+                        if len(body) >= limit:
+                            break
+                    if len(body) >= limit or read >= _PEEK_LIMIT:
                         break
+                else:
+                    body += decoder.finish()
+        self._peeked = held
         return bytes(body[:limit])
 
     def broke_off(self, *, stalled: bool, malformed: bool = False) -> ServiceUnreachable:
@@ -190,9 +229,9 @@ class Streamed(Response):
         """Return what came before a cut and was not returned by ``_next``."""
         return []
 
-    async def pour(self, into: Intake, most: int) -> int:
-        most = min(most, _BATCH)
-        await self._gather(most)
+    async def pour(self, into: Intake, most: int, *, last: bool = False) -> int:
+        last, most = last and most <= _BATCH, min(most, _BATCH)
+        await self._gather(most, last=last)
         sure, doubtful = (self._held, []) if self._ended else (self._held[:-1], self._held[-1:])
         given, left = split(sure, most)
         self._held = left + doubtful
@@ -204,11 +243,17 @@ class Streamed(Response):
             raise self._failure
         return received
 
-    async def _gather(self, size: int) -> None:
-        """Have so many bytes beside the last piece, or what comes in a while."""
+    async def _gather(self, size: int, *, last: bool) -> None:
+        """Have so many bytes beside the last piece, or what comes in a while.
+
+        ``last``: so many with the last piece are enough; then all of it is sure.
+        """
         clock = asyncio.get_running_loop().time
         due, here = clock() + LONGEST_HELD, sum(map(len, self._held[:-1]))
         while not self._ended and here < size and not (here and clock() > due):
+            if last and sum(map(len, self._held)) >= size:
+                self._held.append(b"")
+                return
             here += sum(map(len, self._held[-1:]))
             try:
                 if piece := await self._next(size):
@@ -219,6 +264,7 @@ class Streamed(Response):
                 self._ended, self._failure = True, failure
                 body = b"".join([*self._held, *self._unread()])
                 sure = max(0, len(body) - suspects(self._given + len(body)))
+                sure = max(sure, size) if last and len(body) >= size else sure
                 self._held = [body[:sure]] if sure else []
 
     async def pieces(self, most: int) -> AsyncGenerator[bytes]:
@@ -231,13 +277,14 @@ class Streamed(Response):
             raise
 
 
-def split(pieces: Sequence[bytes], most: int) -> tuple[list[bytes], list[bytes]]:
+def split(pieces: Sequence[_Bytes], most: int) -> tuple[list[_Bytes], list[_Bytes]]:
     """The first ``most`` bytes of ``pieces``, and the others.
 
     >>> split([b"abc", b"de"], 4)
     ([b'abc', b'd'], [b'e'])
     """
-    first, others = [], []
+    first: list[_Bytes] = []
+    others: list[_Bytes] = []
     for piece in pieces:
         first += [piece[:most]] if most else []
         others += [piece[most:]] if len(piece) > most else []

@@ -48,6 +48,10 @@ class Limits:
     """Bytes a second for all workers together (None: no cap)."""
 
 
+_FOLLOWED = 3
+"""Failures in a row for which a Retry-After that is shorter than the back-off is followed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """How often and how soon to try again: exponential back-off with full jitter.
@@ -56,6 +60,8 @@ class RetryPolicy:
     4.0
     >>> RetryPolicy().delay(1, asked=7.0, draw=lambda: 0.5)
     7.0
+    >>> RetryPolicy().delay(4, asked=1.0, draw=lambda: 0.5)
+    4.0
     """
 
     retries: int = 8
@@ -86,9 +92,13 @@ class RetryPolicy:
     ) -> float:
         """Seconds to wait before the next attempt, after ``failures`` in a row.
 
-        ``asked`` is the service's Retry-After in seconds: never less than that.
+        ``asked`` is the service's Retry-After in seconds: never less than that. It is followed
+        three times in a row if it is a second or more; after that, and for less than a second, the
+        back-off counts if it is longer.
         """
         ours = draw() * min(self.cap, self.base * 2.0 ** min(failures - 1, 32))
+        if asked is not None and asked >= 1.0 and failures <= _FOLLOWED:
+            return asked
         return max(ours, asked or 0.0)
 
 

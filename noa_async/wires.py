@@ -46,6 +46,7 @@ class Wired(Response):
         self, url: str, head: ResponseHead, wire: Wire, stall: float, give_back: Callable[[], None]
     ) -> None:
         super().__init__(url, head.status, head.headers, stall)
+        self.reason = head.reason
         self._wire = wire
         self._give_back = give_back
         self._whole = wire.whole()
@@ -60,7 +61,7 @@ class Wired(Response):
         else:
             self._wire.close()
 
-    async def pour(self, into: Intake, most: int) -> int:
+    async def pour(self, into: Intake, most: int, *, last: bool = False) -> int:
         if self._whole is not None:
             piece, self._whole = self._whole[:most], self._whole[most:]
             if piece:
@@ -68,7 +69,9 @@ class Wired(Response):
             return len(piece)
         body, hold = self._body, min(LONGEST_HELD, self._stall)
         while body is not None and not self._finished and most:
-            kept = await into.draw(partial(body.draw, most=most, hold=hold, stall=self._stall))
+            kept = await into.draw(
+                partial(body.draw, most=most, hold=hold, stall=self._stall, last=last)
+            )
             if body.ended:
                 self._finish()
             if kept:
@@ -79,20 +82,20 @@ class Wired(Response):
 
     async def pieces(self, most: int) -> AsyncGenerator[memoryview]:
         body = self._body
-        if self._whole is not None:
-            for at in range(0, len(self._whole), most):
-                yield self._whole[at : at + most]
+        while self._whole:
+            given, self._whole = self._whole[:most], self._whole[most:]
+            yield given
         while body is not None and not self._finished:
             try:
                 piece = await body.more(self._stall)
             except TimeoutError:
                 raise self.broke_off(stalled=True) from None
-            for at in range(0, len(piece), most):
-                yield memoryview(piece)[at : at + most]
             if body.ended:
                 self._finish()
             elif not piece:
                 raise self.broke_off(stalled=False)
+            for at in range(0, len(piece), most):
+                yield memoryview(piece)[at : at + most]
 
     def _finish(self) -> None:
         self._finished = True
@@ -119,6 +122,7 @@ class Unsized(Streamed):
     ) -> None:
         """``give_back`` is called if all was read, ``malformed`` if the chunks are."""
         super().__init__(url, head.status, head.headers, stall)
+        self.reason = head.reason
         self._wire = wire
         self._body = wire.body()
         self._decoder = ChunkedDecoder() if head.chunked else None

@@ -54,7 +54,11 @@ def tried_kinds() -> set[str]:
 
 @pytest.mark.parametrize("kind", FaultKind, ids=lambda kind: kind.value)
 def test_every_fault_of_the_emulator_has_its_row(kind):
-    headings = {"product": "A product's bytes", "page": "A page of the catalogue"}
+    headings = {
+        "product": "A product's bytes",
+        "label": "What is said of the bytes",
+        "page": "A page of the catalogue",
+    }
     rows = table(FAULTS, headings.get(kind.scope, "The log-in"))
     found = [row for row in rows if row[0] == f"`{kind.value}`"]
     assert len(found) == 1

@@ -28,7 +28,8 @@ from noa_async.disk import (
     write_synced,
 )
 from noa_async.errors import DestinationError, FileInaccessible, ProductTooLarge
-from noa_async.transfer.checksum import OWN, broken_zip
+from noa_async.transfer.checksum import OWN
+from noa_async.transfer.zips import broken_zip
 from noa_async.values import bytes_text
 
 if TYPE_CHECKING:

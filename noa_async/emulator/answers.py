@@ -96,6 +96,7 @@ _TEXTS = {
     ),
     FaultKind.PAGE_REFUSED: (404, "Not Found", "text/plain"),
     FaultKind.PAGE_LOGIN: (200, LOGIN_PAGE, "text/html"),
+    FaultKind.LABEL_LOGIN: (200, LOGIN_PAGE, "text/html"),
     FaultKind.TOKEN_ERROR: (503, PAGE.format("503 Service Unavailable"), "text/html"),
     FaultKind.TOKEN_HTML: (200, PAGE.format("Service temporarily unavailable"), "text/html"),
     FaultKind.TOKEN_FORBIDDEN: (403, PAGE.format("403 Forbidden"), "text/html"),

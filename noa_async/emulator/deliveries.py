@@ -149,6 +149,36 @@ def _chunked(delivery: Delivery, _: Fault) -> Delivery:
     return replace(delivery, announced=None)
 
 
+def _labelled(delivery: Delivery, fault: Fault) -> Delivery:
+    name, usual = _LABELS[fault.kind]
+    text = usual if fault.text is None else fault.text
+    if fault.kind is FaultKind.LABEL_RANGE:
+        if name not in delivery.headers:
+            return delivery
+        span = delivery.span
+        text = text.format(span.start, span.stop - 1, span.size)
+    return replace(delivery, headers={**delivery.headers, name: text})
+
+
+def _announced(delivery: Delivery, fault: Fault) -> Delivery:
+    more = fault.at if isinstance(fault.at, int) else 1
+    return replace(
+        delivery,
+        announced=delivery.length + more,
+        stall_at=delivery.length,
+        stall=fault.seconds,
+        ending=Ending.CUT,
+    )
+
+
+_LABELS = {
+    FaultKind.LABEL_ENCODING: ("Content-Encoding", "aws-chunked"),
+    FaultKind.LABEL_TYPE: ("Content-Type", "text/html"),
+    FaultKind.LABEL_RANGE: ("Content-Range", "bytes={}-{}/{}"),
+}
+"""The header field that a fault sets, and what it says."""
+
+
 def _slow(delivery: Delivery, fault: Fault) -> Delivery:
     return replace(delivery, wait=delivery.wait + fault.seconds)
 
@@ -171,4 +201,8 @@ _CHANGES: dict[FaultKind, Callable[[Delivery, Fault], Delivery]] = {
     FaultKind.GZIP: _gzip,
     FaultKind.CHUNKED: _chunked,
     FaultKind.SLOW_FIRST_BYTE: _slow,
+    FaultKind.LABEL_ENCODING: _labelled,
+    FaultKind.LABEL_TYPE: _labelled,
+    FaultKind.LABEL_RANGE: _labelled,
+    FaultKind.LABEL_LENGTH: _announced,
 }

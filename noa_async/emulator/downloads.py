@@ -12,7 +12,7 @@ from noa_async.emulator.answers import fault_answer, quota_refusal
 from noa_async.emulator.deliveries import Delivery, afflicted
 from noa_async.emulator.errors import RefusedError
 from noa_async.emulator.faults import Fault, FaultKind
-from noa_async.emulator.mirror import Mirror, as_response, unauthorised
+from noa_async.emulator.mirror import Mirror, as_response, to_login_page, unauthorised
 from noa_async.emulator.product import Product
 from noa_async.emulator.ranges import Span, asked_span, validator_holds
 from noa_async.emulator.sending import Sender, hang_up
@@ -97,6 +97,8 @@ async def _instead(
                 mirror.issuer.revoke()
                 mirror.stats.unauthorised += 1
                 raise unauthorised(mirror.settings.realm, given=True)
+            case FaultKind.LABEL_LOGIN if fault.status is not None and 300 <= fault.status < 400:
+                raise to_login_page(mirror.settings.realm, fault.status)
             case FaultKind.CONNECTION_REFUSED:
                 mirror.refuse(fault.seconds)
                 await hang_up(request, reset=True)

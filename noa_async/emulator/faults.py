@@ -45,6 +45,12 @@ class FaultKind(Enum):
     SLOW_FIRST_BYTE = "slow_first_byte"
     CONNECTION_REFUSED = "connection_refused"
 
+    LABEL_ENCODING = "label_encoding"
+    LABEL_TYPE = "label_type"
+    LABEL_RANGE = "label_range"
+    LABEL_LENGTH = "label_length"
+    LABEL_LOGIN = "label_login"
+
     PAGE_ERROR = "page_error"
     PAGE_TOO_MANY = "page_too_many"
     PAGE_HTML = "page_html"
@@ -81,9 +87,13 @@ class FaultKind(Enum):
 
     @property
     def scope(self) -> str:
-        """`page`, `token` or `product`: which requests it strikes."""
+        """`page`, `token`, `product` or `label`: which requests it strikes.
+
+        Those of scope `label` strike requests for a product's bytes, as those of `product` do; the
+        bytes are right, but what is said of them is not.
+        """
         head = self.value.partition("_")[0]
-        return head if head in {"page", "token"} else "product"
+        return head if head in {"page", "token", "label"} else "product"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,7 @@ class Fault:
     at: float = 0.5
     """Where in the answer's body: an int is bytes, a float a share of it from 0.0 to 1.0. For
     PAGE_LONG_HEADER the length of a header field, for PAGE_SHRUNK the share of what matches that
-    is listed and counted."""
+    is listed and counted; for LABEL_LENGTH, as an int, how many bytes more are announced (1)."""
     seconds: float = 1.0
     status: int | None = None
     """The HTTP status where the kind leaves a choice (5xx, redirects)."""
@@ -118,7 +128,7 @@ class Fault:
     retry_after: str | None = None
     """Retry-After as sent; the word `date` becomes an HTTP date `seconds` from now."""
     text: str | None = None
-    """The text sent in place of the kind's own."""
+    """The text sent in place of the kind's own; for LABEL_RANGE a form such as `bytes={}-{}/{}`."""
 
     def offset(self, length: int) -> int:
         """`at` as a number of bytes of a body that is `length` bytes long."""
@@ -140,7 +150,8 @@ class FaultPlan:
         """The faults of this attempt (from 1) at this product, in the plan's order."""
         return tuple(
             fault
-            for place, fault in self._due("product", attempt)
+            for scope in ("product", "label")
+            for place, fault in self._due(scope, attempt)
             if fault.product in {None, product}
             and fault.index in {None, index}
             and self._picked(place, fault, product)

@@ -84,6 +84,13 @@ def unauthorised(realm: str, *, given: bool) -> RefusedError:
     return RefusedError(401, sentence, {"WWW-Authenticate": challenge})
 
 
+def to_login_page(realm: str, status: int) -> RefusedError:
+    """A redirect to the page on which people log in."""
+    query = "response_type=code&client_id=mirror-client"
+    target = f"/auth/realms/{realm}/protocol/openid-connect/auth?{query}"
+    return RefusedError(status, "Found", {"Location": target})
+
+
 def as_response(answer: Answer) -> web.Response:
     """A short answer as aiohttp sends it."""
     return web.Response(

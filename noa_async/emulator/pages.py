@@ -14,12 +14,18 @@ from noa_async.emulator.content import Content
 from noa_async.emulator.errors import RefusedError
 from noa_async.emulator.faults import Fault, FaultKind
 from noa_async.emulator.filters import PROPERTIES
-from noa_async.emulator.mirror import Mirror, as_response, bomb, json_response, unauthorised
+from noa_async.emulator.mirror import (
+    Mirror,
+    as_response,
+    bomb,
+    json_response,
+    to_login_page,
+    unauthorised,
+)
 from noa_async.emulator.options import Options
 from noa_async.emulator.product import Product, attribute, make_entry
 
 _THREAD_BYTES = 1_000_000
-_LOGIN_QUERY = "/protocol/openid-connect/auth?response_type=code&client_id=mirror-client"
 _BAD_ENTRY = b'"an entry that cannot be read goes here"'
 
 
@@ -61,8 +67,7 @@ async def _instead(
         mirror.stats.unauthorised += 1
         raise unauthorised(mirror.settings.realm, given=True)
     if fault.kind is FaultKind.PAGE_LOGIN and fault.status is not None:
-        target = f"/auth/realms/{mirror.settings.realm}{_LOGIN_QUERY}"
-        raise RefusedError(fault.status, "Found", {"Location": target})
+        raise to_login_page(mirror.settings.realm, fault.status)
     if fault.kind is FaultKind.PAGE_REDIRECT and "redirected=" not in query:
         target = f"{request.raw_path}&redirected=1"
         raise RefusedError(fault.status or 307, "Moved", {"Location": target})

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from noa_async.budget import Budget
-from noa_async.errors import NoaError, ProductOffline, QuotaExceeded, TransferInterrupted
+from noa_async.errors import (
+    NoaError,
+    ProductOffline,
+    QuotaExceeded,
+    ServiceUnreachable,
+    TransferInterrupted,
+)
 from noa_async.events import Observer, TransferRetried
 
 if TYPE_CHECKING:
@@ -41,6 +47,8 @@ class Attempts:
         self._observer = observer
         self._sleep = sleep
         self._budget: Budget | None = None
+        self._telling: NoaError | None = None
+        """The last error since the last progress that says more than that a connection broke."""
         self._others = 0
         """Products that had come when the attempt began."""
         self._granted = 0
@@ -101,6 +109,8 @@ class Attempts:
         budget = self._budget
         if isinstance(error, ProductOffline) or budget is None:
             raise error
+        if length > before:
+            self._telling = None
         refused = isinstance(error, QuotaExceeded)
         if length <= before and error.retryable and not refused:
             self._health.failed()
@@ -110,5 +120,19 @@ class Attempts:
         if delay is None:
             if error.retryable:
                 self._health.gave_up(error)
-            raise error
+            raise most_telling(self._telling, error)
+        self._telling = self._telling if _is_bare(error) else error
         return delay
+
+
+def most_telling(before: NoaError | None, last: NoaError) -> NoaError:
+    """Return the error to report: the last, but not a broken connection that hides a reason."""
+    if before is None or not _is_bare(last):
+        return last
+    before.attempts = last.attempts
+    before.hint = f"{before.hint} The last attempt: {last.message}".lstrip()
+    return before
+
+
+def _is_bare(error: NoaError) -> bool:
+    return type(error) in {TransferInterrupted, ServiceUnreachable}

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
-import zlib
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
     from typing import Self
 
     from noa_async.catalogue.product import Checksum
@@ -85,22 +82,6 @@ def hasher(algorithm: str) -> Hasher:
 @cache
 def _empty(algorithm: str) -> Hasher:
     return _HASHERS[algorithm]()  # asked of OpenSSL by name: that takes longer than a copy
-
-
-def broken_zip(path: Path) -> str | None:
-    """What is wrong with a zip's own structure and sums; None where nothing is, or it is no zip.
-
-    Blocking, and reads all of it: for a worker thread.
-    """
-    with path.open("rb") as file:
-        if file.read(4) != ZIP_START:
-            return None
-        try:
-            with zipfile.ZipFile(file) as archive:
-                wrong = archive.testzip()
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
-            return f"a zip that cannot be read ({error})"
-    return wrong and f"a zip whose {wrong!r} is damaged"
 
 
 def feed_file(

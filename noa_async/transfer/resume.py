@@ -1,30 +1,42 @@
-"""What an answer's head means for the part on disk: pure decisions, no I/O.
+"""What the head of an answer means for the part file: pure decisions, no I/O.
 
-What was asked for is the whole product where the part is empty, else ``Range: bytes=<length>-``.
+The request asks for the whole product if the part is empty, else for ``Range: bytes=<length>-``.
+Labels decide little: if the catalogue has a checksum, that judges the bytes. Without one, bytes of
+two answers are joined only if both have the same strong ETag (RFC 9110, 15.3.7.3).
 
     status  what the head says                                     decision
-    ------  -----------------------------------------------------  --------------------------------
-    200     a Content-Encoding                                     Refuse, to be tried again
-    200     HTML, XML, JSON, plain text or next to nothing, where  Inspect: its text says why
-            that is not what is due
-    200     a Content-Range that is the range asked for, and a     Append
-            Content-Length that fits it and not the whole
+    ------  -----------------------------------------------------  ------------------------------
+    200     a content coding, such as gzip                         Inspect, then Refuse: retried
+    200     HTML, XML, JSON or text, and that is not due; a        Inspect, then as below
+            length that is neither the catalogue's nor the
+            part's; no length
+    200     the Content-Range that was asked for, of the same      Append
+            state, and a Content-Length that fits it
     200     any other Content-Range with no Content-Length         Discard
-    200     else, the Range ignored or none sent                   Restart
-    206     no readable Content-Range, a Content-Encoding          Discard
+    200     from byte 0, a length that is neither the catalogue's  Refuse: retried
+            nor the part's, and there is a part
+    200     from byte 0, the part's length, but another state,     Contradict
+            and the request had an If-Range
+    200     all else                                               Restart
+    206     a content coding                                       Inspect, then Discard
+    206     no readable Content-Range, but the Content-Length      Append
+            that is missing
+    206     no readable Content-Range                              Inspect, then Discard
     206     starts at byte 0                                       Restart
     206     starts elsewhere than the part ends                    Discard
-    206     another ETag, Last-Modified or total than the part's   Discard
+    206     a total that is neither the catalogue's nor the        Discard
+            part's; another state
     206     starts where the part ends                             Append
-    416     the total is the part's length, and no other state     Complete
-    416     else                                                   Discard
-    202     (the product is being brought on line)                 Refuse, to be tried again
-    403     (its text tells a quota from a refusal for good)       Inspect
-    401     (with a fresh token; may have been revoked again)      Refuse, three more tries
-    404     (may be passing right after publication)               Refuse, one more try
-    408 425 429 5xx                                                Refuse, to be tried again
-            (503 while it serves others of ours: as a quota)
-    else                                                           Refuse for good
+    416     the total, or the part's, is the part's length; no     Complete
+            other state
+    416     all else                                               Inspect, then Discard
+    else                                                           Inspect, then Refuse
+
+A 203 is as a 200. "State" is that of the product. With a checksum, another ETag or Last-Modified is
+no other state: some services have one for each of their nodes. ``Inspect``: the start of the body
+is read, and ``refusals`` says what it means; if it is no message, the decision behind it holds.
+``Contradict``: ask again without If-Range, unless the catalogue's entry has changed. ``Discard``
+drops the part at the second such answer in a row.
 """
 
 from __future__ import annotations
@@ -33,31 +45,32 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from noa_async.errors import (
-    ProductError,
-    ProductGone,
-    ProductOffline,
-    ProductUnavailable,
-    QuotaExceeded,
-    TransferInterrupted,
-)
-from noa_async.excerpts import excerpt
+from noa_async.answers import Meaning
+from noa_async.decoding import codings
+from noa_async.errors import SizeMismatch, TransferInterrupted
 from noa_async.headers import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from noa_async.errors import ProductError
+
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
-_CONTENT_RANGE = re.compile(r"bytes\s+(?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)", re.IGNORECASE)
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_NO_PRODUCT = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|problem)", re.IGNORECASE)
-_TINY = 1024
-"""Bytes: what is shorter, and less than half of what is due, is taken for a message."""
-_QUOTA_WORDS = re.compile(
-    r"quota|concurrent (?:flow|connection|download)|max(?:imum)? (?:session|number)|"
-    r"too many|rate limit|(?:limit|threshold) (?:is |was |has been )?(?:reached|exceeded)",
-    re.IGNORECASE,
+_CONTENT_RANGE = re.compile(
+    r"(?:bytes)?\s*[:=]?\s*(?:(\d{1,18})\s*-\s*(\d{1,18})|\*)(?:\s*/\s*(\d{1,18}|\*))?",
+    re.IGNORECASE | re.ASCII,
 )
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_TEXT_TYPE = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|problem)", re.IGNORECASE)
+_CODINGS = frozenset(
+    (
+        *("gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress", "bzip2", "x-bzip2"),
+        *("xz", "lzma", "dcb", "dcz", "exi", "pack200-gzip"),
+    )
+)
+"""Content codings that change bytes. Whatever else stands in that field is no coding: the bytes are
+taken as they come, and the checksum decides."""
+WHOLE = frozenset({200, 203})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,11 @@ class Validator:
     last_modified: str | None = None
 
     @property
+    def is_strong(self) -> bool:
+        """Whether bytes of two answers that have it are of one state (RFC 9110, 8.8.1)."""
+        return bool(self.etag and _STRONG_ETAG.fullmatch(self.etag))
+
+    @property
     def if_range(self) -> str | None:
         """The value for If-Range: a strong ETag in its quotes, else a date, else None.
 
@@ -75,9 +93,7 @@ class Validator:
         ('"a"', 'Mon')
         >>> Validator("unquoted").if_range
         """
-        if self.etag and _STRONG_ETAG.fullmatch(self.etag):
-            return self.etag
-        return self.last_modified
+        return self.etag if self.is_strong else self.last_modified
 
     def contradicts(self, other: Validator) -> bool:
         """Whether both name a state, and not the same one."""
@@ -106,8 +122,11 @@ class Head:
     content_length: int | None = None
     content_type: str = ""
     encoded: bool = False
+    """Whether the body is in a content coding that changes bytes."""
     has_range: bool = False
     start: int | None = None
+    stop: int | None = None
+    """The place behind the last byte of the range."""
     total: int | None = None
     retry_after: float | None = None
 
@@ -115,26 +134,33 @@ class Head:
     def read(cls, status: int, headers: Mapping[str, str]) -> Head:
         """The head of an answer; fields that cannot be read count as absent."""
         ranged = headers.get("Content-Range")
-        start, total = (None, None) if ranged is None else _content_range(ranged)
+        start, stop, total = (None, None, None) if ranged is None else _content_range(ranged)
         length = headers.get("Content-Length", "")
         return cls(
             status=status,
             validator=Validator(headers.get("ETag") or None, headers.get("Last-Modified") or None),
             content_length=int(length) if _LENGTH.fullmatch(length) else None,
             content_type=headers.get("Content-Type", ""),
-            encoded=headers.get("Content-Encoding", "identity").strip().lower() != "identity",
+            encoded=not _CODINGS.isdisjoint(_all_codings(headers)),
             has_range=ranged is not None,
             start=start,
+            stop=stop,
             total=total,
             retry_after=retry_after(headers),
         )
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it calls the body HTML, XML, JSON or text."""
+        return _TEXT_TYPE.match(self.content_type) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """The body goes on where the part ends; ``total`` is the product's size."""
+    """The body continues the part; ``total`` is the product's size, ``stop`` the range's end."""
 
     total: int | None
+    stop: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +176,15 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
-class Discard:
-    """The part cannot be gone on with: drop it and ask again for the whole."""
-
-    reason: str
+class Contradict:
+    """The service has another validator than the part: ask again without If-Range."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inspect:
-    """Not the product: the body's text says what it is (``refusal``)."""
+class Discard:
+    """The download cannot be resumed: drop the part and ask for the whole product again."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,141 +192,172 @@ class Refuse:
     """No bytes this time; the error says whether to try again."""
 
     error: ProductError
+    meaning: Meaning = Meaning.TEMPORARY
 
 
-Decision = Append | Restart | Complete | Discard | Inspect | Refuse
+@dataclass(frozen=True, slots=True)
+class Inspect:
+    """The body may be a message. If it is none, ``then`` holds; None: it can only be one."""
+
+    then: Append | Restart | Contradict | Discard | Refuse | None = None
 
 
-def range_headers(part: PartState, *, end: int | None = None) -> dict[str, str]:
+Decision = Append | Restart | Complete | Contradict | Discard | Inspect | Refuse
+
+
+def range_headers(
+    part: PartState, *, end: int | None = None, conditional: bool = True
+) -> dict[str, str]:
     """The header fields that ask for what is missing of ``part``, up to but not at ``end``.
 
-    Without a validator fit for If-Range the ETag of a 206 is compared instead.
+    ``conditional``: with If-Range, if the part has a validator that is fit for it.
     """
     headers = {"Accept-Encoding": "identity"}
     if part.length:
         headers["Range"] = f"bytes={part.length}-" + ("" if end is None else f"{end - 1}")
-        if part.validator.if_range:
+        if conditional and part.validator.if_range:
             headers["If-Range"] = part.validator.if_range
     return headers
 
 
-def decide(
-    part: PartState,
-    head: Head,
-    *,
-    size: int | None = None,
-    text_is_due: bool = False,
-    others_served: bool = False,
-) -> Decision:
-    """What to do with the answer to ``range_headers(part)``: the table above.
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is known of the product that was asked for, and how it was asked for."""
 
-    ``size`` of the product by the catalogue, in bytes; ``text_is_due`` where the product itself is
-    HTML, XML, JSON or text; ``others_served`` while other products of ours arrive.
-    """
-    match head.status:
-        case 200:
-            return _on_whole(part, head, size or 0, text_is_due)
-        case 206:
-            return _on_partial(part, head)
-        case 416:
-            if head.total == part.length > 0 and not _another_state(part, head):
-                return Complete()
-            return Discard("the service knows no such range of it")
-        case 403:
-            return Inspect()
-        case _:
-            return _on_refusal(head, others_served)
+    size: int | None = None
+    """Bytes, by the catalogue."""
+    is_text: bool = False
+    """Whether the product itself is HTML, XML, JSON or text."""
+    is_html: bool = False
+    """Whether it is HTML."""
+    checked: bool = True
+    """Whether the catalogue has a checksum that its bytes can be compared with."""
+    conditional: bool = True
+    """Whether a range is asked for with If-Range."""
 
 
-def _on_whole(part: PartState, head: Head, size: int, text_is_due: bool) -> Decision:
+def decide(part: PartState, head: Head, due: Due = Due()) -> Decision:
+    """What to do with the answer to ``range_headers(part)``: the table above."""
+    if head.status in WHOLE:
+        return _on_whole(part, head, due)
+    if head.status == 206:
+        return _on_partial(part, head, due)
+    if head.status == 416:
+        total = part.total if head.total is None else head.total
+        other = not due.checked and part.validator.contradicts(head.validator)
+        if total == part.length > 0 and not other:
+            return Complete()
+        return Inspect(Discard("the service knows no such range of it"))
+    return Inspect()
+
+
+def _on_whole(part: PartState, head: Head, due: Due) -> Decision:
     if head.encoded:
-        return Refuse(TransferInterrupted("The bytes came compressed, though asked for as is."))
-    if _is_a_message(head, size, text_is_due):
-        return Inspect()
-    if not head.has_range:
-        return Restart(head.content_length)
-    if head.content_length is None:
-        return Discard("the answer does not say which bytes it holds")
-    asked = part.length > 0 and head.start == part.length
-    rest = head.total is not None and head.content_length == head.total - part.length
-    if asked and rest and not _another_state(part, head):
-        return Append(head.total)
-    return Restart(head.content_length)
+        text = "The bytes came compressed, though they were requested as they are."
+        return Inspect(Refuse(TransferInterrupted(text)))
+    then = _of_whole(part, head, due)
+    fits = isinstance(then, Append) or _fits(part, head.content_length, due)
+    if (head.is_text and not due.is_text) or not fits:
+        return Inspect(then)
+    return then
 
 
-def _is_a_message(head: Head, size: int, text_is_due: bool) -> bool:
-    if _NO_PRODUCT.match(head.content_type) and not text_is_due:
-        return True
+def _of_whole(
+    part: PartState, head: Head, due: Due
+) -> Append | Restart | Contradict | Discard | Refuse:
     length = head.content_length
-    return length is not None and not head.has_range and length < min(_TINY, size // 2 + 1)
+    if head.has_range:
+        if length is None:
+            return Discard("the answer does not say which bytes it has")
+        asked = part.length > 0 and head.start == part.length and head.stop is not None
+        fits = head.stop == part.length + length and _fits(part, head.total, due)
+        if asked and fits and _same_state(part, head, due):
+            return Append(head.total, head.stop)
+    if not part.length:
+        return Restart(length)
+    if due.size is not None and length is not None and not _fits(part, length, due):
+        return Refuse(size_mismatch(length, due.size))
+    other = part.validator.contradicts(head.validator)
+    if other and length is not None and length == part.total and due.checked and due.conditional:
+        return Contradict()
+    return Restart(length)
 
 
-def _on_partial(part: PartState, head: Head) -> Decision:
-    if head.start is None or head.encoded:
-        return Discard("the answer does not say which bytes it holds")
+def _fits(part: PartState, length: int | None, due: Due) -> bool:
+    """Whether a length is the catalogue's or the part's, if either is known."""
+    known = {due.size, part.total if part.length else None} - {None}
+    return length is not None and length in known
+
+
+def _on_partial(part: PartState, head: Head, due: Due) -> Decision:
+    if head.encoded:
+        return Inspect(Discard("the answer is compressed"))
+    if head.start is None:
+        return _on_unnamed_range(part, head, due)
     if head.start == 0:
         return Restart(head.total)
     if head.start != part.length:
         return Discard(f"asked from byte {part.length}, answered from byte {head.start}")
-    if _another_state(part, head):
-        return Discard("the product was replaced meanwhile")
-    return Append(head.total)
+    if not _same_state(part, head, due):
+        return Discard("the product may have been replaced meanwhile")
+    return Append(head.total, head.stop)
 
 
-def _another_state(part: PartState, head: Head) -> bool:
-    if None not in {part.total, head.total} and part.total != head.total:
+def _on_unnamed_range(part: PartState, head: Head, due: Due) -> Decision:
+    total = part.total if part.total is not None else due.size
+    missing = None if total is None else total - part.length
+    asked = part.length > 0 and missing == head.content_length and not head.is_text
+    if asked and due.checked:
+        return Append(total)
+    return Inspect(Discard("the answer does not say which bytes it has"))
+
+
+def _same_state(part: PartState, head: Head, due: Due) -> bool:
+    """Whether an answer is of the state that the part is of, as far as that decides."""
+    if head.total is not None and part.total is not None and not _fits(part, head.total, due):
+        return False
+    if due.checked:
         return True
-    return part.validator.contradicts(head.validator)
+    return part.validator.is_strong and part.validator.etag == head.validator.etag
 
 
-def _on_refusal(head: Head, others_served: bool) -> Refuse:
-    status, wait = head.status, head.retry_after
-    if status == 202:
-        text = "The product is not on line yet; the service brings it from its long-term store."
-        return Refuse(ProductOffline(text, retry_after=wait))
-    if status == 429 or (status == 503 and others_served):
-        text = f"The service answered {status}: too many requests or downloads at once."
-        return Refuse(QuotaExceeded(text, retry_after=wait))
-    if status in {408, 425} or status >= 500:
-        return Refuse(TransferInterrupted(f"The service answered {status}.", retry_after=wait))
-    if status in {404, 410}:
-        text = f"The service answered {status}: it has no such product any more."
-        return Refuse(ProductGone(text, more_tries=int(status == 404)))
-    if status == 401:
-        text = "The service answered 401 to a fresh token."
-        return Refuse(ProductUnavailable(text, more_tries=3))
-    return Refuse(ProductUnavailable(f"The service answered {status}."))
+def size_mismatch(found: int, expected: int) -> SizeMismatch:
+    """The error of a length that is not the catalogue's; both in bytes."""
+    return SizeMismatch(
+        f"The service has {found:,} bytes of it; the catalogue says {expected:,}.",
+        hint="Nothing was published. The catalogue and the store disagree: tell the service's "
+        "people if it stays so.",
+    )
 
 
-def refusal(head: Head, body: bytes) -> Refuse:
-    """What an answer that is no product means, from the first bytes of its text.
+def _all_codings(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """The codings of all Content-Encoding fields."""
+    getall = getattr(headers, "getall", None)
+    values = getall("Content-Encoding", []) if getall else [headers.get("Content-Encoding", "")]
+    return tuple(name for value in values for name in codings({"Content-Encoding": value}))
 
-    A text about a quota is worth another try; so is a page with status 200, for the product may
-    come next time. A 403 with no word of a quota is final.
+
+def _content_range(value: str) -> tuple[int | None, int | None, int | None]:
+    """Start, stop and total of a Content-Range; all unknown if it cannot be.
+
+    The unit and the total may be missing, and the last byte be given as the place behind it: all
+    are met.
+
+    >>> _content_range("bytes=3-4/5"), _content_range("3-5/5"), _content_range("bytes */5")
+    ((3, 5, 5), (3, 5, 5), (None, None, 5))
     """
-    text = re.sub(r"<[^>]*>", " ", body.decode(errors="replace"))
-    said = excerpt(text).rstrip(".") or head.content_type or "nothing more"
-    if _QUOTA_WORDS.search(text):
-        return Refuse(QuotaExceeded(f"The service said: {said}.", retry_after=head.retry_after))
-    if head.status == 403:
-        return Refuse(ProductUnavailable(f"The service answered 403: {said}."))
-    message = f"Text came in place of the product: {said}."
-    return Refuse(TransferInterrupted(message, retry_after=head.retry_after))
-
-
-def _content_range(value: str) -> tuple[int | None, int | None]:
-    """Start and total of a Content-Range; an end that cannot be makes both unknown."""
     match = _CONTENT_RANGE.fullmatch(value.strip())
     if match is None:
-        return None, None
-    start = int(match[1]) if match[1] else None
-    end = int(match[2]) if match[2] else None
-    total = None if match[3] == "*" else int(match[3])
-    if start is not None and end is not None:
-        behind = end + 1 if total is None else total
-        if not start <= end < behind:
-            return None, None
-    return start, total
+        return None, None, None
+    total = None if match[3] in {None, "*"} else int(match[3])
+    if match[1] is None:
+        return None, None, total
+    start, stop = int(match[1]), int(match[2]) + 1
+    if total is not None:
+        stop = total if stop == total + 1 else stop
+    if not start < stop or (total is not None and stop > total):
+        return None, None, None
+    return start, stop, total
 
 
 def _bare(etag: str) -> str:

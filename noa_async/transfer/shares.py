@@ -19,8 +19,7 @@ from noa_async.disk import blamed_on, write_all
 from noa_async.errors import DestinationFull, NoaError, QuotaExceeded
 from noa_async.events import Observer, TransferAdvanced
 from noa_async.tasks import end_tasks
-from noa_async.transfer.checksum import strongest
-from noa_async.transfer.heads import read_head
+from noa_async.transfer.heads import due_of, read_head
 from noa_async.transfer.resume import Append, Refuse, range_headers
 from noa_async.transfer.sink import Sink
 from noa_async.transfer.tail import UNKNOWN, Span
@@ -146,8 +145,7 @@ class Shares:
         self._pool = pool
         self._folder = folder
         self._observer = observer
-        # Without a checksum nobody could tell where two states of a product meet.
-        self._checked = strongest(product.checksums) is not None
+        self._due = due_of(product)
         self._shares: list[_Share] = []
         self._failures = 0
 
@@ -172,20 +170,26 @@ class Shares:
                 task.result()  # a fault of ours must not pass unseen
 
     def span(self, state: PartState) -> Span:
-        """What the product's own stream is to bring now."""
+        """What the product's own stream is to bring now.
+
+        It ends at the catalogue's size, even if HTTP announces more; from there on, at HTTP's.
+        """
+        end, size = state.total or UNKNOWN, self._product.size
+        expected = size if size is not None and state.length < size < end else None
         ahead = (each.start for each in self._shares if each.granted and each.start > state.length)
-        return Span(state.length, min(ahead, default=state.total or UNKNOWN))
+        return Span(state.length, min(ahead, default=expected or end), expected=expected)
 
     def offer(self, span: Span, state: PartState) -> None:
         """Let a connection that is free take the end of ``span``; ``state``: of the product."""
-        if not self._checked or state.total is None or self._failures >= _MOST_FAILURES:
+        # Without a checksum, a splice of two states of a product would not be noticed.
+        if not self._due.checked or state.total is None or self._failures >= _MOST_FAILURES:
             return
         if any(share.before is span and not share.granted for share in self._shares):
             return
         start = self._traffic.tail.cut(span)
         if start is None or start >= span.end:
             return
-        if disk_usage(self._folder).free < 2 * (state.total - span.position):
+        if disk_usage(self._folder).free < 2 * (span.end - span.position):
             return  # what is put aside lies there twice for a while
         share = _Share(start, Span(start, span.end), span, Stash(self._folder))
         self._shares.append(share)
@@ -223,7 +227,7 @@ class Shares:
     async def _request(self, share: _Share, state: PartState, lease: Lease) -> None:
         headers = range_headers(state, end=share.span.end)
         async with self._traffic.session.get(self._url, headers=headers) as response:
-            _, decision = await read_head(response, state, others_served=True)
+            _, decision = await read_head(response, self._url, state, self._due, others_served=True)
             if isinstance(decision, Refuse) and isinstance(decision.error, QuotaExceeded):
                 lease.declined()
                 self._failures = _MOST_FAILURES
@@ -243,7 +247,12 @@ class Shares:
         traffic, product = self._traffic, self._product
         with traffic.tail.running(span):
             while most := traffic.tail.reach(span, traffic.bandwidth.batch(LARGEST)):
-                received = await response.pour(into, most)
+                if peeked := response.peeked(most):
+                    received = sum(map(len, peeked))
+                    await into.write(peeked)
+                else:
+                    last = span.position + most == span.expected
+                    received = await response.pour(into, most, last=last)
                 span.position += received
                 if not received:
                     return

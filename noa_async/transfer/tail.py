@@ -41,6 +41,8 @@ class Span:
     """Where it was then."""
     reach: int = 0
     """What is before that is being read, or was: it is no other connection's."""
+    expected: int | None = None
+    """Where the product should end by the catalogue, if HTTP says something else."""
 
     def seconds_left(self, now: float) -> float:
         """How long it still takes at its rate so far; 0 as long as that is not known."""

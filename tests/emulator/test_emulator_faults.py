@@ -350,6 +350,42 @@ async def test_faults_of_a_log_in(open_site: OpenSite) -> None:
         assert answer.url.path == "/maintenance.html"
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        (FaultKind.LABEL_ENCODING, "Content-Encoding", "aws-chunked"),
+        (FaultKind.LABEL_TYPE, "Content-Type", "text/html"),
+        (FaultKind.LABEL_RANGE, "Content-Range", f"bytes=1000-{SIZE - 1}/{SIZE}"),
+    ],
+)
+async def test_labels(open_site: OpenSite, kind: FaultKind, name: str, said: str) -> None:
+    site, whole = await struck(open_site, kind)
+    got = await site.get(ID, Range="bytes=1000-")
+    assert (got.status, got.whole, got.body) == (206, True, whole[1000:])
+    assert got.headers[name] == said
+    await clean(site, whole)
+
+
+async def test_a_length_that_is_not_the_bodys(open_site: OpenSite) -> None:
+    site, whole = await struck(open_site, FaultKind.LABEL_LENGTH, at=7, seconds=0.05)
+    got = await site.get(ID)
+    assert (got.status, got.whole, got.body) == (200, False, whole)
+    assert got.headers["Content-Length"] == str(SIZE + 7)
+    await clean(site, whole)
+
+
+@pytest.mark.parametrize("status", [None, 302, 403])
+async def test_a_log_in_page_in_place_of_the_bytes(open_site: OpenSite, status: int | None) -> None:
+    site, whole = await struck(open_site, FaultKind.LABEL_LOGIN, status=status)
+    got = await site.get(ID)
+    if status == 302:
+        assert "/openid-connect/auth?response_type=code" in got.headers["Location"]
+    else:
+        assert b"kc-form-login" in got.body
+    assert got.status == (status or 200)
+    await clean(site, whole)
+
+
 def test_a_plan_decides_by_product_attempt_and_seed() -> None:
     plan = FaultPlan(
         (
@@ -377,7 +413,8 @@ def test_every_kind_has_a_scope() -> None:
             "page": plan.for_page(0, 1),
             "token": plan.for_token(1),
         }
-        assert [name for name, faults in found.items() if faults] == [kind.scope]
+        scope = "product" if kind.scope == "label" else kind.scope
+        assert [name for name, faults in found.items() if faults] == [scope]
 
 
 def test_a_plan_from_a_file(tmp_path: Path) -> None:
