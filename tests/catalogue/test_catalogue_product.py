@@ -142,7 +142,8 @@ def test_checksums(checksum: object, expected: list[str]) -> None:
     [
         (0, None), (None, None), (-1, None), ("12", 12), (" 12 ", 12), ("", None), ("x", None),
         ("1e3", None), (12.0, 12), (12.5, None), (math.inf, None), (math.nan, None), (True, None),
-        (2**50, 2**50), (2**50 + 1, None), (2**63, None), ("9" * 5000, None), ("²", None), ([1], None),
+        (2**50, 2**50), (2**50 + 1, None), (2**63, None), ("9" * 5000, None), ("²", None),
+        ([1], None),
     ],
 )  # fmt: skip
 def test_sizes(length: object, size: int | None) -> None:
