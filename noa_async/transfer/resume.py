@@ -305,9 +305,8 @@ def _on_partial(part: PartState, head: Head, due: Due) -> Decision:
 
 def _on_unnamed_range(part: PartState, head: Head, due: Due) -> Decision:
     total = part.total if part.total is not None else due.size
-    missing = None if total is None else total - part.length
-    asked = part.length > 0 and missing == head.content_length and not head.is_text
-    if asked and due.checked:
+    missing = -1 if total is None else total - part.length
+    if part.length > 0 and missing == head.content_length and due.checked and not head.is_text:
         return Append(total)
     return Inspect(Discard("the answer does not say which bytes it has"))
 

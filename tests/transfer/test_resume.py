@@ -490,6 +490,7 @@ DUES = st.builds(
 
 @given(PARTS, HEADS, DUES)
 @example(PART, head(206, Content_Range="bytes 400-999/1000", ETag=A), Due(checked=False))
+@example(PartState(1), head(206), Due())
 def test_bytes_are_only_appended_where_they_belong(part, answer, due):
     decision: Decision = decide(part, answer, due)
     decision = decision.then if isinstance(decision, Inspect) and decision.then else decision
