@@ -129,7 +129,8 @@ async def test_what_runs_write_is_documented(open_mirror: Open) -> None:
     (noa.folder / "kept/.noa-async/ledger.sqlite3").write_bytes(b"no ledger" * 1000)
     await run("mirror", *QUERY, "--output", "kept", code=1, last="run_finished")
     product = mirror.catalogue.products[7]
-    (noa.folder / "new").mkdir()
+    no_shared_memory = noa.folder / "new/.noa-async/ledger.sqlite3-shm"
+    no_shared_memory.mkdir(parents=True)
     (noa.folder / "new" / product.name).write_bytes(b"something else")
     await run("mirror", *QUERY, "--output", "new", code=1, last="run_finished")
     nothing = ("--content-start", "2031-01-01", "--log-format", "json")

@@ -67,7 +67,13 @@ async def test_what_matches_comes_home_and_stays(open_mirror: Open) -> None:
     assert (first.code, first.out) == (0, "")
     report = json.loads((noa.folder / "first.json").read_text())
     check_report(report, noa.folder / "data", mirror)
-    assert report["counts"] == {"downloaded": 40, "present": 0, "unverified": 0, "failed": 0}
+    assert report["counts"] == {
+        "downloaded": 40,
+        "present": 0,
+        "unverified": 0,
+        "gone": 0,
+        "failed": 0,
+    }
     assert first.err.count("\ndownloaded  ") == 39  # a line for each product, no bars
     assert "40 products in " in first.err
     assert first.err.endswith("They are in data.\n")

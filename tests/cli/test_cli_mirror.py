@@ -59,7 +59,13 @@ async def test_the_first_run_brings_all_and_the_second_nothing(open_mirror: Open
     assert "The query is listed: all of it." in first.err
     assert "30 products in" in first.err
     report = json.loads((noa.folder / "report.json").read_text())
-    assert report["counts"] == {"downloaded": 30, "present": 0, "unverified": 0, "failed": 0}
+    assert report["counts"] == {
+        "downloaded": 30,
+        "present": 0,
+        "unverified": 0,
+        "gone": 0,
+        "failed": 0,
+    }
     assert len(report["products"]) == 30
     assert set(report["products"][0]) == {
         "id", "name", "path", "status", "bytes", "checksum", "attempts", "error",

@@ -197,5 +197,6 @@ def test_what_was_there_is_not_named_one_by_one():
         level_of(ProductFinished("0a5c", "A", status, None, None, 0, None)) for status in Status
     ]
     assert dict(zip(Status, levels, strict=True)) == {
-        Status.DOWNLOADED: 0, Status.PRESENT: 2, Status.UNVERIFIED: 0, Status.FAILED: -1,
+        Status.DOWNLOADED: 0, Status.PRESENT: 2, Status.UNVERIFIED: 0, Status.GONE: 0,
+        Status.FAILED: -1,
     }  # fmt: skip
