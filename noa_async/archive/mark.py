@@ -85,8 +85,8 @@ def state_home(environ: Mapping[str, str] = os.environ) -> Path:
 
 def recall(root: Path) -> Known | None:
     """What is remembered of a folder; None if nothing is, or it cannot be read."""
-    path = str(root.resolve())
-    with suppress(RuntimeError):  # a user with no home folder
+    with suppress(OSError, RuntimeError):  # links in a circle, or a user with no home folder
+        path = str(root.resolve())
         return _recalled(path, _json(_file_of(path)))
     return None
 
@@ -105,9 +105,9 @@ def remember(root: Path, mark: Mark, files: Sequence[str]) -> None:
 
     Where that cannot be written, nothing is.
     """
-    path = str(root.resolve())
-    known = Known(path, mark.id, format_instant(datetime.now(UTC)), tuple(files))
     with suppress(OSError, RuntimeError):
+        path = str(root.resolve())
+        known = Known(path, mark.id, format_instant(datetime.now(UTC)), tuple(files))
         file = _file_of(path)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = file.with_name(f"{file.name}.{os.getpid()}.draft")

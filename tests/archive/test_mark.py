@@ -110,3 +110,11 @@ def test_a_machine_that_remembers_nothing(tmp_path, monkeypatch):
 def test_where_it_is_remembered():
     assert state_home({"NOA_STATE_HOME": "/srv/state"}) == Path("/srv/state")
     assert state_home({}).name == "noa-async"
+
+
+def test_links_in_a_circle_are_no_archive(tmp_path, monkeypatch):
+    monkeypatch.setenv("NOA_STATE_HOME", str(tmp_path / "state"))
+    root = tmp_path / "circle"
+    root.symlink_to(root)
+    remember(root, new_mark(), [])
+    assert recall(root) is None
