@@ -15,7 +15,7 @@ from noa_async.archive.keeper import Keeper
 from noa_async.archive.layout import Layout
 from noa_async.archive.mirror import Mirror, MirrorReport, Pool
 from noa_async.archive.targets import target_of
-from noa_async.errors import SettingsError, UsageError
+from noa_async.errors import DestinationError, SettingsError, UsageError
 from noa_async.events import AllQueued, HookFailed, Observer, ProductQueued
 from noa_async.hooks import Hook, is_consuming, run_hook
 from noa_async.pipeline import Later, run_pipeline
@@ -221,7 +221,13 @@ class Downloads:
         """The archive in ``folder``, locked at its first use until the client is closed."""
         root = target_of(folder, self._settings.scratch)
         if isinstance(root, Path):
-            root = root.resolve()
+            try:
+                root = root.resolve()
+            except (OSError, RuntimeError) as error:
+                raise DestinationError(
+                    f"{root} cannot be used as a folder: its links lead in a circle.",
+                    hint="Name another folder, or mend the link.",
+                ) from error
         wanted = None if layout is None else Layout.parse(layout)
         async with self._opening:
             archive = self.archives.get(root)

@@ -168,3 +168,13 @@ async def test_modes_are_private_where_they_must_be(connect: Connect, tmp_path: 
             assert file.stat().st_mode & 0o777 == 0o600, file
     for file in files(tmp_path):
         assert file.stat().st_mode & 0o777 == 0o644
+
+
+async def test_a_folder_whose_links_lead_in_a_circle_is_named(
+    connect: Connect, tmp_path: Path
+) -> None:
+    circle = tmp_path / "circle"
+    circle.symlink_to(circle)
+    async with Emulator(EmulatorSettings(products=1)) as mirror, connect(mirror) as noa:
+        with pytest.raises(DestinationError, match=r"circle|Too many levels"):
+            _ = [each async for each in noa.download_all(noa.search(ALL), circle)]
