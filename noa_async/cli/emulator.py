@@ -94,10 +94,12 @@ _SETTINGS = (
     _Setting(
         "quota_style",
         click.Choice(["429", "403"]),
-        "HTTP status for further downloads (default 429).",
+        "HTTP status of downloads that the quota refuses (default 429).",
     ),
     _Setting(
-        "retry_after", str, "Retry-After header of these: seconds or an HTTP date (default none)."
+        "retry_after",
+        str,
+        "Retry-After of refused downloads: seconds or an HTTP date (default none).",
     ),
     _Setting("latency", click.FloatRange(0), "Delay before each response in seconds (default 0)."),
     _Setting("rate", Amount(), "Bandwidth per connection in bytes per second (default unlimited)."),
@@ -144,7 +146,7 @@ def command(manner: Manner, /, faults: Path | None, *, with_input: bool, **given
 
     \b
       noa-async emulator > mirror.env &
-      . ./mirror.env
+      sleep 2; . ./mirror.env
       noa-async search --everything --limit 5
     """
 

@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 _TIME_NOTES = {
     TimeRelation.WITHIN: (
-        "Products that cross the start or end of the sensing time are excluded (--time within, the "
-        "default). Use --time touches to include them, or --time starts to include those whose "
-        "sensing begins in it, for adjacent ranges."
+        "Products that cross the start or end of the time range are excluded (--time within, the "
+        "default). Use --time touches to include them, or --time starts to select products by the "
+        "start of their sensing time, so that adjacent ranges share no product."
     ),
     TimeRelation.TOUCHES: (
-        "Products that cross the end of the sensing time also match an adjacent later range "
+        "Products that cross the end of the time range also match an adjacent later range "
         "(--time touches)."
     ),
     TimeRelation.STARTS: (
-        "Products whose sensing began before the sensing time are excluded, even if they end in it "
-        "(--time starts): they match the adjacent earlier range."
+        "Products whose sensing began before the time range are excluded, even if it ended in the "
+        "range (--time starts): they match the adjacent earlier range."
     ),
 }
 _NOT_COUNTED = (

@@ -43,7 +43,7 @@ class Lines:
     def __call__(self, event: Event, /) -> None:
         level = level_of(event)
         if isinstance(event, ProductFinished):
-            level = max(0, level)  # failures are listed at the end, even with -q
+            level = max(0, level)  # with -q, failures are printed only in the final summary
         if level <= self.level:
             self.line(sentence(event), level=level)
 
@@ -71,7 +71,7 @@ class JsonLines(Lines):
             print(record(event, datetime.now(UTC)), file=sys.stderr)
 
     def put(self, name: str, **held: object) -> None:
-        """Print an event of the command line itself."""
+        """Print a command-line event, such as ``run_finished``."""
         if self.level >= 0:
             print(own_record(name, held, datetime.now(UTC)), file=sys.stderr)
 

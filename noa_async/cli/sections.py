@@ -80,7 +80,7 @@ with_query = _sectioned(
     _option(
         "--simplify",
         is_flag=True,
-        help="If the area is too long for a URL, simplify it by enlarging it as little as needed.",
+        help="If the area is too long for a URL, replace it by a simpler, slightly larger one.",
     ),
     _option(
         "--content-start",
@@ -187,7 +187,7 @@ with_transfer = _sectioned(
     _option(
         "--retries",
         metavar="N",
-        help="Number of consecutive failures after which a product is not retried (default 8).",
+        help="Maximum number of consecutive retries before a product fails (default 8).",
     ),
     _option(
         "--stall-timeout",

@@ -241,5 +241,5 @@ def event_name(kind: type[Event]) -> str:
 
 
 def own_record(name: str, held: Mapping[str, object], now: datetime) -> str:
-    """Return a record of the command line itself in the same form as the library's events."""
+    """Return the JSON record of a command-line event, such as ``error``, in the same form."""
     return json.dumps({"time": format_instant(now), "event": name, **held}, default=format_instant)

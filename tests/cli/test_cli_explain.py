@@ -347,7 +347,7 @@ async def test_an_empty_answer_is_taken_apart(open_mirror: Open) -> None:
     assert lines[-1] == f"{mirror.stats.pages} requests made."
     assert mirror.stats.pages == 7
     note, doubt = ended.err.splitlines()
-    assert note.startswith("Products that cross the start or end of the sensing time are excluded")
+    assert note.startswith("Products that cross the start or end of the time range are excluded")
     assert doubt == (
         "SENTINEL-2 is not known to have the product type S2MSI2B; did you mean S2MSI2A?"
     )
