@@ -149,7 +149,7 @@ async def test_repair_needs_an_account_before_hours_are_spent(open_mirror: Open)
     await noa(*DOWNLOAD)
     ended = await Program(noa.folder)("verify", "data", "--repair")
     assert ended.code == 3
-    assert "right" not in ended.err
+    assert "intact" not in ended.err
 
 
 async def test_what_was_found_is_whole_json_whatever_ends_the_repair(open_mirror: Open):

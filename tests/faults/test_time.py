@@ -241,11 +241,11 @@ async def test_row_3_6_options_file_and_words(open_mirror: Open) -> None:
     assert ended.out.split()[0] == str(counts["touches"])
     ended = await noa("explain", *day)
     assert "(--time within, the default)" in ended.err
-    assert "--time touches takes them" in ended.err
+    assert "Use --time touches to include them" in ended.err
     for verb in ("search", "count", "explain", "download", "mirror"):
         text = " ".join((await noa(verb, "--help")).out.split())
         assert "--time [within|touches|starts]" in text
-        assert "what crosses its start or end is left out" in text
+        assert "within, those sensed entirely between them (default)" in text
     assert (await noa("count", *day, "--time", "before")).code == 2
 
 

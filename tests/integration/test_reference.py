@@ -231,7 +231,7 @@ async def test_the_file_has_the_name_that_was_given(
             assert await called(client.download_product, bare.id, name) is True
             assert await called(client.download_product, bare.id, name) is True
             assert holds(name, bare.id) is (name != "my.zip")
-        assert "my.zip is another product's, and is kept" in caplog.text
+        assert "my.zip belongs to another product and is kept" in caplog.text
         mirror.catalogue.replace(bare.id)
         fresh = NOAClient("demo", "demo")
         assert await called(fresh.download_product, bare.id, bare.name) is True
@@ -240,7 +240,7 @@ async def test_the_file_has_the_name_that_was_given(
         assert await called(client.download_product, twin.id, bare.name) is True
         assert holds(bare.name, bare.id)
         assert holds(f"{bare.name.removesuffix('.SAFE')}_5c1e0000.SAFE.zip", twin.id)
-        assert f"{bare.name} is another product's, and is kept" in caplog.text
+        assert f"{bare.name} belongs to another product and is kept" in caplog.text
 
 
 async def test_a_refused_password_is_sent_once(lead: Any, caplog: pytest.LogCaptureFixture) -> None:
