@@ -252,7 +252,7 @@ async def test_row_3_6_options_file_and_words(open_mirror: Open) -> None:
 def test_row_3_6_a_query_says_how_products_belong_to_its_time() -> None:
     query = Query(content=("2026-01-11", "2026-01-19"))
     assert sensed_words(query) == "sensed from 2026-01-11 to 2026-01-19"
-    assert "left out" in time_note(query)
+    assert "are excluded (--time within" in time_note(query)
     query = replace(query, time="starts")
     assert sensed_words(query) == "sensing began from 2026-01-11 to 2026-01-19"
     noon = Query(content=(None, "2026-01-11T12:00:00Z"), time="starts")
