@@ -45,7 +45,8 @@ def command(
     """Download the products that match a query and verify their checksums.
 
     Products that are already present and correct are not downloaded again, and partial downloads
-    are resumed. A file gets its final name only when it is complete and its checksum is correct.
+    are resumed. A file gets its final name only when it is complete and its checksum, if the
+    catalogue has one, is correct.
 
     In a report (--report), "bytes" counts the products that this run downloaded.
     """
