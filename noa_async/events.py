@@ -1,8 +1,8 @@
-"""What happens during a run, as typed messages.
+"""Events: what happens during a run, as typed objects.
 
-A progress bar, a log line and a metric are observers of the same events. An observer is called on
-the event loop's thread, often: it must return at once and must not raise. The tables of
-``docs/events.md`` are made of this module.
+Progress bars, log lines and metrics are observers of the same events. An observer is called often,
+on the event loop's thread: it must return at once and must not raise. The tables in
+``docs/events.md`` are generated from this module.
 """
 
 from __future__ import annotations
@@ -16,178 +16,178 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """How a product ended."""
+    """The final status of a product in a run."""
 
     DOWNLOADED = "downloaded"
-    """Fetched, whole, and its checksum is the catalogue's."""
+    """Downloaded completely, and the checksum matches the catalogue's."""
     PRESENT = "present"
-    """Was there and right; nothing was fetched."""
+    """Already in the output folder and correct; nothing was downloaded."""
     UNVERIFIED = "unverified"
-    """Arrived whole by size; the catalogue has no usable checksum for it."""
+    """Downloaded with the expected size; the catalogue has no usable checksum for it."""
     GONE = "gone"
-    """Not there, and nothing is missing: the service removed it between listing and download."""
+    """Not downloaded: the service removed it between listing and download."""
     FAILED = "failed"
-    """Not there; the error says why."""
+    """Not downloaded; the error says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenObtained:
-    """A token came."""
+    """The log-in service issued an access token."""
 
     grant: str
-    """How: ``password`` (a log-in) or ``refresh_token`` (a renewal)."""
+    """The grant type: ``password`` (a log-in) or ``refresh_token`` (a renewal)."""
     expires_in: float
-    """Seconds that it holds."""
+    """Seconds for which the token is valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoginRetried:
-    """The log-in service gave no token, and is asked again."""
+    """A request for a token failed and will be retried."""
 
     attempt: int
-    """Which attempt failed, from 1."""
+    """Number of the failed attempt, from 1."""
     delay: float
-    """Seconds until the next."""
+    """Seconds until the next attempt."""
     reason: str
-    """What was wrong."""
+    """Why the attempt failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageListed:
-    """A page of the catalogue was read."""
+    """A page of the catalogue was received."""
 
     pages: int
-    """Pages since the start of the listing."""
+    """Pages received since the start of the listing."""
     products: int
-    """Products since the start of the listing."""
+    """Products received since the start of the listing."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRetried:
-    """A page could not be read, and is asked for again."""
+    """A request for a catalogue page failed and will be retried."""
 
     attempt: int
-    """Which attempt failed, from 1."""
+    """Number of the failed attempt, from 1."""
     delay: float
-    """Seconds until the next."""
+    """Seconds until the next attempt."""
     reason: str
-    """What was wrong."""
+    """Why the attempt failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class EntrySkipped:
-    """An entry of a page is no product; the others on the page are listed."""
+    """An entry of a catalogue page cannot be parsed as a product and is skipped."""
 
     reason: str
-    """What is wrong with it."""
+    """What is wrong with the entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductQueued:
-    """The listing put a product into the queue."""
+    """A listed product was added to the download queue."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     size: int | None
-    """Bytes as the catalogue says; None where it does not."""
+    """Size in bytes according to the catalogue; None if it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferStarted:
-    """A product's bytes begin to arrive."""
+    """The service started to send a product's bytes."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     attempt: int
-    """From 1."""
+    """Number of the attempt, from 1."""
     offset: int
-    """Bytes that are here already: a resume where it is above 0."""
+    """Bytes already in the part file; above 0 if the download is resumed."""
     total: int | None
-    """Bytes of the whole product; None where nobody knows."""
+    """Size of the whole product in bytes; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferAdvanced:
-    """More bytes of a product arrived; told many times a second."""
+    """More bytes of a product arrived; sent many times a second."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     received: int
-    """How many more."""
+    """Number of bytes that arrived."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferRetried:
-    """An attempt at a product failed, and there is another."""
+    """An attempt to download a product failed and will be retried."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     attempt: int
-    """Which attempt failed, from 1."""
+    """Number of the failed attempt, from 1."""
     delay: float
-    """Seconds until the next."""
+    """Seconds until the next attempt."""
     reason: str
-    """What was wrong."""
+    """Why the attempt failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductWaiting:
-    """A product is off line, and is asked for again."""
+    """A product is offline at the service and will be requested again."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     delay: float
-    """Seconds until then."""
+    """Seconds until the next request."""
     ordered: bool
-    """Whether the service took an order; else the request for its bytes stands for one."""
+    """Whether the service accepted an order; otherwise the download request serves as the order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductFinished:
-    """The last word on a product of this run."""
+    """A product reached its final status in this run."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     status: Status
-    """How it ended: ``downloaded``, ``present``, ``unverified`` or ``failed``."""
+    """The final status: ``downloaded``, ``present``, ``unverified`` or ``failed``."""
     path: str | None
-    """Where it lies, from the output folder; None where it failed."""
+    """Path of the file, relative to the output folder; None if the product failed."""
     size: int | None
-    """Bytes of the file; 0 where it failed."""
+    """Size of the file in bytes; 0 if the product failed."""
     attempts: int
-    """Requests for its bytes in this run; 0 where it was there."""
+    """Download requests made for it in this run; 0 if it was already present."""
     error: str | None
-    """Why it failed, in a sentence."""
+    """The reason for the failure, as a sentence; None if it did not fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilePutAside:
-    """A file that is no product lay where a product goes."""
+    """A file that is not the product occupied a product's path and was moved aside."""
 
     path: str
-    """Where it lay, from the output folder."""
+    """Its previous path, relative to the output folder."""
     kept_at: str
-    """Where it is now, in ``quarantine/``."""
+    """Its new path, in ``quarantine/``."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilesMoved:
-    """Files were moved into another layout; nothing was fetched for it."""
+    """Files were moved to another layout; nothing was downloaded."""
 
     files: int
-    """How many."""
+    """Number of files moved."""
     layout: str
-    """The layout's template."""
+    """The template of the new layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,76 +202,75 @@ class FileSystemLimited:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSetAside:
-    """The folder's ledger was damaged, or gone, and is begun anew: files are found by checksum."""
+    """The ledger was damaged or missing and was rebuilt: files are recognized by checksum."""
 
     path: str | None
-    """Where the damaged one is now; None where there was none."""
+    """Where the damaged ledger was moved to; None if the ledger was missing."""
     recovered: int = 0
-    """Products that are known again: from what could still be read of it, from the last copy of a
-    ledger, and from the manifest."""
+    """Products recovered from the readable part of the ledger, its latest copy and the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorPlanned:
-    """What a mirror run asks for."""
+    """A mirror run decided what to list."""
 
     full: bool
-    """All of its query."""
+    """Whether the whole query is listed."""
     since: datetime | None
-    """Else what was published since then, UTC."""
+    """Otherwise only products published since this instant (UTC) are listed."""
     changed: bool
-    """Whether the folder followed other queries so far, and this one is new to it."""
+    """Whether the folder followed only other queries before."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllQueued:
-    """The listing has come to its end: nothing more will be queued in this run."""
+    """The listing is complete: no more products will be queued in this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProductRemoved:
-    """A file was deleted because the service has the product no more."""
+    """A file was deleted because the service no longer has the product."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     path: str
-    """Where it lay, from the output folder."""
+    """Path of the deleted file, relative to the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalsHeld:
-    """Too many products are gone from the service at once: nothing was deleted."""
+    """More products disappeared from the service than may be deleted: nothing was deleted."""
 
     gone: int
-    """How many; from a hundred on there may be more, for no more are asked for."""
+    """Products that disappeared; a lower bound if 100 or more, because no more are checked."""
     known: int
-    """Files here, of the query's products."""
+    """Files in the folder that belong to the query's products."""
     max_delete: float
-    """The part of them that may be deleted at once, of 0 to 1."""
+    """The largest fraction of them that may be deleted in one run, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalRefused:
-    """A product is gone from the service, but its file was kept, for the reason told."""
+    """The service no longer has a product, but its file was kept, for the reason given."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     path: str
-    """Where it lies, from the output folder."""
+    """Path of the file, relative to the output folder."""
     reason: str
-    """What is other than recorded, or in the way."""
+    """How the file differs from the ledger, or why it cannot be deleted."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrashEmptied:
-    """Files that had lain in the trash for long enough were deleted for good."""
+    """Files whose retention time in the trash was over were deleted permanently."""
 
     files: int
-    """How many."""
+    """Number of files deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,25 +278,25 @@ class FilesChecked:
     """The name, size and time of every file were compared with the ledger."""
 
     files: int
-    """How many."""
+    """Number of files checked."""
     missing: int
-    """Those that are not there; they are to be fetched again."""
+    """Files that are missing; they will be downloaded again."""
     changed: int
-    """Those of another size or time, or out of reach: they are to be read."""
+    """Files whose size or time differs, or that are inaccessible; they will be read again."""
     example: str | None
-    """The path of one of them, from the output folder."""
+    """Path of one missing or changed file, relative to the output folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class HookFailed:
-    """The hook of a product that came went wrong; the product is there all the same."""
+    """The hook of a downloaded product failed; the product itself is kept."""
 
     product_id: str
-    """The catalogue's ``Id``."""
+    """The product's ``Id`` in the catalogue."""
     name: str
-    """The catalogue's ``Name``, as it came."""
+    """The product's ``Name`` in the catalogue, unchanged."""
     reason: str
-    """What it said."""
+    """Why the hook failed."""
 
 
 Event = (
@@ -328,10 +327,10 @@ Event = (
 
 
 class Observer(Protocol):
-    """Anything that wants to know: a function of one event."""
+    """A callable that receives each event."""
 
     def __call__(self, event: Event, /) -> None: ...
 
 
 def ignore(_event: Event, /) -> None:
-    """Observe nothing."""
+    """Ignore the event."""

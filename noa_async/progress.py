@@ -1,4 +1,4 @@
-"""How far a run is, kept from its events: bookkeeping with no I/O."""
+"""Track the progress of a run from its events. No I/O."""
 
 from __future__ import annotations
 
@@ -28,54 +28,54 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Transfer:
-    """One product between the queue and its end."""
+    """The download of one product in progress."""
 
     name: str
     total: int
-    """Bytes, 0 where nobody knows."""
+    """Size of the product in bytes; 0 if unknown."""
     have: int = 0
     waiting: str = ""
-    """Why it does not run at the moment."""
+    """Why it is waiting for a retry; empty if it is running."""
 
 
 @dataclass(slots=True)
 class Progress:
-    """The sums of a run; an observer of its events. ``arrived`` alone counts for the rate."""
+    """Totals of a run, updated by its events. Rates are computed from ``arrived`` only."""
 
     have: int = 0
-    """Bytes of the listed products that are here, with those that were before."""
+    """Bytes of the listed products that are on disk, including those present before the run."""
     listed_bytes: int = 0
     arrived: int = 0
-    """Bytes that came over the network in this run."""
+    """Bytes received over the network in this run."""
     listed: int = 0
-    """Products."""
+    """Number of listed products."""
     finished: int = 0
     failed: int = 0
     retries: int = 0
     hooks_failed: int = 0
     renewals: int = 0
-    """Tokens after the first."""
+    """Token renewals and repeated log-ins."""
     matching: int | None = None
-    """Products by the service's count, where it was asked."""
+    """The service's count of matching products, if it was requested."""
     paged: int = 0
-    """Products that pages have listed, where the queue is filled behind them."""
+    """Products on the pages received so far; more than ``listed`` if the queue lags behind."""
     complete: bool = False
-    """Whether the listing has come to its end."""
+    """Whether the listing is complete."""
     running: dict[str, Transfer] = field(default_factory=dict)
     offline: dict[str, Transfer] = field(default_factory=dict)
-    """Products that are waited for; no worker is held by them."""
+    """Offline products that are waited for; they occupy no worker."""
     _queued: dict[str, Transfer] = field(default_factory=dict)
     _tokens: int = 0
 
     def __call__(self, event: Event, /) -> None:
-        # In the order of their number: bytes arrive far more often than all else happens.
+        # Ordered by frequency: TransferAdvanced is by far the most frequent event.
         match event:
             case TransferAdvanced():
                 self._advance(event)
             case TransferStarted():
                 self._start(event)
             case ProductQueued():
-                self.complete = False  # where one run follows another
+                self.complete = False  # a new run has started
                 self.listed += 1
                 self.listed_bytes += event.size or 0
                 self._queued[event.product_id] = Transfer(event.name, event.size or 0)
@@ -93,7 +93,7 @@ class Progress:
                 self._note(event)
 
     def _note(self, event: Event) -> None:
-        """What concerns no single transfer."""
+        """Handle events that do not concern a single product."""
         match event:
             case AllQueued():
                 self.complete = True
@@ -109,7 +109,7 @@ class Progress:
 
     @property
     def expected(self) -> int:
-        """Bytes of the whole run; estimated from those listed while the listing goes on."""
+        """Total bytes of the run; an estimate until the listing is complete."""
         if self.complete or not self.listed:
             return self.listed_bytes
         products = max(self.matching or self.paged, self.listed)
@@ -117,11 +117,11 @@ class Progress:
 
     @property
     def certain(self) -> bool:
-        """Whether ``expected`` is no guess, or as good as none."""
+        """Whether ``expected`` is exact or a good estimate."""
         return self.complete or bool(self.matching and self.listed)
 
     def seconds_left(self, rate: float) -> float | None:
-        """Seconds until all is here at ``rate`` bytes a second; None where nobody can say."""
+        """Return the seconds left at ``rate`` bytes per second; None if unknown."""
         left = self.expected - self.have
         return left / rate if rate > 0 and self.certain and left >= 0 else None
 
@@ -143,7 +143,7 @@ class Progress:
         self.arrived += event.received
         transfer = self.running.get(event.product_id)
         if transfer is not None:
-            # A stretch that came twice, as a share that failed does, counts once.
+            # Bytes that are received twice, as after a failed segment, count once.
             room = transfer.total - transfer.have if transfer.total else event.received
             used = min(event.received, max(0, room))
             transfer.have += used
@@ -164,7 +164,7 @@ class Progress:
 
 
 class Speed:
-    """Bytes a second over the last seconds: it falls when nothing comes, and knows no resumes.
+    """Measure bytes per second over a sliding window of ``window`` seconds.
 
     >>> ticks = iter([0.0, 1.0, 2.0])
     >>> speed = Speed(clock=lambda: next(ticks))
@@ -178,7 +178,7 @@ class Speed:
         self._seen: deque[tuple[float, int]] = deque()
 
     def after(self, arrived: int) -> float:
-        """The rate, now that ``arrived`` bytes are here."""
+        """Return the rate, given the total of ``arrived`` bytes."""
         now = self._clock()
         self._seen.append((now, arrived))
         while len(self._seen) > 2 and self._seen[1][0] <= now - self._window:
@@ -189,34 +189,34 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How far a run is, in numbers."""
+    """A snapshot of the progress of a run."""
 
     bytes_done: int
-    """Bytes of the listed products that are here, with those that were here before."""
+    """Bytes of the listed products that are on disk, including those present before the run."""
     bytes_total: int
-    """Bytes of all products; of those listed so far while ``listed`` is false."""
+    """Total bytes of all products; of those listed so far while ``listed`` is False."""
     bytes_arrived: int
-    """Bytes that came over the network in this run; they alone make the ``rate``."""
+    """Bytes received over the network in this run, from which ``rate`` is computed."""
     products_done: int
-    """Products that have ended, however they ended."""
+    """Products that are finished, including those that failed."""
     products_failed: int
-    """Of them those that are not there."""
+    """Products that failed."""
     products_total: int
-    """Products; those listed so far while ``listed`` is false."""
+    """Total number of products; those listed so far while ``listed`` is False."""
     rate: float
-    """Bytes a second over the last ten seconds."""
+    """Bytes per second over the last ten seconds."""
     seconds_left: float | None
-    """Until all is here at that rate; None where nobody can say."""
+    """Estimated seconds until the end of the run at that rate; None if unknown."""
     listed: bool
-    """Whether the listing has come to its end, so that the totals are final."""
+    """Whether the listing is complete, so that the totals are final."""
 
 
 class Meter:
-    """An observer that calls a function with `Figures`, for a progress display of your own.
+    """An observer that passes `Figures` to a function, for a custom progress display.
 
-    ``show`` is called on the client's thread as things happen: at most once in ``every`` seconds,
-    and when the last product known so far has ended. Like any observer it must return at once and
-    must not raise. ``figures`` tells them at any other time.
+    ``show`` is called on the thread of the client's event loop when an event occurs: at most once
+    every ``every`` seconds, and when the last known product finishes. Like any observer it must
+    return at once and must not raise. The property ``figures`` is available at any time.
 
     >>> from noa_async.events import AllQueued, ProductQueued, TransferAdvanced, TransferStarted
     >>> meter = Meter(lambda now: print(f"{now.bytes_done} of {now.bytes_total} bytes"), every=0)
@@ -255,7 +255,7 @@ class Meter:
 
     @property
     def figures(self) -> Figures:
-        """How far it is now."""
+        """The current progress."""
         progress = self._progress
         rate = self._speed.after(progress.arrived)
         left = (progress.listed_bytes - progress.have) / rate if rate > 0 else None

@@ -1,7 +1,7 @@
-"""Fixtures for pytest: an emulated mirror, for the tests of programs that use this library.
+"""pytest fixtures with an emulated service, for the tests of programs that use this library.
 
-pytest loads this module at its start wherever noa-async is installed: so it imports nothing else
-until a fixture is asked for.
+pytest loads this module at start-up if noa-async is installed, so it imports the library only when
+a fixture is used.
 """
 
 from __future__ import annotations
@@ -25,37 +25,40 @@ _SMALL = {"products": 20, "mean_bytes": 20_000}
 
 @dataclass(frozen=True, slots=True)
 class EmulatedMirror:
-    """A mirror on loopback that runs in a thread of its own, and how to reach it."""
+    """An emulated service that runs on loopback in a separate thread, and how to connect to it."""
 
     emulator: Emulator
-    """Its products and bytes, what it has seen (``stats``), what is to go wrong (``faults``)."""
+    """The emulator: its products, request statistics (``stats``) and fault plan (``faults``)."""
     settings: Settings
-    """Lead a client to it."""
+    """Settings with which a client connects to it."""
     credentials: Credentials
-    """It accepts them."""
+    """Valid credentials."""
     _loop: LoopThread
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables that lead ``NoaClient.from_env`` and the command line to it."""
+        """Environment variables with which ``NoaClient.from_env`` and the command line use it."""
         return self.emulator.environ
 
     def run(self, work: Coroutine[Any, Any, object]) -> object:
-        """Do what has to be awaited: ``noa_emulator.run(noa_emulator.emulator.reopened())``."""
+        """Run a coroutine in its event loop and return the result.
+
+        For example: ``noa_emulator.run(noa_emulator.emulator.reopened())``.
+        """
         return self._loop.run(work)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "noa_emulator(*products, **settings): what the mirror of the fixture noa_emulator holds and"
-        " is like; settings as in noa_async.emulator.EmulatorSettings.",
+        "noa_emulator(*products, **settings): products and settings of the fixture noa_emulator; "
+        "settings as in noa_async.emulator.EmulatorSettings.",
     )
 
 
 @pytest.fixture
 def noa_emulator(request: pytest.FixtureRequest) -> Iterator[EmulatedMirror]:
-    """An emulated mirror of 20 small products; ``@pytest.mark.noa_emulator(...)`` changes it."""
+    """An emulated service with 20 small products; configure it with a ``noa_emulator`` mark."""
     from noa_async.auth.credentials import Credentials  # noqa: PLC0415 (see above; so are these)
     from noa_async.emulator import Catalogue, Emulator, EmulatorSettings  # noqa: PLC0415
     from noa_async.looping import LoopThread  # noqa: PLC0415
@@ -80,7 +83,7 @@ def noa_emulator(request: pytest.FixtureRequest) -> Iterator[EmulatedMirror]:
 def noa_environment(
     noa_emulator: EmulatedMirror, monkeypatch: pytest.MonkeyPatch
 ) -> EmulatedMirror:
-    """The mirror of ``noa_emulator``, with an environment that leads there and nowhere else."""
+    """The service of ``noa_emulator``, with environment variables that select only this one."""
     for name in list(os.environ):
         if name.upper().startswith(("NOA_", "ESA_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
@@ -91,7 +94,7 @@ def noa_environment(
 
 @pytest.fixture
 def noa_testing() -> Iterator[None]:
-    """No waits between attempts, see ``noa_async.set_testing``."""
+    """Retries without delays, see ``noa_async.set_testing``."""
     from noa_async.testing import set_testing  # noqa: PLC0415
 
     with set_testing(True):

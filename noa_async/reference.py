@@ -1,9 +1,9 @@
-"""What scripts on top of NOA's own example client import: its names, its calls, no event loop.
+"""A drop-in replacement for NOA's own example client: the same synchronous classes and calls.
 
-A script that has those classes in it, or imports them, takes them from here instead and changes
-nothing else. What differs is what went wrong unseen there: a page that fails raises and is never
-the end of a list; a download goes on where it was cut, waits out quotas and what is off line, and
-is True for the whole, checked product alone.
+A script that defines or imports those classes can import them from here without other changes.
+Unlike the original, a failed page raises an error instead of ending the list, and downloads are
+resumed, wait for quotas and offline products, and return True only for a complete product that
+passed its check.
 """
 
 from __future__ import annotations
@@ -37,49 +37,49 @@ log = logging.getLogger(__name__)
 
 
 class ODataBuilder:
-    """The clauses that a filter on attributes is made of."""
+    """Build OData conditions on attributes."""
 
     @staticmethod
     def string_attr(name: str, value: str | Sequence[str]) -> str:
-        """A text is compared with ``eq``, a list with ``in``. Raises QueryError.
+        """Compare a string attribute with a text (``eq``) or a list (``in``). Raise QueryError.
 
         >>> ODataBuilder.string_attr("orbitDirection", "ASCENDING")[-21:]
         "Value eq 'ASCENDING')"
         """
         values = [value] if isinstance(value, str) else list(value)
         if not values:
-            raise QueryError(f"{name} is compared with nothing.", hint="Give a text, or a list.")
+            raise QueryError(f"No value to compare {name} with.", hint="Pass a string or a list.")
         for each in values:
             check_text(each, name)
         return string_clause(name, value if isinstance(value, str) else values)
 
     @staticmethod
     def double_attr(name: str, value: float, op: Operator) -> str:
-        """A number, compared by ``op``: eq, ne, gt, ge, lt or le. Raises QueryError.
+        """Compare a number attribute by ``op``: eq, ne, gt, ge, lt or le. Raise QueryError.
 
         >>> ODataBuilder.double_attr("cloudCover", 20, "le")[-12:]
         'Value le 20)'
         """
         if op not in get_args(Operator):
             known = ", ".join(get_args(Operator))
-            raise QueryError(f"{op!r:.20} compares nothing.", hint=f"There are {known}.")
+            raise QueryError(f"Unknown operator {op!r:.20}.", hint=f"Operators: {known}.")
         return number_clause(name, op, value)
 
 
 class NOAClient:
-    """The mirror, for a script: ``NOA_*`` variables say which one, NOA's own by default.
+    """A synchronous client for scripts. ``NOA_*`` variables select the service, NOA by default.
 
-    All calls share one session at the log-in service, which ends with the program.
+    All calls share one session at the log-in service, which ends with the process.
 
-    What happens is told to the logger of this module, the sentences of NOA's example at the level
-    INFO. Give None for both to have user and password looked for as the command line does.
+    Messages go to the logger of this module; those of NOA's example have the level INFO. Pass None
+    for both arguments to look up user name and password like the command line does.
 
-    Error handling: a refused password is not sent again, whatever is called.
-    Resources: calls of several threads are done one after another.
+    Error handling: a refused password is never sent again.
+    Resources: calls of several threads run one after another.
     """
 
     def __init__(self, username: str | None, password: str | None) -> None:
-        """Raises SettingsError for a variable that makes no sense; asks nobody."""
+        """Raise SettingsError if a variable is invalid. No request is made."""
         who = Credentials(username, password) if username and password else None
         self._noa = NoaClient(Settings.from_env(), who, observer=_tell, keep_session=True)
         self._found: dict[str, Product] = {}
@@ -94,33 +94,33 @@ class NOAClient:
         time_filter: Mapping[str, str | None] | None,
         max_results: int = 1000,
     ) -> list[dict[str, Any]]:
-        """The catalogue's entries that match, by sensing time, each Id once.
+        """Return the matching catalogue entries, sorted by sensing time and unique by Id.
 
-        Raises NoaError: QueryError before anything is sent, CredentialsError and ServiceError where
-        not all pages can be had. What is returned is whole, up to ``max_results``.
+        Raise QueryError before anything is sent if the query is invalid; raise CredentialsError or
+        ServiceError if a page cannot be obtained. The result is complete up to ``max_results``.
         """
         query = Query.from_reference(mission_rules, footprint_wkt, time_filter, limit=max_results)
-        return self._run(self._heeding(self._search(query)))
+        return self._run(self._logged_in(self._search(query)))
 
     def download_product(self, product_id: str, filename: str | os.PathLike[str]) -> bool:
-        """Bring a product into the file ``filename``; whether it is there, whole and checked.
+        """Download a product to ``filename``; return whether it is complete and passed its check.
 
-        Why it is not is told to the logger. Beside the file, ``.noa-async/`` keeps what the next
-        call needs to go on; a product that is there already is not fetched again. Of two products
-        with one name the later gets 8 characters of its Id, as in any archive: the logger tells.
+        The reason for a failure is logged. ``.noa-async/`` beside the file keeps the state for
+        resuming, and a product that is already present is not downloaded again. If two products
+        have the same name, 8 characters of its Id are added to the later one, which is logged.
         """
         try:
-            return self._run(self._heeding(self._download(product_id, Path(filename))))
+            return self._run(self._logged_in(self._download(product_id, Path(filename))))
         except NoaError as error:
-            log.error("%s is not here: %s", filename, error)  # noqa: TRY400 (it is a sentence)
+            log.error("%s was not downloaded: %s", filename, error)  # noqa: TRY400 (the message suffices)
             return False
 
     def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
         with self._one_call, LoopThread(self._noa.settings.service.catalogue_url) as loop:
             return loop.run(work)
 
-    async def _heeding(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do it with the client open and logged in; a refusal ends all that comes after it."""
+    async def _logged_in(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Run ``work`` with the client open and logged in. After a refusal every call raises it."""
         try:
             if self._refused is not None:
                 raise self._refused
@@ -132,7 +132,7 @@ class NOAClient:
                     self._known_to_service = True
                 return await work
         except CredentialsRefused as error:
-            if not error.more_tries:  # the log-in's own: the catalogue's may pass
+            if not error.more_tries:  # refused by the log-in service, not by the catalogue
                 self._refused = error
             raise
         finally:
@@ -154,16 +154,16 @@ class NOAClient:
     async def _download(self, product_id: str, file: Path) -> bool:
         product = self._found.get(product_id) or await self._noa.product(product_id)
         if product is None:
-            log.error("%s is not here: the catalogue has no product %s.", file, product_id)
+            log.error("%s was not downloaded: the catalogue has no product %s.", file, product_id)
             return False
         if product.name != file.name:
             product = replace(product, name=file.name)
         outcome = await self._noa.download(product, file.parent)
         if outcome.path is None:
-            log.error("%s is not here: %s", file, outcome.error)
+            log.error("%s was not downloaded: %s", file, outcome.error)
             return False
         where = _give_name(outcome.path, file)
-        log.info("%s is here and %s (%d bytes).", where, _checked(outcome), outcome.bytes)
+        log.info("%s is complete and %s (%d bytes).", where, _checked(outcome), outcome.bytes)
         return True
 
 
@@ -174,31 +174,31 @@ def _tell_page(before: int, now: int) -> int:
 
 def _tell(event: Event, /) -> None:
     if isinstance(event, TransferRetried):
-        log.warning("%s: %s Again in %.1f s.", event.name, event.reason, event.delay)
+        log.warning("%s: %s Retry in %.1f s.", event.name, event.reason, event.delay)
     elif isinstance(event, ProductWaiting):
-        log.warning("%s is off line; asked for again in %.0f s.", event.name, event.delay)
+        log.warning("%s is offline; retry in %.0f s.", event.name, event.delay)
 
 
 def _checked(outcome: Outcome) -> str:
-    return "checked" if outcome.checksum else "whole by its size"
+    return "its checksum is correct" if outcome.checksum else "its size is correct"
 
 
 def _give_name(path: Path, file: Path) -> Path:
-    """Let a product be found as ``file``; where it is found.
+    """Make a product available as ``file`` and return its path.
 
-    An archive appends ``.zip`` where the bytes are one: then ``file`` is a second name of the same
-    bytes. Raises DestinationError where no such name can be made.
+    An archive appends ``.zip`` to the names of zip files: then ``file`` becomes a hard link to it.
+    Raise DestinationError if the link cannot be created.
     """
     try:
         if os.path.lexists(file) and path.samefile(file):
             return file
         if os.path.lexists(file) and path.name != f"{file.name}.zip":
-            log.warning("%s is another product's, and is kept: this one is %s.", file, path)
+            log.warning("%s belongs to another product and is kept: this one is %s.", file, path)
             return path
         draft = path.with_name(f".{file.name}.link")
         draft.unlink(missing_ok=True)
         draft.hardlink_to(path)
         draft.replace(file)
     except OSError as error:
-        raise DestinationError(f"{path} cannot be named {file}: {error.strerror}.") from error
+        raise DestinationError(f"Cannot link {file} to {path}: {error.strerror}.") from error
     return file

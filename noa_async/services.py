@@ -1,8 +1,7 @@
-"""The mirrors that are known by name: addresses, limits and habits, as data.
+"""The services known by name: URLs, limits and characteristics, as data.
 
-No code asks which service it is; what differs from one to the next is a field here. Where each
-figure is from stands in ``SOURCES``, and with it in ``docs/services.md``. None was tried against a
-live service.
+No code depends on the name of a service; every difference is a field here. ``SOURCES`` records the
+source of each value, and ``docs/services.md`` lists them. None was tested against a live service.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ _QUOTED_SIGN = re.compile(r"%2[4789]")
 
 
 def catalogue_address(url: str) -> str:
-    """Return the address of the entity set ``Products``, from any address of the service.
+    """Return the URL of the entity set ``Products`` for any URL of the OData service.
 
-    | given                                                       | taken as               |
-    |-------------------------------------------------------------|------------------------|
-    | the service's root, ``.../odata/v1``, with ``/`` or without | ``.../odata/v1`` + set |
-    | its ``$metadata``                                           | the same               |
-    | the entity set in any letter case, with ``/`` or without    | the set                |
-    | a product of it, its ``$value``, its ``$count``             | the set                |
-    | any of these with a query or fragment                       | without them           |
-    | any other path, such as another entity set                  | as it is, without them |
+    | URL                                                      | result                        |
+    |----------------------------------------------------------|-------------------------------|
+    | the service root ``.../odata/v1``, with or without ``/`` | root + ``/Products``          |
+    | its ``$metadata``                                        | root + ``/Products``          |
+    | the entity set in any letter case, with or without ``/`` | the entity set                |
+    | one of its products, ``$value`` or ``$count``            | the entity set                |
+    | any of these with a query or fragment                    | the same, without these       |
+    | any other path, such as another entity set               | unchanged, without these      |
 
     >>> catalogue_address("https://mirror.example/odata/v1/")
     'https://mirror.example/odata/v1/Products'
@@ -45,7 +44,7 @@ def catalogue_address(url: str) -> str:
     """
     try:
         parts = urlsplit(url.strip())
-    except ValueError:  # such as a bracket without its pair: the first request says so
+    except ValueError:  # such as an unmatched bracket: the first request reports it
         return url
     path = _QUOTED_SIGN.sub(lambda found: unquote(found[0]), parts.path).rstrip("/")
     below_root = _SERVICE_ROOT.fullmatch(path)
@@ -60,110 +59,110 @@ def catalogue_address(url: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """What a service allows an account, as far as it is published; None is not published."""
+    """The published quota of a service per account; None if not published."""
 
     connections: int | None = None
-    """Downloads at the same time. More workers are told that the service may refuse some."""
+    """Concurrent downloads. With more workers a remark says that some may be refused."""
     rate: float | None = None
-    """Bytes a second of each connection."""
+    """Bytes per second and connection."""
     volume: float | None = None
-    """Bytes in the last 30 days."""
+    """Bytes per 30 days."""
     sessions: int | None = None
-    """Log-ins that are open at the same time. A run is one: it refreshes its token."""
+    """Concurrent sessions. A run uses one and refreshes its token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """What is known of a service and decides nothing here: no run relies on it.
+    """Known characteristics of a service, for information only: no run relies on them.
 
-    None or empty is not known.
+    None or empty means unknown.
     """
 
     most_top: int | None = None
-    """The largest ``$top``."""
+    """The maximum ``$top``."""
     most_skip: int | None = None
-    """The largest ``$skip``; listings are cut by date long before it."""
+    """The maximum ``$skip``; listings are split by date long before it."""
     slow_count: bool | None = None
-    """Whether ``$count`` slows a page down."""
+    """Whether ``$count`` slows down a page request."""
     spellings: tuple[tuple[str, str, str], ...] = ()
-    """Values that it writes in its own way: a rule's key, the value at NOA, and here. They are
-    offered where a query matches nothing, and not sent unasked."""
+    """Values that it spells differently: the rule key, the value at NOA, the value here. They are
+    suggested if a query matches nothing, and never substituted automatically."""
     checksums: tuple[str, ...] = ()
-    """Algorithms of an entry's checksums, as in ``Checksum.algorithm``; the strongest is taken."""
+    """Checksum algorithms of its entries, as in ``Checksum.algorithm``; the strongest is used."""
     token_life: float | None = None
-    """Seconds; the service says it with each token."""
+    """Lifetime of access tokens in seconds; each token response states it."""
     refresh_life: float | None = None
-    """Seconds."""
+    """Lifetime of refresh tokens in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A mirror: where it is, what it calls us, what it allows. NOA's own by default.
+    """A service: its URLs, client id and limits. The defaults are NOA's.
 
-    Another one is named (``Service.named``), or given by its addresses alone; of a named one single
-    fields can be replaced (``dataclasses.replace``).
+    Select another one by name (``Service.named``) or specify its URLs. Change single fields of a
+    named service with ``dataclasses.replace``.
 
     >>> Service(catalogue_url="https://mirror.example/odata/v1").catalogue_url
     'https://mirror.example/odata/v1/Products'
     """
 
     catalogue_url: str = "https://sentinels.space.noa.gr/catalogue/odata/v1/Products"
-    """The product list, ``.../Products``. The service's root, ``.../odata/v1``, is taken too: see
-    ``catalogue_address``."""
+    """URL of the products in the catalogue, ``.../Products``. The service root, ``.../odata/v1``,
+    is accepted, too: see ``catalogue_address``."""
     token_url: str = (
         "https://sentinels.space.noa.gr/auth/realms/mirror/protocol/openid-connect/token"  # noqa: S105 (an address)
     )
-    """Keycloak's token endpoint; the realm is a part of it."""
+    """URL of Keycloak's token endpoint, which includes the realm."""
     client_id: str = "mirror-client"
-    """What the token service calls programs such as this one."""
+    """OAuth client id."""
     download_hosts: frozenset[str] = frozenset()
-    """Hosts of the service's own that products are redirected to and that need the token."""
+    """Hosts of the service to which downloads are redirected and which need the token."""
     trusted_hosts: frozenset[str] = frozenset()
-    """Further hosts, the user's, that get the token after a redirect (``host[:port]``)."""
+    """Further hosts, set by the user, that receive the token after a redirect (``host[:port]``)."""
     page_size: int = 50
-    """Entries asked for at once; larger pages are slower at NOA."""
+    """Entries per page; larger pages are slower at NOA."""
     order_ties: bool = True
-    """Whether lists are asked for by ``Id`` too where instants are equal; a service that refuses
-    that is asked without."""
+    """Whether listings are also sorted by ``Id`` if times are equal; if the service rejects that,
+    the request is repeated without it."""
     max_url_length: int = 8000
-    """Bytes of the longest address that is sent; a query that needs a longer one is refused before
-    anything is sent. Web servers take some 8 kB, unless they are set up for more."""
+    """Maximum length of a URL in bytes; a query that needs a longer one is rejected before anything
+    is sent. Web servers accept about 8 kB by default."""
     expand: str = "Attributes"
-    """What ``$expand`` is given to bring a product's attributes."""
+    """The value of ``$expand`` that requests the attributes of products."""
     quota: Quota = field(default_factory=Quota)
-    """What it allows an account."""
+    """The quota per account."""
     habits: Habits = field(default_factory=Habits)
-    """What else is known of it."""
+    """Other known characteristics."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "catalogue_url", catalogue_address(self.catalogue_url))
 
     @property
     def token_hosts(self) -> frozenset[str]:
-        """Hosts beside the catalogue's own that get the token after a redirect."""
+        """Hosts, besides that of the catalogue, that receive the token after a redirect."""
         return self.download_hosts | self.trusted_hosts
 
     @classmethod
     def named(cls, name: str) -> Service:
-        """One of ``SERVICES`` by its name; letter case does not matter.
+        """Return the service of ``SERVICES`` with this name, ignoring case.
 
-        Raises SettingsError for a name that is none.
+        Raise SettingsError if there is none.
 
         >>> Service.named("cdse").client_id
         'cdse-public'
         """
         if not isinstance(name, str):
-            raise TypeError("it must be a text")
+            raise TypeError("it must be a string")
         service = SERVICES.get(name.strip().lower())
         if service is not None:
             return service
         from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
 
         near = get_close_matches(name.strip().lower(), SERVICES, n=1)
-        known = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(SERVICES)}."
+        known = f"Did you mean {near[0]}?" if near else f"Known services: {', '.join(SERVICES)}."
         raise SettingsError(
-            f"There is no service {name!r:.40}.",
-            hint=f"{known} Any other is given by its catalogue and token addresses.",
+            f"Unknown service {name!r:.40}.",
+            hint=f"{known} Specify any other service by its catalogue and token URLs.",
         )
 
 
@@ -189,16 +188,16 @@ SERVICES: Mapping[str, Service] = MappingProxyType(
         ),
     }
 )
-"""By name; the first is the default."""
+"""The known services by name; the first is the default."""
 
 
 class Source(StrEnum):
-    """Where a figure is from."""
+    """The source of a value."""
 
     READ = "R"
     """Read in NOA's own reference client or its README."""
     DOCUMENTED = "C"
-    """Published by the service, or by the makers of its software."""
+    """Published by the service or the developers of its software."""
     OURS = "ours"
     """Chosen here."""
 
@@ -238,4 +237,4 @@ SOURCES: Mapping[str, Mapping[str, Source]] = MappingProxyType(
         },
     }
 )
-"""For each service, where each figure that it has is from; by its place in ``Service``."""
+"""For each service, the source of each value, by the field path in ``Service``."""

@@ -1,4 +1,4 @@
-"""A mode without waits, for the tests of programs that use this library."""
+"""A test mode without delays, for the tests of programs that use this library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _mode = _Mode()
 
 
 def is_testing() -> bool:
-    """Whether clients that are opened now do not wait.
+    """Return whether the test mode is on for clients opened now.
 
     >>> is_testing()
     False
@@ -29,14 +29,14 @@ def is_testing() -> bool:
 
 
 def set_testing(testing: bool, *, retries: int | None = None) -> Restoring:
-    """Let clients that are opened from now on wait for nothing between two attempts, or wait again.
+    """Switch the test mode, in which retries are not delayed, on or off for clients opened later.
 
-    No back-off, no ``Retry-After``, no waiting for a product that is off line: what would be tried
-    again after a wait is tried at once, as often as before, or at most ``retries`` times. Events
-    still tell the seconds that it would have waited. Time-outs and the cap on bytes a second stay.
+    In test mode there is no back-off, no ``Retry-After`` delay and no wait for offline products:
+    every retry is immediate. The number of retries is as usual, or at most ``retries``. Events
+    still report the delays that would have been used. Timeouts and the bandwidth limit still apply.
 
-    It holds until it is set again, for all threads. Used as a context manager, it is afterwards as
-    it was before:
+    The mode applies to all threads until it is set again. As a context manager, it restores the
+    previous mode at the end:
 
     >>> with set_testing(True, retries=2):
     ...     is_testing()
@@ -44,17 +44,17 @@ def set_testing(testing: bool, *, retries: int | None = None) -> Restoring:
     >>> is_testing()
     False
 
-    Raises ValueError where ``retries`` is negative.
+    Raise ValueError if ``retries`` is negative.
     """
     global _mode
     if retries is not None and retries < 0:
-        raise ValueError("retries is how often something is tried again: 0 or more")
+        raise ValueError("retries must be 0 or more")
     before, _mode = _mode, _Mode(testing, retries if testing else None)
     return Restoring(before)
 
 
 class Restoring:
-    """Leaving it sets the mode that was before."""
+    """A context manager that restores the previous mode on exit."""
 
     def __init__(self, before: _Mode) -> None:
         self._before = before
@@ -69,15 +69,15 @@ class Restoring:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """How long a client waits, of what it would; decided when it is opened."""
+    """The retry policy and delays of a client, fixed when it is opened."""
 
     retry: RetryPolicy
     cut: bool
-    """Whether it waits for nothing."""
+    """Whether delays are skipped."""
 
     @classmethod
     def now(cls, retry: RetryPolicy) -> Self:
-        """In the mode that is set."""
+        """Return the policy and delays for the current mode."""
         retries = retry.retries if _mode.retries is None else min(retry.retries, _mode.retries)
         return cls(replace(retry, retries=retries), _mode.testing)
 

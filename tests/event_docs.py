@@ -1,12 +1,13 @@
-"""The tables of docs/events.md, made of the dataclasses that the events are.
+"""The tables of docs/events.md, generated from the event dataclasses.
 
-``python -m tests.event_docs`` writes them anew.
+Regenerate them with ``python -m tests.event_docs``.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -17,8 +18,8 @@ from noa_async.cli.sentences import event_name, level_of_kind
 DOCS = Path(__file__).parent.parent / "docs" / "events.md"
 HEADING = "\n## The library's events\n"
 NEXT = "\n## The command line's own\n"
-ENDED = "always where a product failed, with `-vv` where it was there, else but with `-q`"
-TOLD = {-1: "always", 0: "but with `-q`", 1: "but with `-q`", 2: "with `-vv`"}
+ENDED = "always if the product failed, with `-vv` if it was present, otherwise unless `-q` is given"
+TOLD = {-1: "always", 0: "unless `-q` is given", 1: "unless `-q` is given", 2: "with `-vv`"}
 
 
 def fields_of(kind: type) -> list[tuple[str, str, str]]:
@@ -31,7 +32,7 @@ def fields_of(kind: type) -> list[tuple[str, str, str]]:
             told = isinstance(sentence, ast.Expr) and isinstance(sentence.value, ast.Constant)
             assert told, f"{kind.__name__}.{ast.unparse(field.target)} has no sentence"
             text = " ".join(str(sentence.value.value).split()).replace("``", "`")
-            text = text.replace("None where", "null where")
+            text = re.sub(r"\bNone\b", "null", text)
             rows.append((ast.unparse(field.target), ast.unparse(field.annotation), text))
     return rows
 
@@ -48,7 +49,7 @@ def section(kind: type) -> str:
     """One event: what it means, when it is told, its fields."""
     doc = " ".join((inspect.getdoc(kind) or "").split()).replace("``", "`")
     told = ENDED if kind is events.ProductFinished else TOLD[level_of_kind(kind)]
-    head = f"### `{event_name(kind)}`\n\n{doc}\nTold {told}; "
+    head = f"### `{event_name(kind)}`\n\n{doc}\nWritten {told}; "
     head += f"in Python `{kind.__name__}`.\n"
     fields = fields_of(kind)
     if not fields:

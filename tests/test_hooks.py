@@ -83,19 +83,19 @@ def test_what_is_not_known_is_empty_and_a_path_is_absolute(monkeypatch, tmp_path
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "names no program"),
-        ("  ", "names no program"),
+        ("", "has no program"),
+        ("  ", "has no program"),
         ("ls 'x", "no closing quotation"),
         ("ls x\\", "no escaped character"),
-        ("ls {paht}", r"no field \{paht\}\. Did you mean \{path\}\?"),
-        ("ls {zzz}", r"no field \{zzz\}\. There are \{path\}, .*\{\{ and \}\} are braces"),
-        ("ls {}", r"no field \{\}"),
-        ("ls {path!r}", r"no field \{path!r\}"),
-        ("ls {path", "brace with no partner"),
-        ("ls path}", "brace with no partner"),
+        ("ls {paht}", r"Unknown field \{paht\} in the command\. Did you mean \{path\}\?"),
+        ("ls {zzz}", r"Unknown field \{zzz\} .*\. Fields: \{path\}, .*\{\{ and \}\} for braces"),
+        ("ls {}", r"Unknown field \{\}"),
+        ("ls {path!r}", r"Unknown field \{path!r\}"),
+        ("ls {path", "unmatched brace"),
+        ("ls path}", "unmatched brace"),
         ("{path} x", "field in its program"),
-        ("no-such-program-here {path}", "no program 'no-such-program-here'"),
-        ("/etc/passwd {path}", "no program '/etc/passwd'"),
+        ("no-such-program-here {path}", "program 'no-such-program-here' was not found"),
+        ("/etc/passwd {path}", "program '/etc/passwd' was not found"),
     ],
 )
 def test_a_command_that_cannot_be_is_refused(text: str, told: str) -> None:
@@ -146,10 +146,10 @@ async def test_it_has_no_password_and_nothing_to_read(
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("raise SystemExit('no such\\x1b band')", "ended with status 1: no such band"),
-        ("print('x\\n \\n'); raise SystemExit(7)", "ended with status 7: x"),
-        ("import os; os._exit(3)", "ended with status 3"),
-        ("import os; os.kill(os.getpid(), 9)", "was ended by signal 9 (Killed)"),
+        ("raise SystemExit('no such\\x1b band')", "exited with status 1: no such band"),
+        ("print('x\\n \\n'); raise SystemExit(7)", "exited with status 7: x"),
+        ("import os; os._exit(3)", "exited with status 3"),
+        ("import os; os.kill(os.getpid(), 9)", "was terminated by signal 9 (Killed)"),
     ],
 )
 async def test_how_it_ended_is_told(code: str, told: str) -> None:
@@ -357,4 +357,4 @@ def test_running_commands_touches_no_descriptor_of_a_disk_thread() -> None:
             thread.join()
     assert errors == []
     reasons = [event.reason for event in events if isinstance(event, HookFailed)]
-    assert reasons == ["false ended with status 1"] * 320
+    assert reasons == ["false exited with status 1"] * 320

@@ -161,13 +161,17 @@ def test_a_single_value_stands_in_for_the_named_services(order):
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("cdes", "Did you mean cdse?"), ("nao", "Did you mean noa?"), ("x", "Known are noa, cdse.")],
+    [
+        ("cdes", "Did you mean cdse?"),
+        ("nao", "Did you mean noa?"),
+        ("x", "Known services: noa, cdse."),
+    ],
 )
 def test_a_service_that_is_none_is_named(name, hint):
-    with pytest.raises(SettingsError, match=f"There is no service '{name}'.") as caught:
+    with pytest.raises(SettingsError, match=f"Unknown service '{name}'.") as caught:
         Settings().with_values({"service": name})
     assert caught.value.hint.startswith(hint)
-    with pytest.raises(SettingsError, match="service is 5: it must be a text"):
+    with pytest.raises(SettingsError, match="service is 5: it must be a string"):
         Settings().with_values({"service": 5})
 
 

@@ -1,4 +1,4 @@
-"""The command line: the only place that prints and runs the event loop."""
+"""The command-line interface: the only package that prints and runs the event loop."""
 
 from noa_async.cli.program import main
 

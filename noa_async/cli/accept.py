@@ -1,4 +1,4 @@
-"""``noa-async accept``: findings that a person has looked at, and that need not be told again."""
+"""``noa-async accept``: acknowledge findings so that they are not reported again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.command(cls=VerbCommand)
 @click.argument("folder", metavar="DIR", type=Output())
 @click.argument("products", metavar="[ID]...", nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Accept every finding there is.")
+@click.option("--all", "everything", is_flag=True, help="Accept all findings.")
 @with_scratch
 @with_manner
 @click.pass_obj
@@ -40,20 +40,20 @@ def command(
     everything: bool,
     scratch: str | None,
 ) -> int:
-    """Accept that products of DIR are damaged, missing, or cannot be fetched.
+    """Accept that products in DIR are damaged, missing or cannot be downloaded.
 
-    Each is named by its Id or its Name. It no longer counts for exit codes, and is not fetched
-    again before the catalogue says something new of it. Of a product whose --exec command never
-    passes, it is the command that is given up.
+    Specify each product by its Id or Name. Accepted products no longer affect exit codes, and are
+    not downloaded again until their catalogue entry changes. For a product that is intact but whose
+    --exec command keeps failing, accept stops running the command.
     """
     if bool(products) == everything:
-        raise UsageError("Name products, or give --all.")
+        raise UsageError("Specify either products or --all.")
     check_ledger(ledger_there(meant(folder, scratch)))
     done = run(_accept(meant(folder, scratch), products, everything=everything))
     lines = make_lines(manner)
     lines.line(f"Accepted: {number_of(len(done.done), 'finding')}.")
     for record in done.left:
-        lines.line(f"Nothing to accept: {record.product.name} is {record.state}.")
+        lines.line(f"Nothing to accept for {record.product.name}: it is {record.state}.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What the questions of ``init`` are answered with. Each reader raises QueryError for nonsense."""
+"""Parse the answers to the questions of ``init``. Each parser raises QueryError if it cannot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from noa_async.catalogue.geometry import Area
 from noa_async.catalogue.known import PLATFORMS
 from noa_async.catalogue.moments import TimeRange
 from noa_async.catalogue.rules import MissionRule
-from noa_async.cli.text import number_of, shown
+from noa_async.cli.text import shown
 from noa_async.errors import QueryError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EVERYWHERE = "everywhere"
 CLOUD_MISSION = "SENTINEL-2"
-"""Of what it makes, all has a cloud cover; a limit on it drops all products that have none."""
+"""The mission whose products all have a cloud cover; a limit excludes products without one."""
 DEFAULT_MISSION = "S2"
 DEFAULT_CLOUD = "20"
 _DAYS = timedelta(days=7)
@@ -34,36 +34,39 @@ _COORDINATES = re.compile(r"[({\[;]|^[-+.\d\s]+,")
 
 @dataclass(frozen=True, slots=True)
 class AreaAnswer:
-    """Where, as it is written into the file."""
+    """The area, as written into the query file."""
 
     roi: str | tuple[str, ...] | None
-    """A file's name from the query file's folder, or WKT; None is everywhere."""
+    """A file name relative to the query file's folder, or WKT; None means everywhere."""
     words: str
-    """What it is, on one line."""
+    """A description of the area, on one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """All that was asked."""
+    """The answers to all questions."""
 
     area: AreaAnswer
     platforms: tuple[str, ...]
     start: str | None
-    """As it was given, and good; None is no limit."""
+    """The validated start time, as typed; None means no limit."""
     end: str | None
     cloud_max: float | None
-    """Percent; for `CLOUD_MISSION` alone."""
+    """Maximum cloud cover in percent; applies to `CLOUD_MISSION` only."""
 
 
 def read_area(text: str, folder: Path) -> AreaAnswer:
-    """An area: a place's name, a file, a box, WKT; ``folder`` is where the query file will be."""
+    """Parse an area: a place name, a file, a box or WKT.
+
+    ``folder`` is the folder in which the query file will be written.
+    """
     text = text.strip()
     if text.casefold() == EVERYWHERE:
         return AreaAnswer(None, "everywhere")
     if text.lower().endswith(_FILES):
         return _file(text, folder)
     if _COORDINATES.search(text):
-        return AreaAnswer(_plain(Area.read(text).parts), "as it was given")
+        return AreaAnswer(_plain(Area.read(text).parts), "as specified")
     return _place(find_place(text))
 
 
@@ -71,23 +74,23 @@ def _file(text: str, folder: Path) -> AreaAnswer:
     Area.read(Path(text))
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (as in Area.read)
     name = text if path.is_absolute() else os.path.relpath(path, folder)
-    if name[0].isspace() or name[0] == "~":  # which are not taken as they are
+    if name[0].isspace() or name[0] == "~":  # these would be stripped or expanded
         name = f"./{name}"
     try:
         name.encode()
     except UnicodeEncodeError:
         raise QueryError(
-            f"The name of {name!a} is not UTF-8, which a query file has to be.",
-            hint="Give the file another name.",
+            f"The file name {name!a} is not valid UTF-8, which a query file requires.",
+            hint="Rename the file.",
         ) from None
     return AreaAnswer(name, f"from the file {shown(name)}")
 
 
 def _place(place: Place) -> AreaAnswer:
     parts = tuple(part for box in place.boxes for part in Area.read(box).parts)
-    boxes = "the box around it"
+    boxes = "its bounding box"
     if len(parts) > 1:
-        boxes = f"{number_of(len(parts), 'box', 'boxes')} around its parts, a line each"
+        boxes = f"the bounding boxes of its {len(parts)} parts, one per line"
     return AreaAnswer(_plain(parts), f"{place.name}, {boxes}")
 
 
@@ -96,7 +99,7 @@ def _plain(parts: tuple[str, ...]) -> str | tuple[str, ...]:
 
 
 def read_missions(text: str) -> tuple[str, ...]:
-    """Platforms, from names in a list with commas or spaces; ``all`` is all four.
+    """Parse mission names separated by commas or spaces; ``all`` means all four.
 
     >>> read_missions("s2, Sentinel-5P")
     ('SENTINEL-2', 'SENTINEL-5P')
@@ -105,25 +108,25 @@ def read_missions(text: str) -> tuple[str, ...]:
     if [name.casefold() for name in names] == ["all"]:
         return PLATFORMS
     if not names:
-        raise QueryError("No mission was named.", hint=_MISSIONS)
+        raise QueryError("No mission was given.", hint=_MISSIONS)
     return tuple(dict.fromkeys(map(_mission, names)))
 
 
-_MISSIONS = f"There are {', '.join(PLATFORMS)}; S1, S2, S3, S5P for short, and all."
+_MISSIONS = f"Missions: {', '.join(PLATFORMS)} (or S1, S2, S3, S5P), or all."
 
 
 def _mission(name: str) -> str:
     found = re.fullmatch(r"(?:SENTINEL|S)?[-_]?([A-Z0-9]+)", name.upper())
     platform = f"SENTINEL-{found[1]}" if found else ""
     if platform not in PLATFORMS:
-        raise QueryError(f"There is no mission {name!r:.80} here.", hint=_MISSIONS)
+        raise QueryError(f"Unknown mission {name!r:.80}.", hint=_MISSIONS)
     return platform
 
 
 def read_time(text: str, which: str, *, start: str | None = None) -> str | None:
-    """A time as it was given, where it is one; None for nothing, or ``none``.
+    """Validate a time and return it as typed; return None for an empty answer or ``none``.
 
-    ``which`` is ``start`` or ``end``; an end must not lie before ``start``.
+    ``which`` is ``start`` or ``end``; an end must not be before ``start``.
     """
     text = text.strip()
     if text.casefold() in {"", "none"}:
@@ -133,13 +136,13 @@ def read_time(text: str, which: str, *, start: str | None = None) -> str | None:
 
 
 def read_cloud(text: str) -> float | None:
-    """A limit in percent; None for nothing, ``none`` or ``any``."""
+    """Parse a limit in percent; return None for an empty answer, ``none`` or ``any``."""
     text = text.strip().removesuffix("%").strip()
     if text.casefold() in {"", "none", "any"}:
         return None
-    return MissionRule(cloud_max=text).cloud_max  # type: ignore[arg-type] # a text is read, too
+    return MissionRule(cloud_max=text).cloud_max  # type: ignore[arg-type] # text is parsed, too
 
 
 def default_start(today: date) -> str:
-    """A week ago: enough to see something, and little enough to try."""
+    """Return the date a week ago, which gives a small first query."""
     return (today - _DAYS).isoformat()

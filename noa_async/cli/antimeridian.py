@@ -1,4 +1,4 @@
-"""Footprints over the antimeridian, as RFC 7946 has them: cut there, their box west to east."""
+"""Cut footprints at the antimeridian and compute their bounding boxes, following RFC 7946."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NEAR = 1e-6
 
 
 def box_around(shape: BaseGeometry) -> tuple[float, float, float, float]:
-    """Return west, south, east and north of a shape's box; west above east over the antimeridian.
+    """Return the bounding box of a shape as (west, south, east, north).
 
-    The box crosses the antimeridian if parts of the shape reach it from both sides and leave a gap
-    elsewhere: the widest gap is what the box leaves out.
+    If parts of the shape touch the antimeridian from both sides with a gap elsewhere, the box
+    crosses the antimeridian: west is greater than east, and the box excludes the widest gap.
 
     >>> from shapely import from_wkt
     >>> box_around(from_wkt("MULTIPOINT((180 1), (-180 2), (-175 3), (170 1))"))
@@ -40,17 +40,17 @@ def box_around(shape: BaseGeometry) -> tuple[float, float, float, float]:
 
 
 def cut_at_antimeridian(shape: BaseGeometry) -> BaseGeometry:
-    """Return a polygon whose side jumps from one edge of the map to the other in two parts.
+    """Return a polygon that crosses the antimeridian as two parts, cut there.
 
-    Some catalogues write a footprint over the antimeridian without a cut: as it stands, it spans
-    nearly the whole Earth. Whatever else it is comes back as it is.
+    Some catalogues do not cut such footprints, so that they seem to span nearly the whole Earth.
+    Return any other shape unchanged.
     """
     import shapely  # noqa: PLC0415 (slow to import)
 
     if shape.geom_type != "Polygon" or not _jumps(shape):
         return shape
     turned = shapely.transform(shape, _eastwards)
-    if not turned.is_valid:  # around a pole, or over and over
+    if not turned.is_valid:  # it encloses a pole, or crosses itself
         return shape
     east = shapely.intersection(turned, shapely.box(0, -90, 180, 90))
     west = shapely.intersection(turned, shapely.box(180, -90, 360, 90))
@@ -60,7 +60,7 @@ def cut_at_antimeridian(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _jumps(polygon: Any) -> bool:
-    """Return whether a side spans more than half the Earth, but for the map's own edges."""
+    """Return whether an edge spans more than 180 degrees, other than along the map's border."""
     ends = [lon for lon, *_ in polygon.exterior.coords]
     return any(
         abs(one - other) > 180 and min(abs(one), abs(other)) < 180 - _NEAR
@@ -69,7 +69,7 @@ def _jumps(polygon: Any) -> bool:
 
 
 def _eastwards(coordinates: Any) -> Any:
-    """Return coordinates with longitudes from 0 to 360."""
+    """Return coordinates with longitudes in the range 0 to 360."""
     turned = coordinates.copy()
     turned[turned[:, 0] < 0, 0] += 360
     return turned

@@ -1,7 +1,7 @@
-"""Bars on a terminal: one for the whole run, one for each running product.
+"""Progress bars on a terminal: one for the whole run and one for each running product.
 
-They are drawn ten times a second from what `Progress` holds, each time in one write: however often
-bytes arrive, and whatever is said between, no line is torn. The terminal is measured each time.
+They are redrawn ten times a second from a `Progress`, each time in a single write so that messages
+and bars do not overlap. The terminal size is queried for each frame.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 _INTERVAL = 0.1
 _SHORTEST_BAR = 8
 _AROUND = len("100%|| ")
-"""What stands beside a bar, but for name and figures."""
+"""Characters around a bar, without name and figures."""
 _ENDING = re.compile(r"(\.SAFE|\.SEN3)?(\.zip|\.nc)?$")
 
 
 class Bars(Lines):
-    """The run on a terminal. Lines that are said go above the bars."""
+    """Show a run as progress bars on a terminal. Print messages above the bars."""
 
     wants_total = True
 
@@ -46,11 +46,12 @@ class Bars(Lines):
         self._slots = Slots(workers)
         self._alive = False
         self._most = 0
-        """Bytes that were shown: what has to come again is not taken back, it stands still."""
+        """The largest byte count shown so far: the shown count never decreases, even if bytes have
+        to be downloaded again."""
 
     def __call__(self, event: Event, /) -> None:
         done = isinstance(event, ProductFinished) and event.status is not Status.FAILED
-        if not done or self.level > 0:  # the bars show it; thousands of lines would not
+        if not done or self.level > 0:  # finished products are shown by the bars
             super().__call__(event)
 
     def line(self, text: str, *, level: int = 0) -> None:
@@ -77,7 +78,7 @@ class Bars(Lines):
             await asyncio.sleep(_INTERVAL)
 
     def draw(self, progress: Progress, rate: float) -> None:
-        """One frame."""
+        """Draw one frame; ``rate`` is in bytes per second."""
         size = self._frame.size()
         width = size.columns - 1  # a full line wraps on some terminals
         self._most = max(self._most, progress.have)
@@ -109,7 +110,7 @@ def _braced(text: str) -> str:
 
 
 class Slots:
-    """Which product has which row: it keeps its own for as long as it runs.
+    """Assign running products to rows; a product keeps its row until it finishes.
 
     >>> a, b, c = (Transfer(name, 0) for name in "ABC")
     >>> slots = Slots(2)
@@ -125,7 +126,7 @@ class Slots:
         self._ids: list[str | None] = [None] * count
 
     def filled(self, running: dict[str, Transfer], *, most: int) -> list[Transfer | None]:
-        """The rows, at most so many; None for an empty one above others."""
+        """Return the product of each row, at most ``most``; None for an empty row above others."""
         ids = [one if one in running else None for one in self._ids][: max(0, most)]
         held = set(ids)
         new = (one for one in running if one not in held)
@@ -137,18 +138,18 @@ class Slots:
 
 
 def total_text(progress: Progress, have: int, rate: float, width: int) -> str:
-    """The figures of the whole run, as many as there is room for beside a bar: products, bytes,
-    rate, time left. ``have`` is the bytes to show.
+    """Return the figures of the whole run that fit beside a bar: products, bytes, rate, time left.
 
-    While the listing goes on the total is an estimate, marked ``~``; with nothing to estimate it
-    from, there is no time left to tell.
+    ``have`` is the number of bytes to show, ``width`` the terminal's columns. Until the listing is
+    complete the total is an estimate, marked ``~``; if it cannot be estimated, ``+`` follows the
+    bytes listed so far and the time left is ``?``.
     """
     known = bytes_text(max(have, progress.expected))
     whole = known if progress.complete else f"~{known}" if progress.certain else f"{known}+"
     left = progress.seconds_left(rate)
     speed = f"{rate_text(rate)}  {'?' if left is None else seconds_text(left)} left"
     products = f"{progress.finished}/{progress.matching or progress.listed} products"
-    offline = f", {len(progress.offline)} off line" if progress.offline else ""
+    offline = f", {len(progress.offline)} offline" if progress.offline else ""
     amount = f"{bytes_text(have)} of {whole}"
     texts = (
         f"{products}{offline}  {amount}  {speed}",
@@ -168,19 +169,19 @@ def _longest_that_fits(texts: Iterable[str], room: int) -> str:
 
 
 def product_texts(transfer: Transfer, width: int) -> tuple[str, str]:
-    """Name and figures of one product's bar."""
+    """Return the name and the figures for a product's bar."""
     room = max(12, width // 2)
     name = shortened(_ENDING.sub("", shown(transfer.name)), room).ljust(room)
     if transfer.waiting:
         left = width - room - 1 - _AROUND - 1
         return name, shortened(
-            shown(f"waits: {transfer.waiting}"), left
-        ) if left > 20 else "  waits"
+            shown(f"waiting: {transfer.waiting}"), left
+        ) if left > 20 else "waiting"
     return name, bytes_text(transfer.total or transfer.have).rjust(7)
 
 
 def folded(text: str, width: int) -> list[str]:
-    """A line as lines that fit, broken between words.
+    """Wrap a line at word boundaries.
 
     >>> folded("again in 0.5 s  S2A_MSIL2A.zip: The answer broke off.", 32)
     ['again in 0.5 s  S2A_MSIL2A.zip:', '  The answer broke off.']
@@ -191,5 +192,5 @@ def folded(text: str, width: int) -> list[str]:
 
 
 def fit_for_bars(stream: TextIO) -> bool:
-    """Whether ``stream`` is a terminal that can move its cursor."""
+    """Return whether ``stream`` is a terminal that supports cursor movement."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"

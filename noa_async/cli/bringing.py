@@ -1,4 +1,4 @@
-"""A query's products brought into a folder, shown and reported while they come."""
+"""Download the products of a query, show progress and write the report."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _EXEC_TIMEOUT = "1h"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to bring, and where to."""
+    """What to download, and where to."""
 
     query: Query
     folder: Path | str
-    """A folder, or an address as text."""
+    """A folder, or the URL of an object store as text."""
     layout: str | None = None
     """As in ``NoaClient.download``."""
     attributes: bool = False
-    """Whether the layout needs what only the catalogue's attributes tell."""
+    """Whether the layout needs attributes that must be requested from the catalogue."""
     retry_failed: bool = False
     after: Hook | None = None
 
 
 def job_of(query: Query, transfer: TransferOptions, layout: Layout) -> Job:
-    """The job that the options of a verb describe. Raises SettingsError for a bad --exec."""
+    """Return the job described by a verb's options. Raise SettingsError if --exec is invalid."""
     return Job(
         query,
         transfer.output,
@@ -59,15 +59,17 @@ def job_of(query: Query, transfer: TransferOptions, layout: Layout) -> Job:
 
 
 def _hook(transfer: TransferOptions) -> Command | None:
-    """The command of --exec. Raises SettingsError, UsageError."""
+    """Return the command of --exec, or None. Raise SettingsError or UsageError if invalid."""
     if transfer.exec_command is None:
         if transfer.exec_timeout is not None or transfer.exec_consumes:
-            raise UsageError("--exec-timeout and --exec-consumes are about the command of --exec.")
+            raise UsageError("--exec-timeout and --exec-consumes require --exec.")
         return None
     try:
         timeout = duration(transfer.exec_timeout or _EXEC_TIMEOUT).total_seconds()
     except ValueError as error:
-        raise SettingsError(f"--exec-timeout is {transfer.exec_timeout!r:.40}: {error}.") from None
+        raise SettingsError(
+            f"Invalid --exec-timeout {transfer.exec_timeout!r:.40}: {error}."
+        ) from None
     return Command.parse(
         transfer.exec_command, timeout=timeout or None, consumes=transfer.exec_consumes
     )
@@ -75,14 +77,14 @@ def _hook(transfer: TransferOptions) -> Command | None:
 
 @dataclass(slots=True)
 class Course:
-    """A run: how far it is, what came of it, and since when it runs."""
+    """The state of a run: its progress, its results and its start time."""
 
     progress: Progress = field(default_factory=Progress)
     tally: Tally = field(default_factory=Tally)
     began: float = field(default_factory=time.monotonic)
 
     def restart(self) -> None:
-        """Count the time from now."""
+        """Measure the elapsed time from now."""
         self.began = time.monotonic()
 
     @property
@@ -91,7 +93,7 @@ class Course:
 
 
 def observers(*each: Observer) -> Observer:
-    """One observer that tells them all."""
+    """Return an observer that passes each event to all given observers."""
 
     def tell(event: Event, /) -> None:
         for observer in each:
@@ -101,7 +103,7 @@ def observers(*each: Observer) -> Observer:
 
 
 class Relay:
-    """An observer that passes events on to another one, ``to``, which can be replaced."""
+    """An observer that passes events to another one, ``to``, which can be replaced."""
 
     def __init__(self) -> None:
         self.to: Observer = ignore
@@ -113,9 +115,9 @@ class Relay:
 async def bring(
     noa: NoaClient, job: Job, course: Course, screen: Lines, report: Report | None = None
 ) -> None:
-    """Bring all of a job's products; ``course`` says what came of it, also where this raises.
+    """Download all products of a job. ``course`` holds the results, even if this raises.
 
-    ``noa``, opened, must tell its events to ``course.progress`` and ``screen``.
+    ``noa`` must be open and must send its events to ``course.progress`` and ``screen``.
     """
     async with (
         screen.alive(course.progress),
@@ -137,7 +139,7 @@ async def bring(
 
 
 def report_of(job: Job, transfer: TransferOptions, course: Course) -> Report | None:
-    """The report that was asked for."""
+    """Return the report requested with --report, or None."""
     if transfer.report is None:
         return None
     from noa_async.cli.report import Report  # noqa: PLC0415 (where it is asked for)
@@ -146,7 +148,7 @@ def report_of(job: Job, transfer: TransferOptions, course: Course) -> Report | N
 
 
 async def _ask_count(noa: NoaClient, query: Query, progress: Progress, *, wanted: bool) -> None:
-    """Ask for the service's count: the total can be estimated from it."""
+    """Request the service's count of products, from which the total size is estimated."""
     if wanted:
-        with suppress(NoaError):  # the listing will meet it, and has more to say
+        with suppress(NoaError):  # the listing reports the same error
             progress.matching = await noa.count(query)

@@ -1,4 +1,4 @@
-"""The last lines of a run, however it ends."""
+"""Print the summary at the end of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def close(course: Course, screen: Lines, transfer: TransferOptions, *, nothing: str) -> None:
-    """Say what came of a run; ``nothing`` where its listing ended and met no product."""
+    """Print the results of a run; print ``nothing`` if its listing was complete and empty."""
     progress, tally = course.progress, course.tally
     if progress.complete and not progress.listed:
         screen.line(nothing)

@@ -1,4 +1,4 @@
-"""What can stand where a word is begun: rules, layouts, places. Pure, and quick to import."""
+"""Shell completion of rules, layouts and places. Pure functions; fast to import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEYS = (*VALUES, "product_type", "level", "cloud_min", "cloud_max")
 
 
 def rules(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """A rule as far as it goes: a key and its ``=``, or a value of the key.
+    """Complete a rule: a key followed by ``=``, or a value of the key.
 
     >>> rules(None, None, "platform=SENTINEL-2,product_type=S2MSI2")
     ['platform=SENTINEL-2,product_type=S2MSI2A']
@@ -45,7 +45,7 @@ def _values(key: str, before: str) -> tuple[str, ...]:
 
 
 def layouts(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """The layouts that have a name, and a template's next field."""
+    """Complete the name of a layout, or the next field of a template."""
     from noa_async.archive.layout import ATTRIBUTES  # noqa: PLC0415 (not for other words)
 
     before, brace, begun = word.rpartition("{")
@@ -56,7 +56,7 @@ def layouts(_context: click.Context, _parameter: click.Parameter, word: str) -> 
 
 
 def places(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """The gazetteer's names in English; those in Greek where Greek was begun."""
+    """Complete a place name of the gazetteer, in Greek if the word contains Greek letters."""
     from noa_async.catalogue.gazetteer import places as all_of_them  # noqa: PLC0415
 
     greek = not word.isascii()
@@ -66,7 +66,7 @@ def places(_context: click.Context, _parameter: click.Parameter, word: str) -> l
 
 
 def missions(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """Missions in a list with commas.
+    """Complete a comma-separated list of missions.
 
     >>> missions(None, None, "S1,S2")
     ['S1,S2']
@@ -78,5 +78,5 @@ def missions(_context: click.Context, _parameter: click.Parameter, word: str) ->
 
 
 def removals(_context: click.Context, _parameter: click.Parameter, word: str) -> list[str]:
-    """What becomes of a removed product."""
+    """Complete the value of --on-removed."""
     return [name for name in ("keep", "delete") if name.startswith(word)]

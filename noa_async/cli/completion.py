@@ -1,7 +1,7 @@
-"""``noa-async completion``: a shell script that completes verbs, options and values.
+"""``noa-async completion``: print a shell script that completes verbs, options and values.
 
-The script asks this verb again for each word. Click's own scripts lose values with a comma (fish)
-or after an equals sign (bash); a rule has both.
+The script runs this verb for each completion. Click's own scripts do not handle values that
+contain a comma (fish) or follow an equals sign (bash); rules have both.
 """
 
 from __future__ import annotations
@@ -80,16 +80,18 @@ complete --no-files --command noa-async --arguments '(__noa_async_completion)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 _BREAKS = "=:|"
-"""What a rule holds, and can end a word for bash: it replaces only what comes after that."""
+"""Characters in rules at which bash splits words; bash replaces only what follows the last."""
 
 
 @click.command(cls=VerbCommand)
 @click.argument("shell", type=click.Choice(list(SCRIPTS)))
-@click.option("--line", hidden=True, help="The command line as far as the cursor.")
-@click.option("--breaks", hidden=True, default="", help="What ends a word.")
+@click.option("--line", hidden=True, help="The command line up to the cursor.")
+@click.option(
+    "--breaks", hidden=True, default="", help="Characters at which the shell splits words."
+)
 @with_manner
 def command(shell: str, line: str | None, breaks: str) -> int:
-    """Print the script by which a shell completes noa-async's words.
+    """Print a shell completion script for noa-async. Install it like this:
 
     \b
       bash   echo 'eval "$(noa-async completion bash)"' >> ~/.bashrc
@@ -106,7 +108,7 @@ def command(shell: str, line: str | None, breaks: str) -> int:
 
 
 def answers(before: Sequence[str], word: str) -> list[CompletionItem[str]]:
-    """What ``word``, behind the words ``before``, may become; nothing where those make no sense."""
+    """Return the completions of ``word`` after the words ``before``; none if those are invalid."""
     from click.shell_completion import ShellComplete  # noqa: PLC0415 (for this verb alone)
 
     from noa_async.cli.program import program  # noqa: PLC0415 (it imports the verbs)
@@ -119,7 +121,7 @@ def answers(before: Sequence[str], word: str) -> list[CompletionItem[str]]:
 
 
 def _split(line: str) -> list[str]:
-    """The words behind the program's name; the last one is begun, or empty.
+    """Split a command line into the words after the program name; the last may be incomplete.
 
     >>> _split("x=1 noa-async search --rule 'platform=S"), _split("noa-async search ")
     (['search', '--rule', 'platform=S'], ['search', ''])
@@ -133,7 +135,7 @@ def _split(line: str) -> list[str]:
 
 
 def _cut(word: str, breaks: str) -> int:
-    """How much of a word the shell takes for words before it.
+    """Return the length of the part of a word that the shell treats as preceding words.
 
     >>> _cut("platform=SENTINEL-2,orbit=A", "=:"), _cut("platform=S", "")
     (26, 0)

@@ -1,4 +1,4 @@
-"""A query taken apart into its conditions, and which of them empties its answer. Pure."""
+"""Split a query into conditions and find those that exclude all products. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _WIDEST = 60
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition of a query, and what of it is counted."""
+    """One condition of a query, in words and as a filter that can be counted."""
 
     words: str
     filter: str
-    """OData that stands alone."""
+    """A complete OData filter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How many products a condition leaves."""
+    """Product counts for one condition of a query."""
 
     condition: Condition
     alone: int
     without: int
-    """All others hold, and it does not have to."""
+    """Products that match all other conditions."""
 
 
 def conditions(query: Query) -> tuple[Condition, ...]:
-    """What must all hold: a single rule by its keys, several rules as one condition."""
+    """Return the conditions of a query: each key of a single rule, or several rules as one."""
     return tuple(_conditions(query))
 
 
@@ -78,15 +78,15 @@ def _range(times: TimeRange, compared: tuple[str, str], words: str) -> Condition
 
 
 def asking(parts: Sequence[Condition]) -> Query:
-    """The query in which these conditions hold, and no others."""
+    """Return a query with exactly these conditions."""
     return Query(raw=[part.filter for part in parts], everything=not parts)
 
 
 def findings(found: Sequence[Found]) -> list[str]:
-    """Each condition's counts as a table, where there are several, and a sentence on them."""
+    """Return a table of the counts of each condition, if there are several, and an explanation."""
     if len(found) == 1:
-        return [f"Nothing in the mirror matches {found[0].condition.words!r}."]
-    rows = [("condition", "alone", "all but it")]
+        return [f"No product matches {found[0].condition.words!r}."]
+    rows = [("condition", "alone", "all others")]
     rows += [
         (shortened(each.condition.words, _WIDEST), str(each.alone), str(each.without))
         for each in found
@@ -95,37 +95,37 @@ def findings(found: Sequence[Found]) -> list[str]:
 
 
 def _sentences(found: Sequence[Found]) -> Iterator[str]:
-    """What empties the answer.
+    """Explain which condition excludes all products.
 
-    | alone it matches | without it there is | it is told as                     |
-    |------------------|---------------------|-----------------------------------|
-    | nothing          | something           | what empties the answer           |
-    | nothing          | nothing             | one of several that do            |
-    | something        | something           | what empties it with the others   |
-    | something        | nothing             | no reason                         |
+    | products that match it | products that match the others | reported as               |
+    |------------------------|--------------------------------|---------------------------|
+    | none                   | some                           | the cause                 |
+    | none                   | none                           | one of several causes     |
+    | some                   | some                           | a cause with the others   |
+    | some                   | none                           | not a cause               |
     """
     empty = [each for each in found if not each.alone]
     for each in empty:
         left = f"without it {_match(each.without)}"
         if not each.without:
-            left = "nor is there a product for the other conditions"
-        yield f"Nothing in the mirror matches {each.condition.words!r}; {left}."
+            left = "no product matches the other conditions either"
+        yield f"No product matches {each.condition.words!r}; {left}."
     if empty:
         return
     together = [each for each in found if each.without]
     if len(together) == 1:
         [each] = together
         yield (
-            f"It is {each.condition.words!r} that empties the answer: without it "
-            f"{_match(each.without)}."
+            f"{each.condition.words!r} excludes every product that matches the other conditions: "
+            f"without it {_match(each.without)}."
         )
     elif together:
         ways = ", ".join(f"{each.without} without {each.condition.words!r}" for each in together)
-        yield f"Each condition matches something, but not all together. There would be {ways}."
+        yield f"Each condition matches some products, but no product matches all: {ways}."
     else:
         yield (
-            "Each condition matches something, but no one of them is enough to drop: widen two "
-            "or more."
+            "Each condition matches some products, but dropping a single one is not enough: widen "
+            "two or more."
         )
 
 

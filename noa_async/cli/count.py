@@ -1,4 +1,4 @@
-"""``noa-async count``: how many, and how much."""
+"""``noa-async count``: count the products that match a query, and their bytes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Volume:
-    """What the listing of a query adds up to."""
+    """The total size of the products that a query lists."""
 
     bytes: int = 0
     without_size: int = 0
-    """Products whose size the catalogue does not tell."""
+    """Products for which the catalogue gives no size."""
 
     def __str__(self) -> str:
         whole = f"{bytes_text(self.bytes)} ({self.bytes} bytes)"
@@ -45,7 +45,7 @@ class Volume:
     "volume",
     default=False,
     show_default=True,
-    help="List all pages, too, and add up the sizes.",
+    help="Also list all pages and add up the sizes.",
 )
 @click.option(
     "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
@@ -55,10 +55,9 @@ class Volume:
 def command(
     manner: Manner, query: QueryOptions, service: ServiceOptions, form: str, *, volume: bool
 ) -> int:
-    """Say how many products match a query; with --bytes, how many bytes they have.
+    """Print how many products match a query and, with --bytes, their total size.
 
-    The number is the service's own count: one request, however many there are. For the bytes all
-    pages are listed.
+    The number is counted by the service in a single request. With --bytes, all pages are listed.
     """
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
@@ -79,7 +78,7 @@ def command(
 async def _count(
     client: NoaClient, query: Query, volume: Volume | None, *, as_json: bool
 ) -> tuple[int, list[str]]:
-    """Print the count; where it is 0, what is likely wrong with the query is told with it."""
+    """Print the count. Return it and, if it is 0, likely errors in the query."""
     async with client as noa:
         count = await noa.count(query)
         if not as_json:
@@ -89,7 +88,7 @@ async def _count(
                 await _add_up(noa, query, volume)
             except BaseException:
                 if not as_json:
-                    print("bytes not known")
+                    print("unknown size")
                 raise
         told = [] if count else await _reasons(noa, query)
     if as_json:

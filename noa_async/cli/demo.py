@@ -1,4 +1,4 @@
-"""``noa-async demo``: the whole way, from a question to checked files, on this machine alone."""
+"""``noa-async demo``: search, download and verify against an emulated service."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ _LEAST_BYTES = 300_000_000
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Keep the products there, in a new folder; else they are removed at the end.",
+    help="Keep the products in this new folder (default: a temporary folder, removed at the end).",
 )
-@click.option("--no-progress", is_flag=True, help="No bars.")
+@click.option("--no-progress", is_flag=True, help="Print lines instead of progress bars.")
 @with_manner
 @click.pass_obj
 def command(manner: Manner, output: Path | None, *, no_progress: bool) -> int:
-    """Search, download and check against a mirror made for it on this machine.
+    """Search, download and verify products of an emulated service on this machine.
 
-    It asks what the README of NOA's own client asks, with 8 workers. On the way a connection is
-    cut and a token runs out. It ends with 0 only where all of that was seen, and every file, read
-    again, is what the mirror is made of. No account is needed, and no network.
+    It runs the example query of NOA's own client with 8 workers. During the download a connection
+    is cut and access tokens expire. The exit code is 0 only if both occurred and every downloaded
+    file has the expected content. No account and no network access are needed.
     """
     screen = make_screen(manner, _WORKERS, bars=not no_progress)
     if not manner.json and not manner.verbose:
-        screen.level = -1  # the story is told; the single products are not
+        screen.level = -1  # print the steps, but not every product
     if output is None:
         with tempfile.TemporaryDirectory(prefix="noa-async-demo-") as folder:
             return run(_demo(screen, Path(folder)))
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        raise click.UsageError(f"{output} is not empty: the demo needs a new folder.")
+        raise click.UsageError(f"{output} is not an empty folder: the demo needs a new one.")
     return run(_demo(screen, output))
 
 
@@ -67,27 +67,33 @@ async def _demo(screen: Lines, folder: Path) -> int:
         )
         async with client as noa:
             print(f"   {number_of(await noa.count(stage.query), 'product')} match.\n")
-            print(f"3. The download, by {_WORKERS} workers. What goes wrong is mended on the way:")
+            print(f"3. The download, with {_WORKERS} workers. Faults are recovered from:")
             course.restart()
             await bring(noa, Job(stage.query, folder), course, screen)
     seconds = course.seconds
-    print("\n4. The check: every file is read again and compared with what the mirror is made of.")
+    print("\n4. The check: every file is read again and compared with the emulator's content.")
     checked = await read_again(stage, folder)
-    print(f"   {number_of(checked.right, 'file')} right, {checked.wrong} wrong.\n")
+    print(f"   {number_of(checked.right, 'file')} correct, {checked.wrong} wrong.\n")
     for line in _closing(course, troubles, seconds):
         print(line)
     missing = _not_seen(stage, course, troubles, checked)
     print(
-        "\n" + (f"Not seen: {'; '.join(missing)}." if missing else "All of it is there and right.")
+        "\n"
+        + (
+            f"Failed: {'; '.join(missing)}."
+            if missing
+            else "All products are complete and correct."
+        )
     )
     return 1 if missing else 0
 
 
 def _tell_question(stage: Stage) -> None:
     print(
-        f"1. The mirror: {number_of(stage.held, 'made-up product')} at {stage.catalogue_url};\n"
-        f"   {rate_text(stage.rate)} a connection, tokens that hold {stage.token_life:g} s.\n\n"
-        "2. The question, from the README of NOA's own client:"
+        f"1. The emulated service: {number_of(stage.held, 'generated product')} at\n"
+        f"   {stage.catalogue_url};\n"
+        f"   {rate_text(stage.rate)} per connection, tokens valid for {stage.token_life:g} s.\n\n"
+        "2. The query, from the README of NOA's own client:"
     )
     for line in query_words(stage.query):
         print(f"     {line}")
@@ -107,15 +113,15 @@ def _closing(course: Course, troubles: Troubles, seconds: float) -> list[str]:
 
 
 def _not_seen(stage: Stage, course: Course, troubles: Troubles, checked: Checked) -> list[str]:
-    """What the demo is there to show, and did not."""
+    """Return what the demo was expected to show but did not."""
     whole = len(stage.sums)
     shown = {
         f"{_LEAST_PRODUCTS} products": course.tally.products >= _LEAST_PRODUCTS,
         bytes_text(_LEAST_BYTES): course.tally.bytes >= _LEAST_BYTES,
-        "a cut": troubles.cuts > 0,
-        "a download that goes on after it": troubles.resumes > 0,
-        "a token refreshed": troubles.refreshes > 0,
+        "a cut connection": troubles.cuts > 0,
+        "a resumed download": troubles.resumes > 0,
+        "a refreshed token": troubles.refreshes > 0,
         f"{whole} products downloaded": course.tally.products - course.tally.failed == whole,
-        f"{whole} files right": checked.right == whole and not checked.wrong,
+        f"{whole} correct files": checked.right == whole and not checked.wrong,
     }
     return [what for what, seen in shown.items() if not seen]

@@ -1,4 +1,4 @@
-"""``noa-async download``: what matches, brought home and checked."""
+"""``noa-async download``: download and verify the products that match a query."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from noa_async.client import NoaClient
     from noa_async.settings import Settings
 
-_GO_ON = "What has arrived is kept: the same command goes on with it."
+_GO_ON = "Downloaded data is kept: run the same command again to resume."
 
 
 @click.command(cls=VerbCommand)
@@ -42,12 +42,13 @@ _GO_ON = "What has arrived is kept: the same command goes on with it."
 def command(
     manner: Manner, query: QueryOptions, service: ServiceOptions, transfer: TransferOptions
 ) -> int:
-    """Fetch the products that match a query, check them, and give them their names.
+    """Download the products that match a query and verify their checksums.
 
-    What is there and right is not fetched again; what was begun is gone on with. A product's name
-    never holds anything but the whole, checked product.
+    Products that are already present and correct are not downloaded again, and partial downloads
+    are resumed. A file gets its final name only when it is complete and its checksum, if the
+    catalogue has one, is correct.
 
-    A report's "bytes" are those of the products that this run brought.
+    In a report (--report), "bytes" counts the products that this run downloaded.
     """
     asked = read_query(query, service.config)
     settings = read_settings(service, transfer)
@@ -90,7 +91,7 @@ async def _bring(
     report: Report | None,
     told: list[str],
 ) -> None:
-    """``told`` gets what is likely wrong with a query that matches nothing."""
+    """Run the download. Append likely errors in the query to ``told`` if it matches nothing."""
     async with report or nullcontext(), client as noa:
         await bring(noa, job, course, screen, report)
         if not course.progress.listed:

@@ -1,4 +1,4 @@
-"""``--dry-run``: what a download would do, by names and sizes alone; nothing is written."""
+"""``--dry-run``: list what a download would do, comparing names and sizes only."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 def dry_run(
     manner: Manner, query: Query, settings: Settings, transfer: TransferOptions, layout: Layout
 ) -> int:
-    """List what would be fetched, and what seems to be there already."""
+    """List the products to download and those that seem to be present. Write nothing."""
     if transfer.report is not None:
-        raise click.UsageError("--dry-run writes nothing: leave --report out.")
+        raise click.UsageError("--report cannot be combined with --dry-run, which writes nothing.")
     lines = make_lines(manner)
     query = fitted_query(lines, query, settings)
     client = NoaClient(settings, observer=lines)
@@ -48,8 +48,8 @@ def dry_run(
         lines.line(nothing_found(told))
     else:
         lines.line(
-            f"{number_of(wanted, 'product')} to fetch, {bytes_text(size)}; {there} there by name "
-            "and size. Nothing was written."
+            f"{number_of(wanted, 'product')} to download, {bytes_text(size)}; {there} present with "
+            "the same name and size. Nothing was written."
         )
     return 0
 
@@ -75,7 +75,7 @@ async def _list(
 
 
 def _paths(product: Product, layout: Layout) -> list[PurePosixPath]:
-    """Where the product may lie; most likely first."""
+    """Return the paths that the product may have, the most likely first."""
     plain = safe_name(product.name, product.id)
     names = [with_zip(name, is_zip=is_zip) for name in (plain, with_id(plain, product.id))
              for is_zip in (True, False)]  # fmt: skip
@@ -85,7 +85,7 @@ def _paths(product: Product, layout: Layout) -> list[PurePosixPath]:
 
 
 def _looker(target: Path | StoreUrl) -> Callable[[PurePosixPath, int | None], bool]:
-    """Tells whether something of a size lies at a path."""
+    """Return a function that tells whether a path exists with a given size."""
     if isinstance(target, Path):
         return lambda path, size: _has(target / path, size)
     from noa_async.archive.objects import ObjectFolder  # noqa: PLC0415 (seldom asked for)

@@ -1,4 +1,4 @@
-"""``noa-async emulator``: a mirror on this machine."""
+"""``noa-async emulator``: run an emulated service on this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Amount(AnyParam):
-    """Bytes, or bytes a second, with a unit where one is given."""
+    """A number of bytes, or of bytes per second, with an optional unit."""
 
     name = "bytes"
 
@@ -37,39 +37,78 @@ class Amount(AnyParam):
         try:
             return byte_rate(value)
         except ValueError:
-            self.fail(f"{value!r} is no number of bytes, such as 20M or 500KiB", param, ctx)
+            self.fail(f"{value!r} is not a number of bytes such as 20M or 500KiB", param, ctx)
 
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """An option that becomes a field of EmulatorSettings."""
+    """An option that sets a field of EmulatorSettings."""
 
     name: str
     kind: Any
     text: str
-    section: str = "What goes slowly or wrong"
+    section: str = "Limits and faults"
 
 
-_HOLDS = "What it holds"
+_HOLDS = "Catalogue"
 _SETTINGS = (
-    _Setting("service", str, f"What it plays: {' or '.join(SERVICES)} (the first).", _HOLDS),
-    _Setting("products", click.IntRange(0), "Products in the catalogue (2000).", _HOLDS),
-    _Setting("seed", int, "The same seed gives the same products and bytes (1).", _HOLDS),
-    _Setting("mean_bytes", Amount(), "Mean size of a product, such as 2M (2M).", _HOLDS),
     _Setting(
-        "long_products", bool, "Orbits of 101 minutes, and files of 26 hours, besides.", _HOLDS
+        "service",
+        str,
+        f"Service to emulate: {' or '.join(SERVICES)} (default {next(iter(SERVICES))}).",
+        _HOLDS,
     ),
-    _Setting("host", str, "Address to listen on (127.0.0.1).", "Where it listens"),
-    _Setting("port", click.IntRange(0, 65535), "0 takes a free one (0).", "Where it listens"),
-    _Setting("token_life", click.FloatRange(0, min_open=True), "Seconds (300)."),
-    _Setting("refresh_life", click.FloatRange(0, min_open=True), "Seconds (1800)."),
-    _Setting("quota", click.IntRange(1), "Downloads at once for a user (no limit)."),
-    _Setting("quota_style", click.Choice(["429", "403", "503"]), "How it refuses more (429)."),
-    _Setting("retry_after", str, "Retry-After of a refusal: seconds, or an HTTP date (none)."),
-    _Setting("latency", click.FloatRange(0), "Seconds before each answer (0)."),
-    _Setting("rate", Amount(), "Bytes a second for each connection (as fast as it goes)."),
-    _Setting("page_size", click.IntRange(1), "Entries of a page where nobody says (50)."),
-    _Setting("max_skip", click.IntRange(1), "Past it the next page's link is missing (none)."),
+    _Setting(
+        "products", click.IntRange(0), "Number of products in the catalogue (default 2000).", _HOLDS
+    ),
+    _Setting(
+        "seed", int, "Seed from which products and content are generated (default 1).", _HOLDS
+    ),
+    _Setting("mean_bytes", Amount(), "Mean size of a product (default 2M).", _HOLDS),
+    _Setting(
+        "long_products",
+        bool,
+        "Add products with sensing times of 101 minutes and 26 hours.",
+        _HOLDS,
+    ),
+    _Setting("host", str, "Address to listen on (default 127.0.0.1).", "Network"),
+    _Setting(
+        "port",
+        click.IntRange(0, 65535),
+        "Port to listen on; 0 selects a free port (default 0).",
+        "Network",
+    ),
+    _Setting(
+        "token_life",
+        click.FloatRange(0, min_open=True),
+        "Lifetime of access tokens in seconds (default 300).",
+    ),
+    _Setting(
+        "refresh_life",
+        click.FloatRange(0, min_open=True),
+        "Lifetime of refresh tokens in seconds (default 1800).",
+    ),
+    _Setting(
+        "quota", click.IntRange(1), "Concurrent downloads allowed per user (default unlimited)."
+    ),
+    _Setting(
+        "quota_style",
+        click.Choice(["429", "403", "503"]),
+        "HTTP status of downloads that the quota refuses (default 429).",
+    ),
+    _Setting(
+        "retry_after",
+        str,
+        "Retry-After of refused downloads: seconds or an HTTP date (default none).",
+    ),
+    _Setting("latency", click.FloatRange(0), "Delay before each response in seconds (default 0)."),
+    _Setting("rate", Amount(), "Bandwidth per connection in bytes per second (default unlimited)."),
+    _Setting(
+        "page_size", click.IntRange(1), "Entries per page if the request has no $top (default 50)."
+    ),
+    _Setting(
+        "max_skip", click.IntRange(1), "$skip beyond which pages have no nextLink (default none)."
+    ),
 )
 
 
@@ -94,20 +133,20 @@ def _with_settings(function: Any) -> Any:
     type=click.Path(path_type=Path),
     metavar="FILE",
     cls=SectionOption,
-    section="What goes slowly or wrong",
-    help='A plan as TOML or JSON: {"faults": [{"kind": "cut", "at": 0.5}]}.',
+    section="Limits and faults",
+    help='A fault plan, as TOML or JSON: {"faults": [{"kind": "cut", "at": 0.5}]}.',
 )
-@click.option("--with-input", is_flag=True, hidden=True, help="End with standard input.")
+@click.option("--with-input", is_flag=True, hidden=True, help="Exit when standard input is closed.")
 @with_manner
 @click.pass_obj
 def command(manner: Manner, /, faults: Path | None, *, with_input: bool, **given: Any) -> int:
-    """Serve a mirror on this machine, until interrupted: to try things, and for tests.
+    """Serve an emulated mirror with generated products until interrupted, for trials and tests.
 
-    When it is ready, the lines that lead other commands to it stand on standard output:
+    When it is ready it prints the environment variables that make other commands use it:
 
     \b
       noa-async emulator > mirror.env &
-      . ./mirror.env
+      sleep 2; . ./mirror.env
       noa-async search --everything --limit 5
     """
 
@@ -116,7 +155,7 @@ def command(manner: Manner, /, faults: Path | None, *, with_input: bool, **given
         run(_serve(manner, settings, with_input=with_input))
     except Interrupted:
         make_lines(manner).line("Stopped.")
-    return 0  # being interrupted is how it ends
+    return 0  # interruption is its regular end
 
 
 def _settings(faults: Path | None, given: dict[str, Any]) -> EmulatorSettings:
@@ -132,7 +171,7 @@ def _settings(faults: Path | None, given: dict[str, Any]) -> EmulatorSettings:
         except OSError as error:
             raise click.UsageError(f"Cannot read {faults}: {error.strerror}.") from error
         except (ValueError, TypeError, AttributeError) as error:
-            raise click.UsageError(f"{faults} is no fault plan: {error}.") from error
+            raise click.UsageError(f"{faults} is not a valid fault plan: {error}.") from error
     try:
         return EmulatorSettings.playing(values.pop("service", DEFAULT), **values)
     except ValueError as error:
@@ -152,14 +191,14 @@ async def _serve(manner: Manner, settings: EmulatorSettings, *, with_input: bool
         for name, value in mirror.environ.items():
             print(f"export {name}={shlex.quote(value)}", flush=True)
         products = number_of(settings.products, "product")
-        make_lines(manner).line(f"Serving {products} at {mirror.base_url}; Ctrl-C ends it.")
+        make_lines(manner).line(f"Serving {products} at {mirror.base_url}. Press Ctrl-C to stop.")
         await _input_ends() if with_input else await asyncio.Event().wait()
     finally:
         await mirror.stop()
 
 
 async def _input_ends() -> None:
-    """Wait until whoever started us is gone, however that ended."""
+    """Wait until standard input is closed, which happens when the parent process ends."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
     await ended.wait()

@@ -1,4 +1,4 @@
-"""How a run ends other than well: a sentence or two on standard error, and the exit code."""
+"""Turn errors into messages on standard error and exit codes."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _USAGE = 2
 _DESTINATION = 5
 _OUR_FAULT = 70
 _NOBODY_READS = 141
-"""What a shell shows for a program that a closed pipe ended."""
+"""The code that a shell reports for a program terminated by SIGPIPE."""
 _NO_CREDENTIALS = (
-    "Set NOA_USERNAME and NOA_PASSWORD, or let noa-async login --keep netrc ask for them once. To "
-    "try without an account: noa-async demo."
+    "Set NOA_USERNAME and NOA_PASSWORD, or enter them once with noa-async login --keep netrc. To "
+    "try the program without an account, run noa-async demo."
 )
 
 
 class Interrupted(Exception):
-    """A signal asked us to stop, and all is put away; the text says how to go on."""
+    """A signal stopped the run and clean-up is done; the message says how to resume."""
 
 
 def ending(error: BaseException, manner: Manner) -> int:
-    """Tell ``error``, and say which exit code it means."""
+    """Print ``error`` and return its exit code."""
     if isinstance(error, BaseExceptionGroup):
-        from noa_async.pipeline import foremost  # noqa: PLC0415 (asyncio; a group comes of it)
+        from noa_async.pipeline import foremost  # noqa: PLC0415 (imports asyncio)
 
         error = foremost(error)
     if isinstance(error, BrokenPipeError):
@@ -56,10 +56,10 @@ def ending(error: BaseException, manner: Manner) -> int:
 
 
 def explained(error: BaseException) -> tuple[str, str, int]:
-    """Message, hint and exit code.
+    """Return the message, the hint and the exit code for an error.
 
-    >>> explained(NoaError("The disk is away.", hint="Plug it in."))
-    ('The disk is away.', 'Plug it in.', 1)
+    >>> explained(NoaError("The disk is missing.", hint="Mount it."))
+    ('The disk is missing.', 'Mount it.', 1)
     """
     if isinstance(error, NoaError):
         hint = error.hint
@@ -75,8 +75,8 @@ def explained(error: BaseException) -> tuple[str, str, int]:
         return f"{where}{error.strerror or error}.", "", _DESTINATION
     kind = type(error).__name__
     return (
-        f"This should not have happened: {kind}: {error}.",
-        "Please report it with the command, its output with -v, and the version.",
+        f"Internal error: {kind}: {error}.",
+        "Please report it with the command, its output with -v and the version.",
         _OUR_FAULT,
     )
 
@@ -99,7 +99,7 @@ def _tell(message: str, hint: str, code: int, *, as_json: bool) -> None:
 
 
 def _silence() -> None:
-    """Nobody reads: let nothing more be written, not even while Python ends."""
+    """Redirect closed streams to the null device, so that flushing at exit does not fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,4 +1,4 @@
-"""``noa-async explain``: what a query asks, how much that is, or why it is nothing."""
+"""``noa-async explain``: describe a query, and how much it matches or why it matches nothing."""
 
 from __future__ import annotations
 
@@ -34,21 +34,22 @@ if TYPE_CHECKING:
 
 _TIME_NOTES = {
     TimeRelation.WITHIN: (
-        "Products that cross the start or the end of that time are left out (--time within, the "
-        "default). --time touches takes them, too; --time starts takes those that begin in it, for "
-        "one range after another."
+        "Products that cross the start or end of the time range are excluded (--time within, the "
+        "default). Use --time touches to include them, or --time starts to select products by the "
+        "start of their sensing time, so that adjacent ranges share no product."
     ),
     TimeRelation.TOUCHES: (
-        "Products that cross the end of that time are in the range that follows, too (--time "
-        "touches)."
+        "Products that cross the end of the time range also match an adjacent later range "
+        "(--time touches)."
     ),
     TimeRelation.STARTS: (
-        "Products that began before that time are left out, whenever they end (--time starts): "
-        "they are in the range before it."
+        "Products whose sensing began before the time range are excluded, even if it ended in the "
+        "range (--time starts): they match the adjacent earlier range."
     ),
 }
 _NOT_COUNTED = (
-    "Nothing was counted, for no user name and password were found: noa-async login keeps them."
+    "Nothing was counted because no user name and password were found: store them with noa-async "
+    "login --keep netrc."
 )
 
 
@@ -58,18 +59,18 @@ _NOT_COUNTED = (
 @click.option(
     "--counts/--no-counts",
     default=None,
-    help="Ask the catalogue how much that is, or do not (where there are credentials).",
+    help="Whether to query the catalogue for counts (default: if credentials are found).",
 )
 @with_manner
 @click.pass_obj
 def command(
     manner: Manner, query: QueryOptions, service: ServiceOptions, *, counts: bool | None
 ) -> int:
-    """Say what a query asks: in words, as the filter that is sent, and as the first address.
+    """Describe a query: in words, as the OData filter, and as the URL of the first page.
 
-    Then ask the catalogue how many products and bytes that is, by mission and month, before
-    anything is fetched; where it is nothing, which of the conditions empties it. That takes some
-    50 requests at the most, and mostly far fewer; no page of a long listing is among them.
+    Then count the matching products and estimate their size, by mission and month. If nothing
+    matches, show which condition excludes all products. This takes up to about 50 requests,
+    usually far fewer, and never lists all pages of a long listing.
     """
     asked = read_query(query, service.config)
     settings = read_settings(service)
@@ -95,14 +96,14 @@ def _description(query: Query, service: Service) -> list[str]:
     said = [shown(line) for line in query_words(query) + limit]
     filter_ = outline(query.filter) or ["none"]
     return [
-        *("What is asked for:", *_indented(said), ""),
-        *("The filter:", *_indented(filter_), ""),
-        *("The first page:", *_indented([first_address(query, service)]), ""),
+        *("Query:", *_indented(said), ""),
+        *("Filter:", *_indented(filter_), ""),
+        *("First page:", *_indented([first_address(query, service)]), ""),
     ]
 
 
 def first_address(query: Query, service: Service) -> str:
-    """What a listing asks for first."""
+    """Return the URL of the first page of a listing."""
     options = {
         "$filter": query.filter,
         "$orderby": f"{Axis.SENSED} asc{',Id asc' if service.order_ties else ''}",
@@ -113,7 +114,7 @@ def first_address(query: Query, service: Service) -> str:
 
 
 def time_note(query: Query) -> str:
-    """Return what the range of sensing time leaves out, and what would not; empty if it has none.
+    """Return a note on the products that the sensing time excludes; empty if there is no range.
 
     >>> from noa_async.catalogue.query import Query
     >>> time_note(Query(everything=True))
@@ -151,12 +152,12 @@ async def _answer(client: NoaClient, query: Query, sounder: Sounder) -> list[str
         if total:
             try:
                 amounts = await sounder.spread(noa, query, total)
-            except QueryError:  # there is no room in an address for a mission and a month
+            except QueryError:  # the URL has no room for a mission and a month
                 counted = number_of(total, "product")
-                return [f"{counted}: the query is too long to be counted by mission and month."]
-            limit = "" if query.limit is None else ", with no limit"
+                return [f"{counted}. The query is too long to be counted by mission and month."]
+            limit = "" if query.limit is None else ", ignoring the limit"
             return [
-                f"How much that is{limit}:",
+                f"Matching products{limit}:",
                 *amounts.lines(),
                 "",
                 closing(amounts, sounder.requests),
@@ -164,7 +165,7 @@ async def _answer(client: NoaClient, query: Query, sounder: Sounder) -> list[str
         told = ["No product matches: the catalogue is empty."]
         if query.clauses:
             found = await sounder.take_apart(noa, query)
-            told = ["No product matches. By its conditions:", *findings(found)]
+            told = ["No product matches. Products per condition:", *findings(found)]
         if exchanged := await sounder.exchange(noa, query):
             told.append(exchanged)
-        return [*told, f"Asked with {number_of(sounder.requests, 'request')}."]
+        return [*told, f"{number_of(sounder.requests, 'request')} made."]

@@ -1,4 +1,4 @@
-"""``noa-async export``: what a folder holds, written down for other programs."""
+"""``noa-async export``: write the list of a folder's products for other programs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from noa_async.archive.targets import StoreUrl
 
     class AnyWriter(Protocol):
-        """Of text, or of bytes."""
+        """A writer of text or bytes."""
 
         products: int
 
@@ -37,14 +37,14 @@ if TYPE_CHECKING:
 
 
 class Lines(Writer[Held]):
-    """Flat values, one object a line (jsonl)."""
+    """Write flat values, one JSON object per line (jsonl)."""
 
     def row(self, product: Held) -> str:
         return as_json(product.facts()) + "\n"
 
 
 class Rows(Csv[Held]):
-    """The same, in columns."""
+    """Write the same values as CSV."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream, COLUMNS)
@@ -54,7 +54,7 @@ class Rows(Csv[Held]):
 
 
 class Places(Features[Held]):
-    """The same, with the footprint as a geometry."""
+    """Write the same values as GeoJSON features, with the footprint as geometry."""
 
     def row(self, product: Held) -> str:
         properties = product.facts()
@@ -65,7 +65,7 @@ class Places(Features[Held]):
 
 
 class Items(Features[Held]):
-    """STAC Items, in an ItemCollection."""
+    """Write STAC Items as an ItemCollection."""
 
     def row(self, product: Held) -> str:
         return as_json(item(product, *product.drawn()))
@@ -88,15 +88,15 @@ _PARQUET = "geoparquet"
     type=click.Choice([*_TEXTS, _PARQUET]),
     default="jsonl",
     show_default=True,
-    help=f"stac: Items, in a FeatureCollection. {_PARQUET}: the same, as columns; it needs a FILE "
-    "and noa-async[export].",
+    help=f"stac: a FeatureCollection of STAC Items. {_PARQUET}: the same as columns; requires "
+    "--output FILE and noa-async[export].",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
     default="-",
     metavar="FILE",
-    help="Gets its name when it is whole (standard output).",
+    help="Output file, replaced only when complete (default: standard output).",
 )
 @with_scratch
 @with_manner
@@ -104,14 +104,17 @@ _PARQUET = "geoparquet"
 def command(
     manner: Manner, folder: Path | str, form: str, output: Path, scratch: str | None
 ) -> int:
-    """Write down which products DIR holds, for catalogues, GIS, spreadsheets.
+    """Export the list of products in DIR, for catalogues, GIS and spreadsheets.
 
-    Those whose files are here and right, each with its address, checksum, times and footprint. It
-    needs no account and no network, and may be asked while a run goes on. Times are UTC.
+    It lists the products that the ledger records as present, each with its location, checksum,
+    times (UTC) and footprint. No account and no network access are needed, and it may run beside
+    a mirror or download.
     """  # fmt: skip
     plain, text = str(output) == "-", form != _PARQUET
     if plain and not text:
-        raise UsageError(f"{_PARQUET} is no text.", hint="Name a FILE for it: --output FILE.")
+        raise UsageError(
+            f"{_PARQUET} cannot be written to standard output.", hint="Specify --output FILE."
+        )
     make = _TEXTS[form] if text else _parquet()
     target = meant(folder, scratch)
     if plain:
@@ -130,14 +133,16 @@ def _export(target: Path | StoreUrl, file: Path | None, writer: AnyWriter) -> No
     with read_holdings(target) as records:
         for record in records:
             if record.path == addresses.own:
-                raise DestinationError(f"{file} is a product.", hint="Name another FILE.")
+                raise DestinationError(
+                    f"{file} is a product of the archive.", hint="Specify another FILE."
+                )
             writer.write(addresses.held(record))
     writer.end()
 
 
 def _parquet() -> Callable[[Any], AnyWriter]:
     try:
-        from noa_async.cli.geoparquet import GeoParquet  # noqa: PLC0415 (heavy, and an extra)
+        from noa_async.cli.geoparquet import GeoParquet  # noqa: PLC0415 (optional, slow to import)
     except ImportError:
         raise SettingsError(
             f"{_PARQUET} needs pyarrow, which is not installed.",

@@ -1,4 +1,4 @@
-"""What ``verify`` finds, on standard output as it comes; a bar on standard error meanwhile."""
+"""Print what ``verify`` finds to standard output, with a progress bar on standard error."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ VERSION = 1
 
 
 class Findings:
-    """Each finding that is not right as a line: ``damaged  path: why``.
+    """Print each product that is not right as a line: ``damaged  path: why``.
 
-    ``begin``, ``add`` for each, ``pause`` when all are told, then ``end``; leaving the context
-    takes the bar away, however it ends.
+    Call ``begin``, ``add`` for each finding, ``pause`` after the last, then ``end``. Leaving the
+    context removes the bar.
     """
 
     def __init__(self, folder: Path | str, *, bar: bool) -> None:
@@ -39,7 +39,7 @@ class Findings:
         self.pause()
 
     def begin(self, size: int) -> None:
-        """Show how far it is of ``size`` bytes."""
+        """Show a progress bar for ``size`` bytes."""
         if self._with_bar:
             from tqdm import tqdm  # noqa: PLC0415 (for terminals)
 
@@ -50,20 +50,20 @@ class Findings:
             )  # fmt: skip
 
     def add(self, finding: Finding) -> None:
-        """Tell one."""
+        """Print a finding and advance the bar."""
         if self._bar is not None:
             self._bar.update(finding.read)
         if finding.condition not in {"right", "accepted"}:
             self._tell(finding)
 
     def pause(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def end(self, held: dict[str, object]) -> None:
-        """Tell what it comes to; as lines that is not for standard output."""
+        """Print the totals; text output has none on standard output."""
 
     def _tell(self, finding: Finding) -> None:
         why = f": {finding.why}" if finding.why else ""
@@ -77,7 +77,7 @@ class Findings:
 
 
 class JsonFindings(Findings):
-    """All of it as one JSON object; where the check breaks off, what was written is not whole."""
+    """Print one JSON object. If verification is interrupted, the output is incomplete JSON."""
 
     _between = "\n"
 
@@ -102,5 +102,5 @@ class JsonFindings(Findings):
 
 
 def _as_text(path: str) -> str:
-    r"""A path whose bytes may be no text; those that are none as ``\xe9``."""
+    r"""Return a path as text, with bytes that are not UTF-8 escaped as ``\xe9``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""``noa-async forget``: all that is known of some products deleted; their files stay."""
+"""``noa-async forget``: delete the ledger entries of products; keep their files."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 def command(
     manner: Manner, folder: Path | str, products: tuple[str, ...], scratch: str | None
 ) -> int:
-    """Delete what DIR's ledger knows of products; their files, if there are any, stay.
+    """Delete the entries of products from the ledger of DIR; keep their files.
 
-    Each is named by its Id or its Name. The next listing of all that meets one takes it for new: a
-    file that is there and right is not fetched again.
+    Specify each product by its Id or Name. The next full listing treats it as new; a file that is
+    present and correct is then not downloaded again.
     """
     lines = make_lines(manner)
     check_ledger(ledger_there(meant(folder, scratch)))
@@ -45,7 +45,7 @@ def command(
     lines.line(f"Forgotten: {number_of(len(records), 'product')}.")
     for record in records:
         if record.path is not None:
-            lines.line(f"{record.path} is no product's file any more.")
+            lines.line(f"{record.path} no longer belongs to a product.")
     return 0
 
 

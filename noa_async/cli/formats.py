@@ -1,4 +1,4 @@
-"""The forms in which products are listed. Each is written as it goes; no list is held."""
+"""Output formats for lists of products. Products are written one by one, not collected."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _COLUMNS = ("id", "name", "size", "sensing_start", "sensing_end", "published", "
 _LEAST_NAME = 24
 _STRICT = json.JSONEncoder(allow_nan=False).encode
 _COMPUTED = ("=", "+", "-", "@")
-"""What a formula begins with. No column holds a number below 0."""
+"""Characters that start a formula in a spreadsheet. No column holds negative numbers."""
 
 
 class Sized(Protocol):
-    """What is listed: a product, or what an archive holds of one."""
+    """An object with a size: a product or an archived product."""
 
     @property
     def size(self) -> int | None: ...
@@ -36,10 +36,10 @@ _T = TypeVar("_T", bound=Sized)
 
 
 class Writer(ABC, Generic[_T]):
-    """Lists products on a stream.
+    """Write a list of products to a stream.
 
-    ``write`` for each product, then ``end``: where a listing breaks off, ``end`` is not called,
-    and what was written is not whole JSON.
+    Call ``write`` for each product, then ``end``. If a listing fails, ``end`` is not called and
+    JSON output is incomplete.
     """
 
     head = between = tail = ""
@@ -67,23 +67,23 @@ class Writer(ABC, Generic[_T]):
 
     @property
     def closing(self) -> str:
-        """How much that was."""
+        """A summary: the number of products and their bytes."""
         return f"{number_of(self.products, 'product')}, {bytes_text(self.bytes)}"
 
     @abstractmethod
     def row(self, product: _T) -> str:
-        """What is written of one."""
+        """Return the text for one product."""
 
 
 class Features(Writer[_T]):
-    """A FeatureCollection."""
+    """Write a GeoJSON FeatureCollection."""
 
     head = '{"type": "FeatureCollection", "features": [\n'
     between, tail = ",\n", "\n]}\n"
 
 
 class Csv(Writer[_T]):
-    """A header and a row for each product."""
+    """Write CSV: a header and a row for each product."""
 
     def __init__(self, stream: TextIO, columns: Sequence[str]) -> None:
         super().__init__(stream)
@@ -95,7 +95,7 @@ class Csv(Writer[_T]):
 
     @abstractmethod
     def cells(self, product: _T) -> Mapping[str, object]:
-        """By the columns' names."""
+        """Return the values by column name."""
 
     def row(self, product: _T) -> str:
         held = self.cells(product)
@@ -104,14 +104,14 @@ class Csv(Writer[_T]):
 
 
 class JsonLines(Writer["Product"]):
-    """The entries themselves, one a line."""
+    """Write the catalogue entries as JSON, one per line."""
 
     def row(self, product: Product) -> str:
         return as_json(product.entry) + "\n"
 
 
 class Json(Writer["Product"]):
-    """One list of the entries."""
+    """Write the catalogue entries as one JSON list."""
 
     head, between, tail = "[\n", ",\n", "\n]\n"
 
@@ -120,14 +120,14 @@ class Json(Writer["Product"]):
 
 
 class GeoJson(Features["Product"]):
-    """Attributes stand among the properties."""
+    """Write GeoJSON features whose properties include the attributes."""
 
     def row(self, product: Product) -> str:
         return as_json(feature(product))
 
 
 class Rows(Csv["Product"]):
-    """Attributes, where asked for, as one JSON column."""
+    """Write CSV; attributes, if requested, are one JSON column."""
 
     def __init__(self, stream: TextIO, *, attributes: bool) -> None:
         super().__init__(stream, [*_COLUMNS, "attributes"] if attributes else _COLUMNS)
@@ -138,7 +138,7 @@ class Rows(Csv["Product"]):
 
 
 class Table(Writer["Product"]):
-    """Columns; names are shortened to ``width``, or written whole where it is None."""
+    """Write a table; names are shortened to fit ``width`` columns, or not if it is None."""
 
     def __init__(self, stream: TextIO, width: int | None) -> None:
         super().__init__(stream)
@@ -164,7 +164,7 @@ class Table(Writer["Product"]):
 
 
 def make_writer(form: str, stream: TextIO, *, attributes: bool) -> Writer[Product]:
-    """The writer for a ``--format``; a table fits the terminal, and is whole in a pipe."""
+    """Return the writer for a ``--format``. Tables fit the terminal's width, but not in a pipe."""
     if form == "table":
         width = shutil.get_terminal_size().columns if stream.isatty() else None
         return Table(stream, width)
@@ -176,7 +176,7 @@ def make_writer(form: str, stream: TextIO, *, attributes: bool) -> Writer[Produc
 
 
 def facts(product: Product) -> dict[str, Any]:
-    """A product as flat values: instants as text, the first checksum."""
+    """Return a product as flat values: times as text, and the first checksum."""
     times = ("sensing_start", "sensing_end", "published")
     moments = {name: getattr(product, name) for name in times}
     return {
@@ -190,7 +190,7 @@ def facts(product: Product) -> dict[str, Any]:
 
 
 def feature(product: Product) -> dict[str, Any]:
-    """A product as a GeoJSON Feature."""
+    """Return a product as a GeoJSON Feature."""
     properties = {**product.attributes, **facts(product)}
     del properties["id"]
     geometry = _geometry(product)
@@ -220,16 +220,16 @@ def _from_wkt(footprint: str) -> dict[str, Any] | None:
 
 
 def _cell(value: object) -> str:
-    """One cell; text that a spreadsheet would compute, for a server may send such, stays text."""
+    """Return a CSV cell, quoted with an apostrophe if a spreadsheet would evaluate it."""
     text = "" if value is None else shown(str(value))
     return f"'{text}" if text.startswith(_COMPUTED) else text
 
 
 def as_json(value: object) -> str:
-    """One line of JSON, in ASCII, so that nothing in it can act on a terminal."""
+    """Return one line of ASCII JSON, which cannot contain terminal control characters."""
     try:
         return _STRICT(value)
-    except ValueError:  # Python reads NaN and Infinity; JSON has neither
+    except ValueError:  # NaN and Infinity, which Python parses but JSON does not allow
         return json.dumps(_finite(value))
 
 

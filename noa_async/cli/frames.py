@@ -1,4 +1,4 @@
-"""The foot of a terminal: rows that are drawn over in their place, and lines that go above them."""
+"""Draw rows in place at the bottom of a terminal, and print lines above them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BEGIN, END = "\x1b[?2026h", "\x1b[?2026l"
-"""What stands between is to be shown at once; a terminal that does not know them heeds neither."""
+"""Synchronized output: the terminal shows what is between at once; others ignore the codes."""
 _REST_OF_ROW, _REST_OF_SCREEN = "\x1b[K", "\x1b[J"
 _NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
-"""A row that is on its way while the terminal is made narrower is cut there, and breaks none."""
+"""Disable wrapping, so that a row is cut off if the terminal becomes narrower while drawing."""
 
 
 class Frame:
-    """Rows at the foot of a terminal; each change of them is one write.
+    """Rows at the bottom of a terminal; each update is a single write.
 
-    Nothing is wiped before it is written anew, so nothing flickers. Between two changes the cursor
-    stands at the beginning of the first row: there it stays with its row where a terminal that is
-    made narrower breaks the rows, and all that is behind it is written over or wiped.
+    Rows are overwritten instead of cleared first, which avoids flicker. Between updates the cursor
+    is at the start of the first row: if the terminal becomes narrower and wraps the rows, the
+    cursor moves with that row, and everything after it is overwritten or cleared.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -29,7 +29,7 @@ class Frame:
         self._size = self.size()
 
     def size(self) -> os.terminal_size:
-        """Columns and lines as they are now."""
+        """Return the current size of the terminal."""
         try:
             size = os.get_terminal_size(self._stream.fileno())
         except OSError:
@@ -37,17 +37,17 @@ class Frame:
         return size if size.columns and size.lines else os.terminal_size((80, 24))
 
     def draw(self, rows: Sequence[str], size: os.terminal_size) -> None:
-        """Show ``rows``, made for a terminal of ``size``, in place of those before."""
+        """Replace the rows by ``rows``, formatted for a terminal of ``size``."""
         self._change(rows, size)
 
     def put_above(self, lines: Sequence[str]) -> None:
-        """Write ``lines`` where they stay; the rows move down for them."""
+        """Print ``lines`` permanently above the rows."""
         size = self.size()
-        fits = size == self._size  # else they come with the next frame, made for the new size
+        fits = size == self._size  # if not, the next frame draws the rows for the new size
         self._change(self._rows if fits else [], size, above=lines)
 
     def clear(self) -> None:
-        """Take the rows away."""
+        """Remove the rows."""
         if self._rows:
             self._change([], self.size())
 

@@ -1,7 +1,7 @@
-"""What an archive holds as GeoParquet, with the columns of stac-geoparquet.
+"""Write the products of an archive as GeoParquet, with the columns of stac-geoparquet.
 
-Written by pyarrow itself: stac-geoparquet takes no product without a footprint, and finds the
-columns anew in each batch, which may then not fit together.
+It uses pyarrow directly: stac-geoparquet rejects products without a footprint, and infers the
+columns of each batch, which may then be incompatible.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from noa_async.cli.held import Held
 
 _AT_ONCE = 5000
-"""Rows of a group: some 20 MB while they gather."""
+"""Rows per row group, about 20 MB in memory."""
 _INSTANT = pa.timestamp("ms", tz="UTC")
 _TIMES = ("datetime", "start_datetime", "end_datetime", "published", "noa:verified")
 _TEXTS = (
@@ -43,12 +43,12 @@ _GEO = {
     "columns": {
         "geometry": {
             "encoding": "WKB",
-            "geometry_types": [],  # whatever comes
+            "geometry_types": [],  # any
             "covering": {"bbox": {corner: ["bbox", corner] for corner in _CORNERS}},
         }
     },
 }
-"""A geometry whose coordinate system is not named has degrees, longitude first."""
+"""GeoParquet metadata; without a CRS, coordinates are degrees with longitude first."""
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("type", "stac_version", "id")),
@@ -69,11 +69,11 @@ SCHEMA = pa.schema(
 
 class _File(pq.ParquetWriter):  # type: ignore[misc] # of a module that mypy does not follow
     def __del__(self) -> None:
-        """One that breaks off is not made whole, nor is its stream open any more."""
+        """Do not complete an unfinished file, whose stream is already closed."""
 
 
 class GeoParquet:
-    """Lists products on a stream of bytes, as ``formats.Writer`` does on one of text."""
+    """Write a list of products to a binary stream, like ``formats.Writer`` to a text stream."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.products = 0
@@ -99,7 +99,7 @@ def _row(held: Held) -> dict[str, Any]:
     wkb = bbox = None
     if (found := held.shape()) is not None:
         wkb = shapely.to_wkb(found[0], flavor="iso")
-        # By it readers leave rows out: one with its west above its east would seem to be nowhere.
+        # Readers filter by it; a box with west greater than east would never match.
         bbox = dict(zip(_CORNERS, found[0].bounds, strict=True))
     row = item(held, wkb, bbox)
     told: dict[str, Any] = row.pop("properties")

@@ -1,4 +1,4 @@
-"""What an archive holds of a product, as other programs are told of it."""
+"""A product in an archive, with the values that are exported to other programs."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ _SHAPES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A product that is here and right."""
+    """A product that is present in an archive."""
 
     record: Record
     path: str
-    """Of its file, from the archive's folder or address."""
+    """Path of its file, relative to the archive."""
     url: str
-    """Where its file is: ``file://`` or the store's address."""
+    """URL of its file: ``file://`` or that of the object store."""
     href: str
-    """The same, from the file that names it on where the two lie together."""
+    """The URL for links: relative to the exported file if both are in the same folder tree."""
 
     @property
     def size(self) -> int | None:
-        """Of its file."""
+        """Size of its file in bytes."""
         return self.record.size
 
     @property
     def verified(self) -> datetime | None:
-        """When its bytes were last found right."""
+        """When its content was last verified."""
         return moment(self.record.verified) if self.record.verified is not None else None
 
     def facts(self) -> dict[str, Any]:
-        """All of it as flat values, by ``COLUMNS``; None where unknown."""
+        """Return all values, keyed by ``COLUMNS``; None if unknown."""
         record, product = self.record, self.record.product
         times = {
             "verified": self.verified,
@@ -79,15 +79,15 @@ class Held:
         }
 
     def shape(self) -> tuple[BaseGeometry, tuple[float, ...]] | None:
-        """Its footprint in two dimensions, and the box around it (W, S, E, N).
+        """Return its footprint in two dimensions and its bounding box (W, S, E, N).
 
-        A footprint over the antimeridian is cut there, and the west of its box is above the east
-        (RFC 7946, 3.1.9 and 5.2). None where that is nothing that can be drawn.
+        A footprint over the antimeridian is cut there, and west is greater than east in its box
+        (RFC 7946, 3.1.9 and 5.2). Return None if the footprint is no valid geometry.
         """
         import numpy as np  # noqa: PLC0415 (slow to import)
         import shapely  # noqa: PLC0415
 
-        with np.errstate(all="ignore"):  # a number may be too large for any
+        with np.errstate(all="ignore"):  # a number may overflow
             shape = shapely.from_wkt(self.record.product.footprint, on_invalid="ignore")
         if shape is None or shape.geom_type not in _SHAPES or shape.is_empty:
             return None
@@ -98,7 +98,7 @@ class Held:
         return shape, box_around(shape)
 
     def drawn(self) -> tuple[Mapping[str, Any] | None, list[float] | None]:
-        """The shape as a GeoJSON geometry, and the box."""
+        """Return the shape as a GeoJSON geometry, and its bounding box."""
         found = self.shape()
         return (None, None) if found is None else (found[0].__geo_interface__, list(found[1]))
 
@@ -109,7 +109,7 @@ _CHANNEL = re.compile(r"[HV]{2}")
 
 
 def sensed(product: Product) -> dict[str, Any]:
-    """Return how a product was sensed: what its attributes tell, else its name; None if unknown.
+    """Return how a product was sensed, from its attributes or its name; None if unknown.
 
     >>> from noa_async.catalogue.product import Product
     >>> sensed(Product("1", "S1A_S3_GRDH_1SDV_20260111T042011.SAFE"))
@@ -135,15 +135,15 @@ def _text(value: object) -> str | None:
 
 
 class Addresses:
-    """Where the products of one archive are."""
+    """Paths and URLs of the products of an archive."""
 
     def __init__(self, target: Path | StoreUrl, file: Path | None) -> None:
-        """``file``: the one in which they are named; None where it has no place."""
+        """``file`` is the exported file; None for standard output."""
         self._store = None if isinstance(target, Path) else str(target)
         self._root = target.resolve() if isinstance(target, Path) else Path()
         self._from = None
         self.own: str | None = None
-        """Where ``file`` is, from the archive on; None where that is elsewhere."""
+        """Path of ``file`` relative to the archive; None if it is outside."""
         if file is not None and self._store is None:
             home = file.parent
             if home.is_relative_to(self._root):
@@ -152,7 +152,7 @@ class Addresses:
                 self._from = os.path.relpath(self._root, home)
 
     def held(self, record: Record) -> Held:
-        """A record of what is here."""
+        """Return the archived product of a ledger record that has a path."""
         assert record.path is not None
         path = record.path
         if self._store is not None:
@@ -167,5 +167,5 @@ class Addresses:
 
 
 def moment(seconds: float) -> datetime:
-    """Seconds since 1970 as an instant."""
+    """Convert seconds since 1970 to a UTC datetime."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -1,4 +1,4 @@
-"""``noa-async init``: a query file, from the answers to a few questions."""
+"""``noa-async init``: write a query file from the answers to a few questions."""
 
 from __future__ import annotations
 
@@ -51,20 +51,28 @@ def _answer(*declarations: str, **attributes: Any) -> Callable[[_F], _F]:
     "--area",
     metavar="AREA",
     shell_complete=completing.places,
-    help="A region of Greece or a country by name, a .wkt or .geojson file, W,S,E,N, WKT, or "
-    "everywhere.",
+    help="Area: the name of a region of Greece or of a country, a .wkt or .geojson file, W,S,E,N, "
+    "WKT, or everywhere.",
 )
 @_answer(
     "--missions",
     metavar="LIST",
     shell_complete=completing.missions,
-    help="Such as S1,S2, or all (S2).",
+    help="Missions, such as S1,S2 or all (default S2).",
 )
-@_answer("--start", metavar="TIME", help="Sensed from then on; none is no limit (a week ago).")
-@_answer("--end", metavar="TIME", help="Sensed until then (none).")
-@_answer("--cloud", metavar="PERCENT", help="The most, for SENTINEL-2; any is no limit (20).")
-@click.option("--defaults", is_flag=True, help="Ask nothing: what is not given is the default.")
-@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
+@_answer(
+    "--start",
+    metavar="TIME",
+    help="Earliest sensing time, or none for no limit (default: a week ago).",
+)
+@_answer("--end", metavar="TIME", help="Latest sensing time (default none).")
+@_answer(
+    "--cloud",
+    metavar="PERCENT",
+    help="Maximum cloud cover for SENTINEL-2, or any for no limit (default 20).",
+)
+@click.option("--defaults", is_flag=True, help="Ask nothing; use defaults for missing answers.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 @with_manner
 @click.pass_obj
 def command(  # noqa: PLR0913 (an option for each question)
@@ -80,10 +88,11 @@ def command(  # noqa: PLR0913 (an option for each question)
     defaults: bool,
     force: bool,
 ) -> int:
-    """Ask a few questions, and write a query FILE with remarks (query.toml; - is standard output).
+    """Ask a few questions and write a commented query FILE.
 
-    What an option answers is not asked. Where there is no terminal nothing is asked at all, and
-    only the area has to be given. A file that is there is left alone.
+    FILE is query.toml by default; - is standard output. Questions answered by an option are not
+    asked. Without a terminal nothing is asked, and only --area is required. An existing file is not
+    overwritten unless --force is given.
     """
     to_stdout = str(file) == _STDOUT
     if not (to_stdout or force) and os.path.lexists(file):
@@ -99,16 +108,16 @@ def command(  # noqa: PLR0913 (an option for each question)
     else:
         _write(file, text, force=force)
     lines = make_lines(manner)
-    lines.line("It asks for:" if to_stdout else f"{file} is written. It asks for:")
+    lines.line("The query:" if to_stdout else f"Wrote {file}. The query:")
     for line in query_words(query):
         lines.line(f"  {line}")
     if not to_stdout:
-        lines.line(f"See what that comes to: noa-async explain --config {shlex.quote(str(file))}")
+        lines.line(f"See how much it matches: noa-async explain --config {shlex.quote(str(file))}")
     return 0
 
 
 class _Asking:
-    """Answers from options, else from whoever sits at the terminal, else the defaults."""
+    """Get answers from options, or from the user at a terminal, or from the defaults."""
 
     def __init__(self, *, wanted: bool) -> None:
         self._wanted = wanted
@@ -122,7 +131,11 @@ class _Asking:
         *,
         missing: str = "",
     ) -> _T:
-        """``default`` None: there has to be an answer; ``missing`` says which option gives it."""
+        """Return the parsed answer to a question.
+
+        If ``default`` is None an answer is required; raise UsageError with the message
+        ``missing`` if there is none.
+        """
         if given is not None:
             return read(given)
         if self._wanted:
@@ -132,14 +145,14 @@ class _Asking:
         return read(default)
 
     def _prompt(self, question: str, read: Callable[[str], _T], default: str | None) -> _T:
-        def heed(text: str) -> _T:
+        def parse(text: str) -> _T:
             try:
                 return read(text)
             except QueryError as error:
                 raise click.UsageError(str(error)) from None  # click asks again
 
         answer: _T = click.prompt(
-            question, default=default, value_proc=heed, err=True, show_default=bool(default)
+            question, default=default, value_proc=parse, err=True, show_default=bool(default)
         )
         return answer
 
@@ -154,35 +167,40 @@ def _answers(
 ) -> Answers:
     where = ask(
         area,
-        "Where (Crete, Cyprus, everywhere, area.geojson, W,S,E,N)",
+        "Area (Crete, Cyprus, everywhere, area.geojson, W,S,E,N)",
         lambda text: read_area(text, folder),
         None,
-        missing="No area was given, and there is nobody to ask: name it with --area, such as "
-        "--area Crete or --area everywhere.",
+        missing="No area was given and there is no terminal to ask at: specify it with --area, "
+        "such as --area Crete or --area everywhere.",
     )
     platforms = ask(missions, "Missions (S1, S2, S3, S5P, all)", read_missions, DEFAULT_MISSION)
     today = datetime.now(UTC).date()
     start = ask(
-        times[0], "Sensed from", lambda text: read_time(text, "start"), default_start(today)
+        times[0],
+        "Earliest sensing time",
+        lambda text: read_time(text, "start"),
+        default_start(today),
     )
     end = ask(
         times[1],
-        "Sensed until (nothing is no limit)",
+        "Latest sensing time (empty for no limit)",
         lambda text: read_time(text, "end", start=start),
         "",
     )
     limit = None
     if CLOUD_MISSION in platforms:
-        limit = ask(cloud, "Cloud cover at most, percent (or any)", read_cloud, DEFAULT_CLOUD)
+        limit = ask(cloud, "Maximum cloud cover in percent (or any)", read_cloud, DEFAULT_CLOUD)
     elif cloud is not None:
-        raise click.UsageError(f"--cloud is for {CLOUD_MISSION}, which --missions does not name.")
+        raise click.UsageError(
+            f"--cloud applies to {CLOUD_MISSION}, which --missions does not include."
+        )
     return Answers(where, platforms, start, end, limit)
 
 
 def _there(file: Path) -> SettingsError:
     return SettingsError(
-        f"{file} is there already, and is left as it is.",
-        hint="Name another file, or overwrite it with --force.",
+        f"{file} already exists and was not changed.",
+        hint="Specify another file, or overwrite it with --force.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The library, imported when a verb is about to ask: most of what a start takes."""
+"""Import the client library on demand: it accounts for most of the start-up time."""
 
 from noa_async.tls import authorities_unread
 

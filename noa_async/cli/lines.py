@@ -1,4 +1,4 @@
-"""What happens, told line by line on standard error: as text or as JSON."""
+"""Print events and messages to standard error, as text or JSON lines."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from noa_async.progress import Progress
 
 NOTHING_FOUND = (
-    "No product matches. Widen the dates or the area, or drop a rule; what was sensed lately may "
+    "No product matches. Widen the dates or the area, or drop a rule; recently sensed products may "
     "not be in the mirror yet."
 )
 
-_EXPLAIN = "noa-async explain, with the same query, says which of its conditions empties it."
+_EXPLAIN = "Run noa-async explain with the same query to see which condition excludes all products."
 
 
 def nothing_found(reasons: Sequence[str]) -> str:
-    """What to say of a query that matches nothing; ``reasons``: what is likely wrong with it."""
+    """Return the message for a query that matches nothing, with likely ``reasons``."""
     what = " ".join(["No product matches.", *reasons]) if reasons else NOTHING_FOUND
     return f"{what}\n{_EXPLAIN}"
 
 
 class Lines:
-    """Text; ``level`` is how much of it, as in `Manner`."""
+    """Print events as text; ``level`` is the verbosity, as in `Manner`."""
 
     wants_total = False
-    """Whether the number of all products should be asked for, to show how far the run is."""
+    """Whether the total number of products should be requested, to show progress."""
 
     def __init__(self, level: int) -> None:
         self.level = level
@@ -43,27 +43,27 @@ class Lines:
     def __call__(self, event: Event, /) -> None:
         level = level_of(event)
         if isinstance(event, ProductFinished):
-            level = max(0, level)  # failures are listed at the end, however quiet
+            level = max(0, level)  # with -q, failures are printed only in the final summary
         if level <= self.level:
             self.line(sentence(event), level=level)
 
     def line(self, text: str, *, level: int = 0) -> None:
-        """Say something that is no event; ``level`` as in `sentences.level_of`."""
+        """Print a message that is not an event; ``level`` as in `sentences.level_of`."""
         if level <= self.level:
             print(text, file=sys.stderr)
 
     def say(self, text: str) -> None:
-        """Data for standard output, where it must not run into what is drawn."""
+        """Print data to standard output without overlapping the progress bars."""
         print(text)
 
     @asynccontextmanager
     async def alive(self, _progress: Progress) -> AsyncGenerator[None]:
-        """Show how far a run is for as long as the context is open; lines show what happened."""
+        """Show progress while the context is open; here only events are printed."""
         yield
 
 
 class JsonLines(Lines):
-    """One JSON object an event; more of them than as text, for a machine can choose."""
+    """Print each event as a JSON object; events of ``-v`` are included."""
 
     def __call__(self, event: Event, /) -> None:
         level = level_of(event)
@@ -71,7 +71,7 @@ class JsonLines(Lines):
             print(record(event, datetime.now(UTC)), file=sys.stderr)
 
     def put(self, name: str, **held: object) -> None:
-        """Tell an event of the command line's own."""
+        """Print a command-line event, such as ``run_finished``."""
         if self.level >= 0:
             print(own_record(name, held, datetime.now(UTC)), file=sys.stderr)
 
@@ -81,12 +81,12 @@ class JsonLines(Lines):
 
 
 def make_lines(manner: Manner) -> Lines:
-    """Lines in the run's manner."""
+    """Return a printer with the requested format and verbosity."""
     return (JsonLines if manner.json else Lines)(manner.level)
 
 
 def make_screen(manner: Manner, workers: int, *, bars: bool) -> Lines:
-    """Bars where there is a terminal to draw them on, else lines."""
+    """Return progress bars if standard error is a suitable terminal, or a line printer."""
     if bars and not manner.json and not manner.quiet and sys.stderr.isatty():
         from noa_async.cli.bars import Bars, fit_for_bars  # noqa: PLC0415 (tqdm, for terminals)
 

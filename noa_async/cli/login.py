@@ -1,4 +1,4 @@
-"""``noa-async login``: whether the credentials are good, until when, and where they are kept."""
+"""``noa-async login``: check credentials, show how long a session lasts, and store them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from noa_async.client import NoaClient
     from noa_async.settings import Settings
 
-TYPED = "what was typed"
+TYPED = "the terminal"
 
 
 @click.command(cls=VerbCommand)
@@ -34,18 +34,17 @@ TYPED = "what was typed"
 @click.option(
     "--keep",
     type=click.Choice(["keyring", "netrc"]),
-    help="Keep them there once they are accepted: the system's keyring, or ~/.netrc.",
+    help="Store the credentials, if accepted, in the system keyring or in ~/.netrc.",
 )
-@click.option("--ask", is_flag=True, help="Ask for them, whatever is found.")
+@click.option("--ask", is_flag=True, help="Ask for the credentials even if stored ones are found.")
 @with_manner
 @click.pass_obj
 def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: bool) -> int:
-    """Try the credentials, and say whose they are and for how long a log-in holds.
+    """Check the credentials by logging in, and show whose they are and how long a session lasts.
 
-    They are looked for in NOA_USERNAME and NOA_PASSWORD, in ESA_USERNAME and ESA_PASSWORD, in
-    ~/.netrc and in the system's keyring. Where there are none, they are asked for at a terminal. A
-    password that is refused is sent once, and is not kept. The session that the log-in opens is
-    ended at once.
+    They are looked up in NOA_USERNAME and NOA_PASSWORD, ESA_USERNAME and ESA_PASSWORD, ~/.netrc and
+    the system keyring. If none are found, they are requested at the terminal. A refused password is
+    sent only once and not stored. The session is closed immediately.
     """
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
@@ -57,22 +56,22 @@ def command(manner: Manner, service: ServiceOptions, keep: str | None, *, ask: b
     client = NoaClient(settings, who, observer=lines)
     seconds, renewable = run(_log_in(client))
     where = "" if who.source == TYPED else f" (found in {shown(who.source)})"
-    print(f"{shown(who.username)} is accepted{where}.")
+    print(f"The credentials of {shown(who.username)} are accepted{where}.")
     now = datetime.now().astimezone()
-    print(f"A log-in holds for {seconds_text(seconds)}; a longer run renews it by itself.")
+    print(f"The access token is valid for {seconds_text(seconds)} and is renewed automatically.")
     print(_renewal(renewable, now))
     if keep is not None:
         _keep(who, keep, settings.service.token_url, lines)
     elif who.source == TYPED:
-        lines.line("They are not kept: --keep netrc or --keep keyring does that.")
+        lines.line("They were not stored: use --keep netrc or --keep keyring.")
     return 0
 
 
 def _find(settings: Settings, lines: Lines, *, ask: bool) -> Credentials:
-    """Return the credentials found, or typed. Raise CredentialsMissing if there are none."""
+    """Return stored or typed credentials. Raise CredentialsMissing if there are none."""
     at_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     if ask and not at_terminal:
-        raise click.UsageError("--ask needs a terminal to ask at.")
+        raise click.UsageError("--ask requires a terminal.")
     if not ask:
         try:
             return find_credentials(settings.service.token_url)
@@ -98,15 +97,15 @@ def _until(seconds: float, now: datetime) -> str:
 
 
 def _renewal(seconds: float, now: datetime) -> str:
-    """How long the log-in can be renewed.
+    """Return a sentence on how long the session can be renewed.
 
     >>> _renewal(0, datetime(2026, 1, 11)), _renewal(math.inf, datetime(2026, 1, 11))
-    ('Renewing it takes the password again.', 'It can be renewed without the password.')
+    ('Renewal requires the password.', 'The session can be renewed without the password.')
     """
     if not seconds:
-        return "Renewing it takes the password again."
+        return "Renewal requires the password."
     end = "" if math.isinf(seconds) else f" {_until(seconds, now)}"
-    return f"It can be renewed without the password{end}."
+    return f"The session can be renewed without the password{end}."
 
 
 def _keep(who: Credentials, where: str, token_url: str, lines: Lines) -> None:
@@ -114,7 +113,9 @@ def _keep(who: Credentials, where: str, token_url: str, lines: Lines) -> None:
 
     host = urlsplit(token_url).hostname or ""
     place = keep_in_netrc(who, host) if where == "netrc" else keep_in_keyring(who, host)
-    print(f"They are kept in {shown(str(place))}.")
+    print(f"Stored in {shown(str(place))}.")
     first = find_credentials(token_url)
     if (first.username, first.password) != (who.username, who.password):
-        lines.line(f"But others, in {shown(first.source)}, are found before them: remove those.")
+        lines.line(
+            f"Warning: other credentials, in {shown(first.source)}, take precedence: remove them."
+        )

@@ -1,4 +1,4 @@
-"""How a run talks: how much, and in which form. Asked for before or after the verb."""
+"""Verbosity and log format of a run; the options may precede or follow the verb."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 @dataclass(slots=True)
 class Manner:
-    """How a run talks; filled while the arguments are read, then left as it is."""
+    """Verbosity and log format of a run, set while the arguments are parsed."""
 
     json: bool = False
-    """Messages are JSON, one object a line."""
+    """Whether messages are JSON, one object per line."""
     verbose: int = 0
-    """How often ``-v`` was given."""
+    """The number of ``-v`` options."""
     quiet: bool = False
-    """Nothing but errors."""
+    """Whether only errors are printed."""
 
     @property
     def level(self) -> int:
-        """-1 nothing but errors, 0 as usual, 1 and more with details."""
+        """The verbosity: -1 errors only, 0 default, 1 and above more details."""
         return -1 if self.quiet else self.verbose
 
 
@@ -43,19 +43,19 @@ def _quiet(context: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 def with_manner(function: _F) -> _F:
-    """Give a command ``--log-format``, ``-v`` and ``-q``; they fill the run's `Manner`."""
+    """Add ``--log-format``, ``-v`` and ``-q`` to a command; they set the run's `Manner`."""
     for option in (
         click.option(
             "-q", "--quiet", is_flag=True, callback=_quiet, expose_value=False,
-            help="Nothing but errors.",
+            help="Print only errors.",
         ),
         click.option(
             "-v", "--verbose", count=True, callback=_verbose, expose_value=False,
-            help="More messages; tracebacks.",
+            help="Print more messages, and tracebacks of internal errors; -vv prints all.",
         ),
         click.option(
             "--log-format", type=click.Choice(["text", "json"]), callback=_form,
-            expose_value=False, help="Messages as text, or one JSON object a line.",
+            expose_value=False, help="Print messages as text (default) or as JSON lines.",
         ),
     ):  # fmt: skip
         function = option(function)

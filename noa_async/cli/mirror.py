@@ -1,4 +1,4 @@
-"""``noa-async mirror``: a folder kept equal to what a query matches."""
+"""``noa-async mirror``: keep a folder up to date with a query."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ if TYPE_CHECKING:
     from noa_async.settings import Settings
     from noa_async.transfer.outcome import Outcome
 
-_GO_ON = "What has arrived is kept: the same command goes on with it."
-_NOTHING_NEW = "Nothing new."
+_GO_ON = "Downloaded data is kept: run the same command again to resume."
+_NOTHING_NEW = "No new products."
 _PASSING = (ServiceUnreachable, ServiceFault, ServiceAway, ListingShrunk, DestinationInUse)
 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """What each look at the catalogue needs."""
+    """What each run of a mirror needs."""
 
     job: Job
     settings: Settings
@@ -83,26 +83,26 @@ def command(
     transfer: TransferOptions,
     following: FollowOptions,
 ) -> int:
-    """Keep a folder equal to what a query matches, and follow what is new.
+    """Keep a folder up to date with the products that match a query.
 
-    The first run lists all of the query. Later ones ask for what was published since, less an
-    overlap, and now and then for all of it again: so what the service replaced, removed or listed
-    late is found. What failed is tried again by the next runs.
+    The first run lists all products of the query and downloads them. Later runs list what was
+    published since, with an overlap, and periodically list the whole query again to find products
+    that the service replaced, removed or listed late. Failed products are retried by later runs.
 
-    Run it from a timer, or let it stay with --watch. Each run first compares every file's size and
-    time with the ledger. The exit code is 1 if a product of the query is not there at the end, for
-    whatever reason, or if something else needs a person: noa-async status tells what.
+    Run it from a timer, or continuously with --watch. Each run first compares the size and time of
+    every file with the ledger. The exit code is 1 if at the end any product of the query is
+    missing, for any reason, or something else needs attention: see noa-async status.
     """
     asked = read_query(query, service.config)
     if asked.limit is not None:
         raise click.UsageError(
-            "A mirror keeps all that matches: leave --limit out, or use download for a part."
+            "A mirror keeps all matching products: omit --limit, or use download instead."
         )
     settings = read_settings(service, transfer, following)
     layout = read_layout(transfer)
     job = job_of(asked, transfer, layout)
     every = None if following.watch is None else _interval(following.watch)
-    if every is not None:  # the next look asks again for what is off line, and is not held up
+    if every is not None:  # the next run requests offline products again
         wait = min(settings.retry.offline_wait, every.total_seconds())
         settings = replace(settings, retry=replace(settings.retry, offline_wait=wait))
     if transfer.dry_run:
@@ -124,7 +124,7 @@ def _interval(text: str) -> timedelta:
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--watch") from None
     if every < timedelta(seconds=1):
-        raise click.BadParameter("a look a second is the most.", param_hint="--watch")
+        raise click.BadParameter("the interval must be at least 1s.", param_hint="--watch")
     return every
 
 
@@ -137,7 +137,7 @@ async def _once(look: _Round) -> int:
 
 
 async def _look(look: _Round, client: NoaClient, relay: Relay) -> int:
-    """Run once with ``client``, which tells ``relay``; return the exit code."""
+    """Run once with ``client``, which sends its events to ``relay``; return the exit code."""
     course = Course()
     report = report_of(look.job, look.transfer, course)
     relay.to = observers(course.progress, look.screen)
@@ -168,51 +168,55 @@ async def _look(look: _Round, client: NoaClient, relay: Relay) -> int:
         nothing = nothing_found(why) if done is not None and done.full else _NOTHING_NEW
         close(course, look.screen, look.transfer, nothing=nothing)
     if done.removed:
-        look.screen.line(f"Removed: {number_of(done.removed, 'product')} that the service had.")
+        look.screen.line(
+            f"Removed: {number_of(done.removed, 'product')} that the service no longer has."
+        )
     if done.absent > course.tally.failed:
         look.screen.line(
-            f"Not there: {number_of(done.absent, 'product')} in all; noa-async status "
-            f"{look.job.folder} tells why.",
+            f"Missing: {number_of(done.absent, 'product')} in total; see noa-async status "
+            f"{look.job.folder}.",
             level=-1,
         )
     if done.held:
         look.screen.line(
-            f"Kept: {number_of(done.held, 'file')} of products that the service has no more; they "
-            "are too many to be deleted unasked (--max-delete).",
+            f"Kept: {number_of(done.held, 'file')} of products that the service no longer has; "
+            "they are more than --max-delete allows to delete.",
             level=-1,
         )
     if done.hooks_due:
         look.screen.line(
-            f"The command has yet to pass for {number_of(done.hooks_due, 'product')}; the next run "
-            "tries again.",
+            f"The --exec command has not succeeded for {number_of(done.hooks_due, 'product')}; the "
+            "next run will run it again.",
             level=-1,
         )
     return 0 if done.ok and not course.progress.hooks_failed else 1
 
 
 def passes(error: NoaError, *, was_good: bool) -> bool:
-    """Whether the next look may find mended what ended this one; ``was_good``: one had no error.
+    """Return whether ``--watch`` continues after an error that ended a run.
 
-    | what ended the look                        | no look was good yet | one was |
-    |--------------------------------------------|----------------------|---------|
-    | service away or faulty, folder in use      | yes                  | yes     |
-    | a listing that is too short to be believed | yes                  | yes     |
-    | refused by the service, such as a 404      | no                   | yes     |
-    | refused by the catalogue, the token is new | no                   | yes     |
-    | account locked for a while                 | no                   | yes     |
-    | password refused                           | no                   | no      |
-    | any other                                  | no                   | no      |
+    ``was_good``: an earlier run ended without an error.
 
-    A site that is taken down answers with a 404 or 403 as often as with a 503, and addresses and
-    accounts that were right once are so again. A password, though, is never sent twice.
+    | error                                      | no successful run yet | after a successful run |
+    |--------------------------------------------|-----------------------|------------------------|
+    | service unavailable, folder in use         | yes                   | yes                    |
+    | listing implausibly short                  | yes                   | yes                    |
+    | request rejected, such as a 404            | no                    | yes                    |
+    | new token rejected by the catalogue        | no                    | yes                    |
+    | account temporarily locked                 | no                    | yes                    |
+    | password refused                           | no                    | no                     |
+    | any other                                  | no                    | no                     |
+
+    A service that is down answers 404 or 403 as often as 503, and URLs and accounts that worked
+    before are probably still valid. A refused password is never sent again.
     """
     if isinstance(error, CredentialsRefused):
-        return was_good and error.more_tries > 0  # a password's refusal deserves none
+        return was_good and error.more_tries > 0  # it is 0 for a refused password
     return isinstance(error, _PASSING) or (was_good and isinstance(error, ServiceRefused))
 
 
 async def _watch(look: _Round, every: timedelta) -> int:
-    """Run after run, until a signal or a fault that does not pass by itself."""
+    """Run repeatedly until a signal, or an error that waiting does not resolve."""
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     relay, was_good = Relay(), False
@@ -227,7 +231,7 @@ async def _watch(look: _Round, every: timedelta) -> int:
                     raise
                 look.screen.line(f"noa-async: {error}", level=-1)
             after = datetime.now(UTC) + every
-            look.screen.line(f"The next look is at {format_instant(after)}.")
+            look.screen.line(f"The next run starts at {format_instant(after)}.")
             await asyncio.sleep(every.total_seconds())
     finally:
         await client.log_out()

@@ -1,4 +1,4 @@
-"""What the options that several verbs share come to: a Query, Settings."""
+"""Turn the options shared by several verbs into a Query and Settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class QueryOptions:
-    """What a query is made of, as given."""
+    """The query options, as given."""
 
     roi: str | None
     content_start: str | None
@@ -36,7 +36,7 @@ class QueryOptions:
     simplify: bool = False
 
     def changes(self) -> dict[str, Any]:
-        """What was given, in the shape of a configuration file."""
+        """Return the given options in the structure of a configuration file."""
 
         names = ("content_start", "content_end", "pub_start", "pub_end")
         times = {name: getattr(self, name) for name in names} | {"relation": self.time}
@@ -54,7 +54,7 @@ class QueryOptions:
 
 @dataclass(frozen=True, slots=True)
 class ServiceOptions:
-    """Which mirror, as given, and the file that may say it."""
+    """The service options, as given, and the configuration file."""
 
     config: Path | None
     catalogue_url: str | None
@@ -67,10 +67,10 @@ class ServiceOptions:
 
 @dataclass(frozen=True, slots=True)
 class TransferOptions:
-    """How products are fetched, as given."""
+    """The download options, as given."""
 
     output: Path | str
-    """A folder, or an address as text."""
+    """A folder, or the URL of an object store as text."""
     scratch: str | None
     workers: str | None
     retries: str | None
@@ -93,7 +93,7 @@ class TransferOptions:
 
 @dataclass(frozen=True, slots=True)
 class FollowOptions:
-    """How a folder follows a query, as given."""
+    """The mirror options, as given."""
 
     watch: str | None
     overlap: str | None
@@ -112,7 +112,7 @@ class FollowOptions:
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """What is read again, and what is done about it, as given."""
+    """The options of verify, as given."""
 
     repair: bool
     since: str | None
@@ -132,9 +132,9 @@ _ADDRESSES = ("catalogue_url", "token_url")
 
 
 def read_query(options: QueryOptions, config: Path | None) -> Query:
-    """The query: what was given stands in for what the file says.
+    """Return the query; given options override those of the file.
 
-    Raises QueryError saying what cannot be right.
+    Raise QueryError if it is invalid.
     """
 
     changes = options.changes()
@@ -142,7 +142,7 @@ def read_query(options: QueryOptions, config: Path | None) -> Query:
 
 
 def read_layout(transfer: TransferOptions) -> Layout:
-    """The layout asked for, else the one that the folder has, else flat. Raises SettingsError."""
+    """Return the given layout, or the folder's, or flat. Raise SettingsError if it is invalid."""
     from noa_async.archive.layout import FLAT, Layout  # noqa: PLC0415 (for some verbs only)
     from noa_async.archive.scratch import Scratch  # noqa: PLC0415
     from noa_async.archive.targets import state_of  # noqa: PLC0415
@@ -158,10 +158,9 @@ def read_settings(
     transfer: TransferOptions | None = None,
     following: FollowOptions | None = None,
 ) -> Settings:
-    """The settings: the file's, over them the environment's, over them the arguments.
+    """Return the settings: options override environment variables, which override the file.
 
-    A single address, from wherever, stands in for the named service's. Raises UsageError saying
-    what cannot be right.
+    A single URL overrides that of the named service. Raise UsageError if a setting is invalid.
     """
 
     held = file_values(load_document(service.config)) if service.config is not None else {}
@@ -187,9 +186,9 @@ def read_settings(
 
 
 def _check_addresses(values: Mapping[str, Any], settings: Settings) -> None:
-    """Raise SettingsError for one address of a site without the other.
+    """Raise SettingsError if only one of the two URLs was changed to another host.
 
-    An account, and what its log-in gives, are for one site: the other half would be another's.
+    Accounts and tokens belong to one service and must not be sent to another.
     """
     given = [key for key in _ADDRESSES if values.get(key)]
     if len(given) != 1:
@@ -200,6 +199,6 @@ def _check_addresses(values: Mapping[str, Any], settings: Settings) -> None:
     host = host_of(getattr(settings.service, key))
     if host != host_of(getattr(named, key)):
         raise SettingsError(
-            f"{key} leads to {host}, but {other} is still {host_of(getattr(named, other))}'s.",
-            hint=f"Give both: --{other.replace('_', '-')} (NOA_{other.upper()}) too.",
+            f"{key} is at {host}, but {other} is still at {host_of(getattr(named, other))}.",
+            hint=f"Specify --{other.replace('_', '-')} (NOA_{other.upper()}), too.",
         )

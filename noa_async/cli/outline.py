@@ -1,4 +1,4 @@
-"""A filter in a form that can be read: a condition a line, groups indented. Pure."""
+"""Format an OData filter for reading: one condition per line, groups indented. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _INDENT = "  "
 
 
 def outline(text: str) -> list[str]:
-    """The lines of a ``$filter``; put together again they are the filter.
+    """Split a ``$filter`` into lines; joined, they are the same filter.
 
     >>> print("\\n".join(outline("(A ge 1 and B in ('x', 'y')) or any(att:att/Name eq '(')")))
     (
@@ -59,6 +59,6 @@ def _starts_line(piece: str, line: str) -> bool:
 
 
 def _opens_group(line: str) -> bool:
-    """Whether a parenthesis after ``line`` holds conditions, and not values or arguments."""
+    """Return whether a parenthesis after ``line`` groups conditions, not values or arguments."""
     words = line.split()
     return not words or (words[-1] in _JOINS and line[-1:] == " ")

@@ -1,4 +1,4 @@
-"""What ``--output`` and ``DIR`` name: a folder, or an address in an object store."""
+"""The type of ``--output`` and ``DIR``: a folder, or the URL of an object store."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
     AnyParam = click.ParamType[Any]
 else:
-    AnyParam = click.ParamType  # what it gives, only click 8.4 and later let it say
+    AnyParam = click.ParamType  # generic only in click 8.4 and later
 
 
 class Output(AnyParam):
-    """A folder, completed as one is; an address stays text, for a Path would lose a slash."""
+    """A folder or a store URL. URLs stay text, because a Path would drop a slash."""
 
     name = "output"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path | str:
-        """A Path, or the text of an address that can be one."""
+        """Return a Path, or the text of a valid store URL."""
         if isinstance(value, Path):
             return value
         try:
@@ -39,10 +39,10 @@ class Output(AnyParam):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[click.shell_completion.CompletionItem]:
-        """As a path is."""
+        """Complete paths."""
         return click.Path().shell_complete(ctx, param, incomplete)
 
 
 def meant(output: Path | str, scratch: str | None) -> Path | StoreUrl:
-    """The output itself; ``scratch`` is NOA_SCRATCH's where it is None."""
+    """Return the target of an output; ``scratch`` defaults to NOA_SCRATCH."""
     return target_of(output, scratch or os.environ.get("NOA_SCRATCH") or None)

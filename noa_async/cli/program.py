@@ -1,4 +1,4 @@
-"""``noa-async`` itself: the verbs, found when they are asked for, and how a run ends."""
+"""The ``noa-async`` program: its verbs, imported on demand, and its exit codes."""
 
 from __future__ import annotations
 
@@ -27,33 +27,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """Where a verb lives, and what it does in a line: known without its import."""
+    """Module and one-line summary of a verb, available without importing the module."""
 
     module: str
     summary: str
 
 
 VERBS = {
-    "init": Verb("noa_async.cli.init", "Ask a few questions, and write a query file."),
-    "explain": Verb("noa_async.cli.explain", "Say what a query asks, and how much that is."),
+    "init": Verb("noa_async.cli.init", "Ask a few questions and write a query file."),
+    "explain": Verb("noa_async.cli.explain", "Explain a query and estimate how much it matches."),
     "search": Verb("noa_async.cli.search", "List the products that match a query."),
-    "count": Verb("noa_async.cli.count", "Say how many products match, and how many bytes."),
-    "download": Verb("noa_async.cli.download", "Fetch the products that match a query."),
-    "mirror": Verb("noa_async.cli.mirror", "Keep a folder equal to what a query matches."),
-    "verify": Verb("noa_async.cli.verify", "Read a folder's products again and compare them."),
-    "status": Verb("noa_async.cli.status", "Say what a folder holds, and what failed and why."),
-    "accept": Verb("noa_async.cli.accept", "Accept findings: they no longer count."),
-    "forget": Verb("noa_async.cli.forget", "Delete what a folder's ledger knows of products."),
-    "export": Verb("noa_async.cli.export", "Write down what a folder holds, for other programs."),
-    "login": Verb("noa_async.cli.login", "Try the credentials."),
-    "completion": Verb("noa_async.cli.completion", "Print a script that completes words."),
-    "emulator": Verb("noa_async.cli.emulator", "Serve a mirror on this machine, to try things."),
-    "demo": Verb("noa_async.cli.demo", "Search, download and check against an emulated mirror."),
+    "count": Verb("noa_async.cli.count", "Count the products that match a query, and their bytes."),
+    "download": Verb("noa_async.cli.download", "Download the products that match a query."),
+    "mirror": Verb("noa_async.cli.mirror", "Keep a folder up to date with a query."),
+    "verify": Verb("noa_async.cli.verify", "Check the files of a folder against their checksums."),
+    "status": Verb("noa_async.cli.status", "Show what a folder holds, and what failed and why."),
+    "accept": Verb(
+        "noa_async.cli.accept", "Accept damaged, missing or failed products as they are."
+    ),
+    "forget": Verb(
+        "noa_async.cli.forget", "Remove products from a folder's ledger; keep their files."
+    ),
+    "export": Verb(
+        "noa_async.cli.export", "Export the list of a folder's products (STAC, GeoJSON, ...)."
+    ),
+    "login": Verb("noa_async.cli.login", "Check the credentials, and store them."),
+    "completion": Verb("noa_async.cli.completion", "Print a shell completion script."),
+    "emulator": Verb(
+        "noa_async.cli.emulator", "Run an emulated service on this machine, for testing."
+    ),
+    "demo": Verb("noa_async.cli.demo", "Download from an emulated service and check the result."),
 }
 
 
 class Verbs(click.Group):
-    """A group that imports a verb only when it is run."""
+    """A command group that imports a verb only when it is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(VERBS)
@@ -86,7 +94,7 @@ class Verbs(click.Group):
             from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
 
             near = get_close_matches(args[0], VERBS, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(VERBS)}."
+            hint = f"Did you mean {near[0]}?" if near else f"The verbs are {', '.join(VERBS)}."
             raise click.UsageError(f"There is no verb {args[0]!r}. {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -105,19 +113,20 @@ class Verbs(click.Group):
     subcommand_metavar="VERB [OPTIONS]",
     epilog=f"""
     \b
-    Credentials, never an argument:
-      NOA_USERNAME and NOA_PASSWORD, else ESA_USERNAME and ESA_PASSWORD,
-      else ~/.netrc, else the system's keyring.
+    Credentials are never command-line arguments. They are looked up in this order:
+      NOA_USERNAME and NOA_PASSWORD, ESA_USERNAME and ESA_PASSWORD, ~/.netrc,
+      the system keyring.
     \b
-    Settings: an option, else its variable (NOA_SERVICE, NOA_WORKERS, ...), else
-      [service], [transfer], [mirror] of the --config file, else the default.
+    Settings are taken from the option, its environment variable (NOA_SERVICE,
+    NOA_WORKERS, ...), the [service], [transfer] and [mirror] tables of the
+    --config file, or the default, in this order.
     \b
-    Another mirror: --service NAME (NOA_SERVICE), where NAME is {" or ".join(SERVICES)}; else
-      --catalogue-url and --token-url. Addresses stand in for those of the named one.
+    To use another service, give --service NAME (NOA_SERVICE), one of {", ".join(SERVICES)}, or
+      --catalogue-url and --token-url, which override the URLs of the named service.
     \b
-    Exit codes: 0 all there; 1 some products failed; 2 wrong usage; 3 credentials refused
-      or missing; 4 the service refused or cannot be reached; 5 the destination cannot be
-      written; 130 interrupted. (70 is a fault of ours; 141 means nobody reads our output.)
+    Exit codes: 0 success; 1 some products failed; 2 usage error; 3 credentials refused or
+      missing; 4 service error or unreachable; 5 output folder or store error;
+      70 internal error; 130 interrupted; 141 standard output was closed.
     """,
 )
 @click.version_option(
@@ -125,16 +134,16 @@ class Verbs(click.Group):
 )
 @with_manner
 def program() -> None:
-    """Search the NOA Sentinels Mirror and bring its products home, checked.
+    """Search the NOA Sentinels Mirror and download its products, verified by checksum.
 
     \b
-    A first look, with no account:   noa-async demo
-    The products of a query file:    noa-async download --config query.toml --output data
+    Try it without an account:           noa-async demo
+    Download the products of a query:    noa-async download --config query.toml --output data
     """
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; the exit code. What goes wrong is told on standard error."""
+    """Run the command line and return the exit code. Print errors to standard error."""
     manner = Manner()
     try:
         with program.make_context("noa-async", list(arguments), obj=manner) as context:
@@ -142,13 +151,13 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
-    except BaseException as error:  # noqa: BLE001 (nothing but a sentence and a code leaves here)
+    except BaseException as error:  # noqa: BLE001 (every error becomes a message and an exit code)
         return ending(error, manner)
     return code if isinstance(code, int) else 0
 
 
 def _open_missing_streams() -> None:
-    """A standard stream that the caller closed would give its number to the next socket."""
+    """Open standard streams that the caller closed, so that no socket gets their descriptors."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -159,10 +168,10 @@ def _open_missing_streams() -> None:
 
 
 def main() -> NoReturn:
-    """Run ``noa-async`` with the program's own arguments, and leave."""
+    """Run ``noa-async`` with the arguments of the process, then exit."""
     _open_missing_streams()
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # one way to end for both
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # handle it like SIGINT
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
@@ -170,16 +179,15 @@ def main() -> NoReturn:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process, and let the system take its memory: to free each object takes its time.
+    """Exit without freeing each object, which takes time.
 
-    A thread that still runs is waited for, as ever; and whoever asked for warnings hears those of
-    the end (with ``-W default`` a profiler, too, comes to write what it found).
+    Exit normally if non-daemon threads are still running or if Python was started with ``-W``.
     """
     alone = all(one.daemon or one is threading.main_thread() for one in threading.enumerate())
     if sys.warnoptions or not alone:
         sys.exit(code)
-    atexit._run_exitfuncs()  # noqa: SLF001 (what libraries registered, such as telemetry's last word)
+    atexit._run_exitfuncs()  # noqa: SLF001 (os._exit skips the handlers that libraries registered)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed, or nobody reads: the code says the rest
+        with suppress(OSError, ValueError):  # the stream is closed
             stream.flush()
     os._exit(code)

@@ -1,4 +1,4 @@
-"""A query file written for people: what it asks, and beside it what else it could. Pure."""
+"""Write a query file with comments that explain it and show further options. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _MOST_TYPES = 8
 
 
 def query_file(answers: Answers, name: str) -> str:
-    """The text of the file ``name``."""
+    """Return the text of the query file ``name``."""
     return "\n".join([*_head(shown(shlex.quote(name))), *_area(answers.area), *_time(answers),
                       *_rules(answers)]) + "\n"  # fmt: skip
 
 
 def _head(name: str) -> Iterator[str]:
-    yield "# What to ask the mirror for, made by noa-async init. Change it as you like."
-    yield f"#   noa-async explain --config {name}                  what it asks, how much that is"
-    yield f"#   noa-async download --config {name} --output data   bring it home"
+    yield "# A query for noa-async, written by noa-async init. Edit it as needed."
+    yield f"#   noa-async explain --config {name}                  describe it, count products"
+    yield f"#   noa-async download --config {name} --output data   download the products"
     yield ""
 
 
 def _area(area: AreaAnswer) -> Iterator[str]:
-    yield "# Where, in degrees of WGS 84, longitude first: WKT or a list of it, W,S,E,N, or the"
-    yield "# name of a .wkt or .geojson file. A product matches where its footprint touches it."
-    yield f"# Here: {area.words}."
+    yield "# Area in WGS 84 degrees, longitude first: WKT or a list of WKT, W,S,E,N, or the name"
+    yield "# of a .wkt or .geojson file. A product matches if its footprint intersects the area."
+    yield f"# Area: {area.words}."
     if area.roi is None:
         yield '# roi = "22,38,24,39"'
     elif isinstance(area.roi, str):
@@ -44,27 +44,27 @@ def _area(area: AreaAnswer) -> Iterator[str]:
         yield from (f"    {toml_text(part)}," for part in area.roi)
         yield "]"
     yield ""
-    yield "# At most so many products, to try."
+    yield "# Maximum number of products."
     yield "# limit = 10"
     yield ""
 
 
 def _time(answers: Answers) -> Iterator[str]:
     yield "[time]"
-    yield "# Sensed from then, and until then, in UTC; a bare day as an end is all of that day."
+    yield "# Earliest and latest sensing time (UTC); a date as the end includes the whole day."
     for key, value in (("content_start", answers.start), ("content_end", answers.end)):
         yield f'# {key} = "2026-01-31"' if value is None else f"{key} = {toml_text(value)}"
-    yield "# What crosses an end of that time is left out; touches takes it, too, and starts takes"
-    yield "# what begins in it, for one range after another."
+    yield "# Which products match: within (sensed entirely in that range), touches (at least"
+    yield "# partly), or starts (sensing begins in it, so that adjacent ranges share no product)."
     yield '# relation = "within"'
-    yield "# The same for when it came into the mirror."
+    yield "# Earliest and latest publication time."
     yield '# pub_start = "2026-01-01"'
     yield '# pub_end = "2026-01-31"'
 
 
 def _rules(answers: Answers) -> Iterator[str]:
     yield ""
-    yield "# A product must match one of the rules, and of that rule every key. Other keys are"
+    yield "# A product must match all keys of at least one rule. Other keys are"
     yield "# serial, polarisation, orbit, timeliness, instrument, level, op_mode, proc_mode."
     for platform in answers.platforms:
         yield "[[rules]]"
@@ -78,7 +78,7 @@ def _rules(answers: Answers) -> Iterator[str]:
 
 
 def toml_text(text: str) -> str:
-    """A text as TOML writes it.
+    """Return a text as a TOML string.
 
     >>> print(toml_text('a "b" \\\\ c'))
     "a \\"b\\" \\\\ c"

@@ -1,4 +1,4 @@
-"""What is worth a line before a run begins: about the service, as it was chosen."""
+"""Remarks on the selected service, the area and the scratch folder, printed before a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def tell_remarks(
     lines: Lines, service: ServiceOptions, settings: Settings, *, workers: bool = False
 ) -> None:
-    """Say them; ``workers``: this run fetches products."""
+    """Print the remarks; ``workers`` is whether this run downloads products."""
     for remark in remarks(service, settings, os.environ, workers=workers):
         lines.line(remark)
 
@@ -30,41 +30,41 @@ def tell_remarks(
 def remarks(
     service: ServiceOptions, settings: Settings, environ: Mapping[str, str], *, workers: bool
 ) -> Iterator[str]:
-    """A sentence each."""
+    """Yield one sentence per remark."""
     chosen, asked = settings.service, settings.limits.workers
     name = service.service
     if name and service.catalogue_url is None and environ.get("NOA_SERVICE") != name:
         named = Settings().with_values({"service": name}).service
         if chosen.catalogue_url != named.catalogue_url:
             yield (
-                f"The address of {name} is {chosen.catalogue_url} here: NOA_CATALOGUE_URL or the "
-                "query file says so."
+                f"The catalogue URL of {name} is {chosen.catalogue_url}, set by NOA_CATALOGUE_URL "
+                "or the query file."
             )
     allowed = chosen.quota.connections
     if workers and allowed is not None and asked > allowed:
-        # Not capped: some accounts are given more, and a refusal costs a wait, no product.
+        # Not capped: some accounts have a higher quota, and a refusal only causes a wait.
         yield (
-            f"{host_of(chosen.catalogue_url)} gives most accounts {allowed} connections: of "
-            f"{asked} workers those that it refuses wait."
+            f"{host_of(chosen.catalogue_url)} allows most accounts {allowed} connections: some of "
+            f"the {asked} workers may be refused and wait."
         )
 
 
 def fitted_query(lines: Lines, query: Query, settings: Settings) -> Query:
-    """Return the query as it fits into the service's addresses, and say if its area was grown.
+    """Return the query in a form that fits the service's maximum URL length.
 
-    Raise QueryError if it does not fit.
+    Print a message if its area was enlarged. Raise QueryError if it does not fit.
     """
     query = fitted(query, settings.service)
     if query.roi is not None and query.roi.growth is not None:
         lines.line(
-            f"The area was simplified to {query.roi.points} points: it was grown "
+            f"The area was simplified to {query.roi.points} points, which enlarged it "
             f"{query.roi.growth}."
         )
     return query
 
 
 def tell_scratch(lines: Lines, transfer: TransferOptions, settings: Settings) -> None:
-    """Say where products gather on this machine, where they go into an object store."""
+    """Print the scratch folder on this machine if the output is an object store."""
     target = meant(transfer.output, settings.scratch)
     if not isinstance(target, Path):
-        lines.line(f"What is on its way to {target} gathers in {target.state}.")
+        lines.line(f"The ledger and unfinished products of {target} are in {target.state}.")

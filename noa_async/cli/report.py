@@ -1,4 +1,4 @@
-"""``--report``: how each product ended, as one JSON object, written while the run goes on."""
+"""``--report``: write the status of each product as one JSON object during the run."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ VERSION = 1
 
 
 class Report:
-    """A report that gets its name when the run is over, however it ends.
+    """A report file that gets its final name when the run ends, even after an error.
 
-    ``path`` ``-`` is standard output. Products are written as they end, and not held.
+    The path ``-`` means standard output. Products are written as they finish, not collected.
 
-    Error handling: DestinationError where the report cannot be written.
-    Resources: an async context manager; leaving it completes the report with the ``tally`` as it
-    is then.
+    Error handling: DestinationError if the report cannot be written.
+    Resources: an async context manager; leaving it completes the report with the totals of
+    ``tally`` at that time.
     """
 
     def __init__(self, path: Path, filter_: str, tally: Tally) -> None:
@@ -56,7 +56,7 @@ class Report:
         return self
 
     async def add(self, outcome: Outcome) -> None:
-        """Write one more product."""
+        """Write the entry of a product."""
         line = json.dumps(product_entry(outcome))
         with self._blamed():
             await self._file.write(("\n" if self._first else ",\n") + line)
@@ -93,12 +93,12 @@ class Report:
                 await aiofiles.os.unlink(self._draft)
 
     async def _open(self) -> None:
-        """Open what is written to: a draft beside the report, a pipe or device itself, a spool."""
+        """Open a draft beside the report, the pipe or device itself, or a temporary file."""
         self._draft = None
         if str(self.path) == "-":
             self._file = await aiofiles.tempfile.TemporaryFile("w+", encoding="utf-8")
             return
-        self._target = await asyncio.to_thread(self.path.resolve)  # a link stays a link
+        self._target = await asyncio.to_thread(self.path.resolve)  # keep a symbolic link
         if await aiofiles.os.path.isfile(self._target) or not self._target.exists():
             self._draft = self._target.with_name(f".{self._target.name}.draft")
         self._file = await aiofiles.open(self._draft or self._target, "w", encoding="utf-8")
@@ -108,7 +108,7 @@ class Report:
 
 
 class _Blamed:
-    """Turns an OSError into a DestinationError about the report; a closed pipe stays itself."""
+    """Convert an OSError to a DestinationError for the report, except BrokenPipeError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -122,7 +122,7 @@ class _Blamed:
 
 
 def product_entry(outcome: Outcome) -> dict[str, Any]:
-    """One product of a report; its path is told from the output on."""
+    """Return the report entry of a product; its path is relative to the output."""
     return {
         "id": outcome.product.id,
         "name": outcome.product.name,

@@ -1,4 +1,4 @@
-"""The event loop and the signals: the first one ends a run in order, the second at once."""
+"""Run the event loop and handle signals: the first stops a run cleanly, the second at once."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(work: Coroutine[Any, Any, _T], *, service: str = "", how_to_go_on: str = "") -> _T:
-    """Run ``work``, which brings bytes from ``service`` (a URL), to its end.
+    """Run ``work`` to completion; ``service`` is the URL it downloads from.
 
-    Raises Interrupted, with ``how_to_go_on``, where a signal ended it; then all clean-up is done.
+    Raise Interrupted, with ``how_to_go_on`` as its message, after clean-up if a signal stopped it.
     """
-    return run_alone(_heeding_signals(work, how_to_go_on), service)
+    return run_alone(_handling_signals(work, how_to_go_on), service)
 
 
-async def _heeding_signals(work: Coroutine[Any, Any, _T], how_to_go_on: str) -> _T:
+async def _handling_signals(work: Coroutine[Any, Any, _T], how_to_go_on: str) -> _T:
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
-    heeded = [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+    handled = [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
     stopping = False
 
     def stop() -> None:
         nonlocal stopping
         stopping = True
-        for one in heeded:  # the loop's own handlers would wait for a thread that hangs
+        for one in handled:  # handlers of the event loop would not run while a thread hangs
             loop.remove_signal_handler(one)
             signal.signal(one, _leave_at_once)
         task.cancel()
 
-    for one in heeded:
+    for one in handled:
         loop.add_signal_handler(one, stop)
     try:
         return await work
@@ -52,13 +52,13 @@ async def _heeding_signals(work: Coroutine[Any, Any, _T], how_to_go_on: str) -> 
         raise
     finally:
         if not stopping:
-            for one in heeded:
+            for one in handled:
                 loop.remove_signal_handler(one)
 
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncGenerator[None]:
-    """Run ``work`` beside the body, and no longer than that."""
+    """Run ``work`` concurrently with the body of the context, and cancel it at the end."""
     async with asyncio.TaskGroup() as group:
         task = group.create_task(work)
         try:

@@ -1,4 +1,4 @@
-"""``noa-async search``: the products that match, as they are listed."""
+"""``noa-async search``: list the products that match a query."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     type=click.Choice(["table", "json", "jsonl", "csv", "geojson"]),
     default="table",
     show_default=True,
-    help="json and jsonl carry the catalogue's own keys.",
+    help="Output format; json and jsonl are the catalogue's own entries.",
 )
-@click.option("--attributes", is_flag=True, help="Ask for each product's attributes too.")
+@click.option("--attributes", is_flag=True, help="Include the attributes of each product.")
 @with_manner
 @click.pass_obj
 def command(
@@ -42,7 +42,7 @@ def command(
 ) -> int:
     """List the products that match a query.
 
-    They come as the catalogue lists them, by sensing time, and are never held all at once.
+    They are printed page by page as the catalogue lists them, by sensing time.
     """
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
@@ -64,7 +64,7 @@ def command(
 async def _search(
     client: NoaClient, query: Query, writer: Writer[Product], *, attributes: bool
 ) -> list[str]:
-    """Write what is found; where that is nothing, what is likely wrong with the query."""
+    """Write the matching products. Return likely errors in the query if there are none."""
     async with client as noa, aclosing(noa.search(query, attributes=attributes)) as found:
         async for product in found:
             writer.write(product)

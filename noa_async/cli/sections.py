@@ -1,4 +1,4 @@
-"""The options that several verbs share, as they stand in the help."""
+"""Options shared by several verbs, grouped into sections of the help text."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class SectionOption(click.Option):
-    """An option that stands under a heading of its own in the help."""
+    """An option listed under a section heading in the help text."""
 
     def __init__(self, *declarations: Any, section: str = "Options", **attributes: Any) -> None:
         super().__init__(*declarations, **attributes)
@@ -34,7 +34,7 @@ class SectionOption(click.Option):
 
 
 class VerbCommand(click.Command):
-    """A command whose help shows its options by section."""
+    """A command whose help text groups its options by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -49,7 +49,7 @@ class VerbCommand(click.Command):
 
 
 def _sectioned(section: str, kind: type, name: str, *options: Any) -> Callable[[_F], _F]:
-    """Options that reach the command as one ``kind``, under ``name``."""
+    """Add options to a command and pass them to it as one ``kind`` object named ``name``."""
 
     def decorate(function: _F) -> _F:
         @functools.wraps(function)
@@ -69,82 +69,108 @@ def _option(*declarations: str, **attributes: Any) -> tuple[tuple[str, ...], dic
 
 
 with_query = _sectioned(
-    "What to ask for",
+    "Query",
     QueryOptions,
     "query",
-    _option("--roi", metavar="AREA", help="WKT, a .wkt or .geojson file, or W,S,E,N in degrees."),
+    _option(
+        "--roi",
+        metavar="AREA",
+        help="Area of interest: WKT, a .wkt or .geojson file, or W,S,E,N in degrees.",
+    ),
     _option(
         "--simplify",
         is_flag=True,
-        help="If the area is too long for an address, grow it by as little as is needed.",
+        help="If the area is too long for a URL, replace it by a simpler, slightly larger one.",
     ),
-    _option("--content-start", metavar="TIME", help="Sensed from then on (UTC where no zone)."),
-    _option("--content-end", metavar="TIME", help="Sensed until then; a bare day is all of it."),
+    _option(
+        "--content-start",
+        metavar="TIME",
+        help="Earliest sensing time, such as 2026-01-31 or 2026-01-31T12:00Z (UTC by default).",
+    ),
+    _option(
+        "--content-end",
+        metavar="TIME",
+        help="Latest sensing time; a date without a time includes the whole day.",
+    ),
     _option(
         "--time",
         type=click.Choice([relation.value for relation in TimeRelation]),
-        help="Which products belong to that time: those that lie within it (the default: what "
-        "crosses its start or end is left out), touch it, or start in it, its end left out (for "
-        "one range after another).",
+        help="Which products match the sensing times: within, those sensed entirely between them "
+        "(default); touches, those that overlap the range; starts, those whose sensing begins in "
+        "it, end excluded, so that adjacent ranges share no product.",
     ),
-    _option("--pub-start", metavar="TIME", help="Published from then on."),
-    _option("--pub-end", metavar="TIME", help="Published until then."),
+    _option("--pub-start", metavar="TIME", help="Earliest publication time."),
+    _option("--pub-end", metavar="TIME", help="Latest publication time."),
     _option(
         "--rule",
         "rules",
         multiple=True,
         metavar="RULE",
         shell_complete=completing.rules,
-        help=r"Such as platform=SENTINEL-2,cloud_max=20; A|B is either, \, a comma in a value. "
-        "Of several rules one must match.",
+        help="Conditions that a product must all meet, such as platform=SENTINEL-2,cloud_max=20. "
+        r"A|B means A or B; write \, for a comma in a value. If --rule is given several times, "
+        "one rule must match.",
     ),
     _option(
-        "--filter", "filters", multiple=True, metavar="ODATA", help="Raw OData; all must hold."
+        "--filter",
+        "filters",
+        multiple=True,
+        metavar="ODATA",
+        help="A raw OData condition; may be repeated, and all must match.",
     ),
-    _option("--limit", type=int, metavar="N", help="At most so many products."),
-    _option("--everything", is_flag=True, help="Allow a query with no condition."),
+    _option("--limit", type=int, metavar="N", help="Stop after N products."),
+    _option("--everything", is_flag=True, help="Allow a query without any condition."),
 )
 with_service = _sectioned(
-    "Which mirror",
+    "Service",
     ServiceOptions,
     "service",
     _option(
         "--config",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="A TOML file with the query and settings; options stand in for what it says.",
+        help="A TOML file with the query and settings; options override its values.",
     ),
     _option(
         "--service",
         metavar="NAME",
-        help=f"{' or '.join(SERVICES)}: all that is below, by its name ({next(iter(SERVICES))}). "
-        "Any other mirror is given by its addresses.",
+        help=f"A known service: {' or '.join(SERVICES)} (default {next(iter(SERVICES))}). It sets "
+        "the URLs and the client id; specify another service by its URLs.",
     ),
-    _option("--catalogue-url", metavar="URL", help="Its product list (the service's)."),
-    _option("--token-url", metavar="URL", help="Its log-in (the service's)."),
-    _option("--client-id", metavar="ID", help="What the log-in calls us (the service's)."),
+    _option(
+        "--catalogue-url",
+        metavar="URL",
+        help="OData URL of the product catalogue (default: that of the service).",
+    ),
+    _option(
+        "--token-url",
+        metavar="URL",
+        help="URL of the OAuth token endpoint (default: that of the service).",
+    ),
+    _option("--client-id", metavar="ID", help="OAuth client id (default: that of the service)."),
     _option(
         "--trusted-host",
         "trusted_hosts",
         multiple=True,
         metavar="HOST",
-        help="Gets the token too after a redirect.",
+        help="Also send the access token to this host if a download is redirected to it.",
     ),
     _option(
         "--insecure-http",
         is_flag=True,
         default=None,
-        help="Allow the password and the token over plain http to another machine.",
+        help="Allow sending the password and token over unencrypted HTTP to another machine.",
     ),
 )
 _SCRATCH = _option(
     "--scratch",
     metavar="DIR",
-    help="The folder through which products go into an object store (~/.local/state/noa-async).",
+    help="Local folder for the ledger and part files of an object store (default "
+    "~/.local/state/noa-async).",
 )
 with_scratch = click.option(*_SCRATCH[0], **_SCRATCH[1])
 with_transfer = _sectioned(
-    "How to fetch",
+    "Download",
     TransferOptions,
     "transfer",
     _option(
@@ -153,154 +179,188 @@ with_transfer = _sectioned(
         default=Path("noa-data"),
         show_default=True,
         metavar="DIR",
-        help="Where products go; made where it is missing. Or s3://bucket/prefix, gs://, az://.",
+        help="Output folder, created if missing; or an object store: s3://bucket/prefix, gs://..., "
+        "az://...",
     ),
     _SCRATCH,
-    _option("--workers", metavar="N", help="Products at the same time (4)."),
-    _option("--retries", metavar="N", help="Failures in a row before a product is given up (8)."),
-    _option("--stall-timeout", metavar="SECONDS", help="No byte for so long is a cut (60)."),
+    _option("--workers", metavar="N", help="Number of concurrent downloads (default 4)."),
+    _option(
+        "--retries",
+        metavar="N",
+        help="Maximum number of consecutive retries before a product fails (default 8).",
+    ),
+    _option(
+        "--stall-timeout",
+        metavar="SECONDS",
+        help="Abort a transfer after this many seconds without data, and retry (default 60).",
+    ),
     _option(
         "--offline-wait",
         metavar="SECONDS",
-        help="How long products that are off line are waited for, 0 not at all (3600).",
+        help="Maximum time to wait for offline products; 0 does not wait (default 3600).",
     ),
-    _option("--bandwidth", metavar="RATE", help="Bytes a second in all, such as 20M."),
+    _option(
+        "--bandwidth",
+        metavar="RATE",
+        help="Total bandwidth limit in bytes per second, such as 20M (default: none).",
+    ),
     _option(
         "--layout",
         metavar="LAYOUT",
         shell_complete=completing.layouts,
-        help="flat, date, or a template such as {platform}/{year}/{month}/{name}; another one "
-        "than a folder has moves what is there (the folder's, else flat).",
+        help="flat, date, or a template such as {platform}/{year}/{month}/{name}. If the folder "
+        "has a different layout, its files are moved (default: the folder's layout, or flat).",
     ),
     _option(
         "--retry-failed",
         is_flag=True,
-        help="Fetch again what an earlier run put in quarantine for its wrong bytes.",
+        help="Also retry products that earlier runs abandoned or quarantined (wrong checksum).",
     ),
     _option(
         "--exec",
         "exec_command",
         metavar="CMD",
-        help="Run this for each product that came, such as 'unzip -tq {path}'; no shell. "
-        "{id}, {name}, {size}, {checksum} too. If it fails, the next run tries it again.",
+        help="Run a command, without a shell, for each downloaded product, such as 'unzip -tq "
+        "{path}'. Fields: {path}, {id}, {name}, {size}, {checksum}. If it fails, the next run with "
+        "--exec runs it again.",
     ),
     _option(
         "--exec-timeout",
         metavar="TIME",
-        help="End the command when it takes longer for a product, such as 10m (1h).",
+        help="Terminate the command if it runs longer than this, such as 10m (default 1h).",
     ),
     _option(
         "--exec-consumes",
         is_flag=True,
-        help="The command may move, change or delete the file: the product counts as done, and is "
-        "not fetched again.",
+        help="The command may move, change or delete the file: afterwards the product counts as "
+        "done and is not downloaded again.",
     ),
     _option(
         "--min-free",
         metavar="SIZE",
-        help="Leave so much of the disk free, such as 50G (16 MiB).",
+        help="Disk space to keep free, such as 50G (default 16 MiB).",
     ),
     _option(
-        "--archive-id", metavar="ID", help="Go on only if DIR holds this archive (see status)."
+        "--archive-id",
+        metavar="ID",
+        help="Run only if the output folder holds the archive with this id (see status).",
     ),
     _option(
         "--new-archive",
         is_flag=True,
-        help="Begin a new archive though DIR held one that is not there, or holds another.",
+        help="Create a new archive even if the output folder used to hold one that is now missing, "
+        "or holds a different one.",
     ),
-    _option("--dry-run", is_flag=True, help="List what would be fetched; write nothing."),
+    _option("--dry-run", is_flag=True, help="List what would be downloaded; write nothing."),
     _option(
         "--report",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write how each product ended, as JSON; - is standard output.",
+        help="Write the status of each product to FILE as JSON; - is standard output.",
     ),
-    _option("--no-progress", is_flag=True, help="Lines in place of bars."),
+    _option("--no-progress", is_flag=True, help="Print lines instead of progress bars."),
     _option(
         "--dask",
         metavar="ADDRESS",
-        help="Fetch by the workers of a Dask cluster, such as tcp://scheduler:8786; local starts "
-        "some here. --output is a folder that all of them see, or an object store.",
+        help="Download with the workers of a Dask cluster, such as tcp://scheduler:8786; local "
+        "starts workers on this machine. All workers must have access to --output, a shared "
+        "folder or an object store.",
     ),
 )
 with_following = _sectioned(
-    "How to follow",
+    "Mirror",
     FollowOptions,
     "following",
-    _option("--watch", metavar="TIME", help="Stay, and look again after so long, such as 15m."),
+    _option(
+        "--watch", metavar="TIME", help="Keep running and check again at this interval, e.g. 15m."
+    ),
     _option(
         "--overlap",
         metavar="TIME",
-        help="Ask again for what was published so long before the last run's newest (3d).",
+        help="Also list what was published up to this long before the newest known product, "
+        "because products can be listed late (default 3d).",
     ),
-    _option("--reconcile-every", metavar="TIME", help="List all of the query again so often (7d)."),
-    _option("--reconcile", is_flag=True, help="List all of it now."),
+    _option(
+        "--reconcile-every",
+        metavar="TIME",
+        help="Interval at which the whole query is listed again (default 7d).",
+    ),
+    _option("--reconcile", is_flag=True, help="List the whole query in this run."),
     _option(
         "--max-shrink",
         metavar="PERCENT",
-        help="Believe no listing that is shorter than the last one by more than that until it has "
-        "been so on three days (20%).",
+        help="Reject a full listing that is shorter than the previous one by more than this, until "
+        "it has been that short on three days (default 20%).",
     ),
-    _option("--accept-shrunk", is_flag=True, help="Believe such a listing now."),
+    _option("--accept-shrunk", is_flag=True, help="Accept such a listing now."),
     _option(
         "--on-removed",
         metavar="WHAT",
         shell_complete=completing.removals,
-        help="keep or delete the file of a product that the service has no more (keep).",
+        help="keep or delete the files of products that the service removed (default keep).",
     ),
     _option(
         "--attributes/--no-attributes",
         default=None,
-        help="Ask for each product's attributes, from which export has cloud cover, orbit "
-        "direction, polarisation and mode, or do not: smaller answers (--attributes).",
+        help="Whether to request the attributes of each product, from which export takes cloud "
+        "cover, orbit direction, polarisation and mode; without them responses are smaller "
+        "(default --attributes).",
     ),
     _option(
         "--max-delete",
         metavar="PERCENT",
-        help="Delete none if more than that part of the query's files here is gone (1%).",
+        help="Delete nothing if more than this share of the query's files would be deleted "
+        "(default 1%).",
     ),
     _option(
         "--gone-for",
         metavar="TIME",
-        help="Delete only what two listings or more have not met for so long (3d).",
+        help="Delete a file only if its product has been missing from at least two listings over "
+        "this time (default 3d).",
     ),
     _option(
         "--keep-trash",
         metavar="TIME",
-        help="Keep deleted files in .noa-async/trash for so long, 0d not at all (30d).",
+        help="How long to keep deleted files in .noa-async/trash; 0d deletes immediately (default "
+        "30d).",
     ),
     _option(
         "--no-check-files",
         "check_files",
         flag_value="no",
         default=None,
-        help="Do not compare each file's size and time with the ledger first, for slow disks.",
+        help="Do not compare the size and time of each file with the ledger first, for slow disks.",
     ),
     _option(
         "--accept-missing",
         is_flag=True,
-        help="Fetch missing files again, however many; else a mass of them ends the run.",
+        help="Download missing files again even if there are many; by default many missing files "
+        "stop the run.",
     ),
 )
 with_verify = _sectioned(
-    "What to read",
+    "Verification",
     VerifyOptions,
     "options",
-    _option("--repair", is_flag=True, help="Fetch again what is wrong."),
+    _option("--repair", is_flag=True, help="Download damaged and missing products again."),
     _option(
         "--since",
         metavar="TIME",
-        help="Only what came or changed since then: an instant, or an age such as 7d, 12h, 30m.",
+        help="Only products that were downloaded or changed since a time, such as 2026-01-31, or "
+        "within an age, such as 7d, 12h, 30m.",
     ),
     _option(
         "--sample",
         metavar="PERCENT",
-        help="Only such a share, as 1% or 0.5%: what was verified longest ago, never first.",
+        help="Only this share of the products, such as 1% or 0.5%: those never verified first, "
+        "then those verified longest ago.",
     ),
     _SCRATCH,
-    _option("--workers", metavar="N", help="Products at the same time with --repair (4)."),
+    _option(
+        "--workers", metavar="N", help="Number of concurrent downloads with --repair (default 4)."
+    ),
     _option(
         "--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True
     ),
-    _option("--no-progress", is_flag=True, help="No bar."),
+    _option("--no-progress", is_flag=True, help="Show no progress bar."),
 )

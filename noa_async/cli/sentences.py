@@ -1,4 +1,4 @@
-"""Events as people and as machines read them. All of it is pure."""
+"""Format events as text lines and as JSON records. All functions are pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 def level_of(event: Event) -> int:
-    """From which verbosity on an event is told: -1 always, 0 as usual, 1 with ``-v``, 2 ``-vv``."""
+    """Return the verbosity that shows an event: -1 always, 0 by default, 1 ``-v``, 2 ``-vv``."""
     if isinstance(event, ProductFinished):
         return _ENDINGS.get(event.status, 0)
     if isinstance(event, FilesChecked):
@@ -54,12 +54,12 @@ def level_of(event: Event) -> int:
 
 
 def level_of_kind(kind: type[Event]) -> int:
-    """The same of a kind of event; of products that have ended, for most endings."""
+    """Return the verbosity that shows a type of event; ProductFinished varies by status."""
     return _WORDS[kind][0]
 
 
 def sentence(event: Event) -> str:
-    """An event on one line.
+    """Return an event as one line of text.
 
     >>> sentence(ProductFinished("0a5c", "S2A", Status.DOWNLOADED, "S2A.zip", 12_000_000, 1, None))
     'downloaded  S2A.zip  12.0 MB'
@@ -68,12 +68,12 @@ def sentence(event: Event) -> str:
 
 
 def _token(event: TokenObtained) -> str:
-    how = "log-in" if event.grant == "password" else "renewal"
-    return f"token by {how}, holds {seconds_text(event.expires_in)}"
+    how = "obtained by log-in" if event.grant == "password" else "renewed"
+    return f"token {how}, valid for {seconds_text(event.expires_in)}"
 
 
 def _login_again(event: LoginRetried) -> str:
-    return f"the log-in, again in {seconds_text(event.delay)}: {event.reason}"
+    return f"log-in: retry in {seconds_text(event.delay)}: {event.reason}"
 
 
 def _page(event: PageListed) -> str:
@@ -81,11 +81,11 @@ def _page(event: PageListed) -> str:
 
 
 def _page_again(event: PageRetried) -> str:
-    return f"the catalogue, again in {seconds_text(event.delay)}: {event.reason}"
+    return f"catalogue: retry in {seconds_text(event.delay)}: {event.reason}"
 
 
 def _skipped(event: EntrySkipped) -> str:
-    return f"skipped: {event.reason}"
+    return f"skipped a catalogue entry: {event.reason}"
 
 
 def _queued(event: ProductQueued) -> str:
@@ -96,7 +96,7 @@ def _started(event: TransferStarted) -> str:
     whole = "" if event.total is None else f" of {bytes_text(event.total)}"
     if not event.offset:
         return f"started  {event.name}{whole.replace(' of', ' ')}"
-    return f"goes on  {event.name}  at {bytes_text(event.offset)}{whole}"
+    return f"resuming  {event.name}  at {bytes_text(event.offset)}{whole}"
 
 
 def _advanced(event: TransferAdvanced) -> str:
@@ -104,12 +104,12 @@ def _advanced(event: TransferAdvanced) -> str:
 
 
 def _transfer_again(event: TransferRetried) -> str:
-    return f"again in {seconds_text(event.delay)}  {event.name}: {event.reason}"
+    return f"retry in {seconds_text(event.delay)}  {event.name}: {event.reason}"
 
 
 def _waiting(event: ProductWaiting) -> str:
-    state = "off line and ordered" if event.ordered else "off line"
-    return f"again in {seconds_text(event.delay)}  {event.name}: it is {state}"
+    state = "offline and ordered" if event.ordered else "offline"
+    return f"retry in {seconds_text(event.delay)}  {event.name}: it is {state}"
 
 
 def _finished(event: ProductFinished) -> str:
@@ -122,11 +122,11 @@ def _finished(event: ProductFinished) -> str:
 
 
 def _put_aside(event: FilePutAside) -> str:
-    return f"in the way, and no product: {event.path} is now {event.kept_at}"
+    return f"moved aside a file that is not the product: {event.path} is now {event.kept_at}"
 
 
 def _moved(event: FilesMoved) -> str:
-    return f"moved into the layout {event.layout}: {number_of(event.files, 'file')}"
+    return f"moved to the layout {event.layout}: {number_of(event.files, 'file')}"
 
 
 def _limited(event: FileSystemLimited) -> str:
@@ -135,45 +135,53 @@ def _limited(event: FileSystemLimited) -> str:
 
 def _set_aside(event: LedgerSetAside) -> str:
     what = (
-        "The ledger is gone" if event.path is None else f"The ledger is damaged, {event.path} now"
+        "The ledger is missing"
+        if event.path is None
+        else f"The ledger is damaged and was moved to {event.path}"
     )
     if event.recovered:
         known = number_of(event.recovered, "product")
         return (
-            f"{what}: it is begun anew with {known} from what could be read of it, its last copy "
-            "and the manifest. All of the query is listed again."
+            f"{what}. It was rebuilt with {known}, recovered from what could be read of it, its "
+            "latest copy and the manifest. The whole query will be listed again."
         )
-    return f"{what}: it is begun anew. Files that are here are found again by their checksums."
+    return f"{what}. A new one was created. Existing files will be recognized by their checksums."
 
 
 def _planned(event: MirrorPlanned) -> str:
-    changed = "The query is another one than this folder followed so far; what is here stays. "
-    what = f"what was published since {format_instant(event.since)}" if event.since else "all of it"
-    return f"{changed if event.changed else ''}The query is listed: {what}."
+    changed = (
+        "The query differs from the ones this folder followed before; existing files are kept. "
+    )
+    what = (
+        f"products published since {format_instant(event.since)}"
+        if event.since
+        else "the whole query"
+    )
+    return f"{changed if event.changed else ''}Listing {what}."
 
 
 def _all_queued(_event: AllQueued) -> str:
-    return "all queued"
+    return "listing complete"
 
 
 def _removed(event: ProductRemoved) -> str:
-    return f"removed  {event.path}: the service has it no more"
+    return f"removed  {event.path}: the service no longer has it"
 
 
 def _held(event: RemovalsHeld) -> str:
     return (
-        f"Nothing was deleted: {event.gone} of {number_of(event.known, 'file')} are gone from "
-        f"the service, more than {100 * event.max_delete:g} % (--max-delete). Look whether that "
-        "can be right, then allow more."
+        f"Nothing was deleted: the products of {event.gone} of {number_of(event.known, 'file')} "
+        f"are gone from the service, more than {100 * event.max_delete:g} % (--max-delete). Check "
+        "whether that is plausible, then allow more."
     )
 
 
 def _refused(event: RemovalRefused) -> str:
-    return f"kept  {event.path}: the service has the product no more, but {event.reason}"
+    return f"kept  {event.path}: the service no longer has the product, but {event.reason}"
 
 
 def _emptied(event: TrashEmptied) -> str:
-    return f"deleted for good: {number_of(event.files, 'file')} that lay in the trash"
+    return f"emptied the trash: {number_of(event.files, 'file')} deleted permanently"
 
 
 def _checked(event: FilesChecked) -> str:
@@ -182,8 +190,8 @@ def _checked(event: FilesChecked) -> str:
         for count, what in ((event.missing, "missing"), (event.changed, "changed"))
         if count
     ]
-    found = f"{', '.join(wrong)}, such as {event.example}" if wrong else "all as they were"
-    return f"{number_of(event.files, 'file')} looked at: {found}"
+    found = f"{', '.join(wrong)}, for example {event.example}" if wrong else "none changed"
+    return f"{number_of(event.files, 'file')} compared with the ledger: {found}"
 
 
 def _hook(event: HookFailed) -> str:
@@ -191,7 +199,7 @@ def _hook(event: HookFailed) -> str:
 
 
 _ENDINGS = {Status.FAILED: -1, Status.PRESENT: 2}
-"""What was there already is counted at the end; an archive has too many of them to name each."""
+"""Present products are only counted at the end: an archive has too many to list each."""
 _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     TransferAdvanced: (2, _advanced),
     ProductQueued: (2, _queued),
@@ -217,11 +225,11 @@ _WORDS: dict[type[Event], tuple[int, Callable[[Any], str]]] = {
     FilesChecked: (0, _checked),
     HookFailed: (-1, _hook),
 }
-"""For each kind of event from which verbosity on it is told, and how."""
+"""For each type of event, the verbosity that shows it and the function that formats it."""
 
 
 def record(event: Event, now: datetime) -> str:
-    """An event as one JSON object: ``time``, ``event``, and the event's own fields.
+    """Return an event as one JSON object: ``time``, ``event``, and the fields of the event.
 
     >>> from datetime import UTC, datetime
     >>> record(PageListed(1, 50), datetime(2026, 1, 11, tzinfo=UTC))
@@ -232,7 +240,7 @@ def record(event: Event, now: datetime) -> str:
 
 
 def event_name(kind: type[Event]) -> str:
-    """What a kind of event is called in a log.
+    """Return the name of a type of event in JSON logs.
 
     >>> event_name(PageListed)
     'page_listed'
@@ -241,5 +249,5 @@ def event_name(kind: type[Event]) -> str:
 
 
 def own_record(name: str, held: Mapping[str, object], now: datetime) -> str:
-    """What is no event of the library, in the same form."""
+    """Return the JSON record of a command-line event, such as ``error``, in the same form."""
     return json.dumps({"time": format_instant(now), "event": name, **held}, default=format_instant)

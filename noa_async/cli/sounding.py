@@ -1,4 +1,4 @@
-"""What the catalogue is asked before anything is fetched: how much there is, or why nothing."""
+"""Probe the catalogue before a download: how much a query matches, or why it matches nothing."""
 
 from __future__ import annotations
 
@@ -40,14 +40,16 @@ if TYPE_CHECKING:
 
 
 class Sounder:
-    """Asks, and knows how often it did; an observer of the client it asks, too.
+    """Query the catalogue and count the requests made.
 
-    Error handling: raises as the client does.
+    It must also be an observer of the client it uses, from whose events it counts pages.
+
+    Error handling: raises the errors of the client.
     """
 
     def __init__(self) -> None:
         self.requests = 0
-        """Asked of the catalogue, without what had to be asked again."""
+        """Requests made to the catalogue, not counting retries."""
         self._counts: dict[str, int] = {}
         self._pages = 0
 
@@ -57,14 +59,14 @@ class Sounder:
             self._pages = event.pages
 
     async def count(self, noa: NoaClient, query: Query) -> int:
-        """How many products match, whatever the query's limit; no filter is asked for twice."""
+        """Return the number of matching products, ignoring the limit; results are cached."""
         if query.filter not in self._counts:
             self.requests += 1
             self._counts[query.filter] = await noa.count(replace(query, limit=None))
         return self._counts[query.filter]
 
     async def counts(self, noa: NoaClient, queries: Iterable[Query]) -> list[int]:
-        """The same for several; the client asks as many at once as the service bears."""
+        """Count several queries concurrently, as far as the client allows."""
         each = list(queries)
         async with asyncio.TaskGroup() as group:
             for query in {query.filter: query for query in each}.values():
@@ -72,9 +74,9 @@ class Sounder:
         return [self._counts[query.filter] for query in each]
 
     async def spread(self, noa: NoaClient, query: Query, total: int) -> Amounts:
-        """Over which missions and months the query's ``total`` products are spread.
+        """Return how the query's ``total`` products are distributed over missions and months.
 
-        Raise QueryError if there is no room for a mission or month in the query's address.
+        Raise QueryError if the URL has no room for a mission or month.
         """
         if total <= SHORT:
             return await self._listed(noa, query)
@@ -112,7 +114,7 @@ class Sounder:
             return [product async for product in found]
 
     async def take_apart(self, noa: NoaClient, query: Query) -> list[Found]:
-        """Each condition of a query that matches nothing, counted alone and left out."""
+        """Count the products that match each condition alone, and those that match all others."""
         parts = conditions(query)
         if len(parts) == 1:
             return [Found(parts[0], 0, 0)]
@@ -123,8 +125,9 @@ class Sounder:
         return [Found(*each) for each in zip(parts, counts[:half], counts[half:], strict=True)]
 
     async def exchange(self, noa: NoaClient, query: Query) -> str:
-        """What a query that matches nothing would match with its area's coordinates exchanged:
-        a sentence where that is something, else nothing.
+        """Return a hint if a query would match with the area's latitude and longitude swapped.
+
+        Return an empty string if it would match nothing.
         """
         area = None if query.roi is None else swapped(query.roi)
         count = 0 if area is None else await self.count(noa, replace(query, roi=area))
@@ -132,15 +135,15 @@ class Sounder:
             return ""
         return (
             "The area may have latitude and longitude swapped: "
-            f"{area_words(area)} there {'is' if count == 1 else 'are'} "
-            f"{number_of(count, 'product')}."
+            f"{number_of(count, 'product')} {'matches' if count == 1 else 'match'} "
+            f"{area_words(area)}."
         )
 
 
 async def reasons(noa: NoaClient, query: Query) -> list[str]:
-    """What is likely wrong with a query that matches nothing; one request at the most.
+    """Return likely errors in a query that matches nothing, using at most one request.
 
-    A service that fails now has said before that there is nothing: that stands.
+    A failure of this request is ignored.
     """
     try:
         exchanged = await Sounder().exchange(noa, query)

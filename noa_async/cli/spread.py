@@ -1,8 +1,8 @@
-"""Over which missions and months a query's products are spread: what to count, and the table. Pure.
+"""Count a query's products by mission and month: choose the counts, build the table. Pure.
 
-The service counts products and nothing else. A short listing is read whole, for it costs hardly
-more than counts do, and tells the bytes. Of a long one each cell of the table is counted, as long
-as there are few cells; the bytes come from some products of each mission.
+The service can count products but not bytes. A short listing is read completely, which costs hardly
+more than counting and gives the sizes. For a long one, each cell of the table is counted, if there
+are few, and the bytes are estimated from a sample of each mission.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
     from noa_async.catalogue.query import Query
 
 SHORT = 500
-"""So many products are listed, ten pages of them."""
+"""Up to this many products (ten pages) are listed instead of counted."""
 MOST_CELLS = 48
-"""So many counts at the most: a year of four missions."""
+"""Maximum number of counts: a year of four missions."""
 SAMPLE = 50
-"""Products of a mission, one page of them, that tell how large its others are."""
+"""Products of a mission, one page, from which the mean size is estimated."""
 OTHER = "other"
-"""Of no mission that is known, or of no date."""
+"""The row for products of an unknown mission or without a date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A mission in a span of time, to be counted."""
+    """A mission and a time span whose products are counted."""
 
     mission: str
     span: str
-    """A month, a year, or nothing for all of it."""
+    """A month, a year, or empty for all times."""
     filter: str
 
 
 @dataclass(slots=True)
 class Amounts:
-    """What the table holds: products, and bytes as far as they are known."""
+    """The contents of the table: products, and bytes as far as known."""
 
     products: dict[tuple[str, str], int] = field(default_factory=dict)
     bytes: dict[tuple[str, str], int] = field(default_factory=dict)
     sampled: int | None = None
-    """Of how many products the sizes are; None: of all, for they were listed."""
+    """Number of products from which sizes are estimated; None if all were listed."""
 
     def add(self, mission: str, span: str, products: int, size: int) -> None:
         key = (mission, span)
@@ -56,7 +56,7 @@ class Amounts:
         self.bytes[key] = self.bytes.get(key, 0) + size
 
     def rows(self) -> list[tuple[str, ...]]:
-        """A row for each mission and span that has products, and one for all."""
+        """Return a row for each mission and span with products, and a row of totals."""
         about = "" if self.sampled is None else "about "
         rows = [("mission", "sensed", "products", "bytes")]
         for key in sorted(key for key, count in self.products.items() if count):
@@ -64,25 +64,25 @@ class Amounts:
             rows.append((key[0], key[1], str(self.products[key]), told))
         whole = sum(self.bytes.values())
         told = f"{about}{bytes_text(whole)}" if whole else "unknown"
-        return [*rows, ("in all", "", str(sum(self.products.values())), told)]
+        return [*rows, ("total", "", str(sum(self.products.values())), told)]
 
     def lines(self) -> list[str]:
         return table(self.rows())
 
 
 def closing(amounts: Amounts, requests: int) -> str:
-    """How the table was made, and what it cost."""
-    asked = f"Asked with {number_of(requests, 'request')}"
+    """Return a sentence on how the table was made and how many requests it took."""
+    made = f"{number_of(requests, 'request')} made"
     if amounts.sampled is None:
-        return f"{asked}: all of it was listed, so the bytes are the catalogue's own."
+        return f"{made}. All products were listed, so the sizes are exact."
     return (
-        f"{asked}. The service counts products and no bytes: these are estimated from "
-        f"{number_of(amounts.sampled, 'product')}."
+        f"{made}. The sizes are estimated from {number_of(amounts.sampled, 'product')}, because "
+        "the service counts only products."
     )
 
 
 def missions(query: Query) -> tuple[str, ...]:
-    """Those that the query can match, as far as its rules say."""
+    """Return the missions that the query can match according to its rules."""
     asked = [rule.platform for rule in query.rules]
     if not asked or None in asked:
         return PLATFORMS
@@ -91,7 +91,7 @@ def missions(query: Query) -> tuple[str, ...]:
 
 
 def mission_filter(query: Query, mission: str) -> str:
-    """The query's filter for one mission alone."""
+    """Return the query's filter restricted to one mission."""
     if missions(query) == (mission,):
         return query.filter
     clause = MissionRule(platform=mission).filter
@@ -99,7 +99,7 @@ def mission_filter(query: Query, mission: str) -> str:
 
 
 def cells(query: Query, first: datetime, last: datetime) -> list[Cell]:
-    """What to count: by month, by year where that were too much, else by mission alone."""
+    """Return the cells to count: by month, by year if those are too many, or by mission only."""
     asked = missions(query)
     for spans in (_spans(first, last, months=True), _spans(first, last, months=False)):
         made = list(spans)
@@ -118,7 +118,7 @@ _Span = tuple[str, datetime | None, datetime | None]
 
 
 def _spans(first: datetime, last: datetime, *, months: bool) -> Iterator[_Span]:
-    """Each month, or year, from ``first`` to ``last``, and its bounds, the second not in it."""
+    """Yield the name, start and end (exclusive) of each month or year in a time range."""
     year, month = first.year, first.month if months else 1
     while (year, month if months else 1) <= (last.year, last.month if months else 1):
         start = datetime(year, month, 1, tzinfo=UTC)
@@ -128,7 +128,7 @@ def _spans(first: datetime, last: datetime, *, months: bool) -> Iterator[_Span]:
 
 
 def mean(sizes: Iterable[int]) -> float:
-    """Of the sizes that are known; 0 where none is."""
+    """Return the mean of the known sizes; 0 if none is known."""
     held = [size for size in sizes if size]
     return sum(held) / len(held) if held else 0.0
 
@@ -136,7 +136,7 @@ def mean(sizes: Iterable[int]) -> float:
 def estimated(
     parts: Sequence[Cell], counts: Sequence[int], means: dict[str, float], total: int, sampled: int
 ) -> Amounts:
-    """The table of what was counted, cell by cell; what is in none of them is `OTHER`."""
+    """Build the table from the counts of the cells; products in no cell are counted as `OTHER`."""
     amounts = Amounts(sampled=sampled)
     for cell, count in zip(parts, counts, strict=True):
         amounts.add(cell.mission, cell.span, count, round(count * means.get(cell.mission, 0.0)))
@@ -146,6 +146,6 @@ def estimated(
 
 
 def last_of(query: Query, now: datetime) -> datetime:
-    """The last instant that a product of the query can have been sensed at, as far as it says."""
+    """Return the latest sensing time that a product of the query can have."""
     ends = (query.content.end, query.published.end, now)
     return min(end for end in ends if end is not None)

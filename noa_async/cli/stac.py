@@ -1,4 +1,4 @@
-"""What an archive holds as STAC Items (https://stacspec.org), each a plain dict."""
+"""Convert archived products to STAC Items (https://stacspec.org), each a plain dict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EXTENSIONS = {
     "eo": "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
     "sar": "https://stac-extensions.github.io/sar/v1.0.0/schema.json",
 }
-"""By what their fields begin with."""
+"""Extension schemas by the prefix of their fields."""
 _MULTIHASH = {
     "md5": 0xD5, "sha1": 0x11,
     "sha224": 0x1013, "sha256": 0x12, "sha384": 0x20, "sha512": 0x13,
@@ -37,7 +37,7 @@ _MULTIHASH = {
 _TYPES = {".zip": "application/zip", ".nc": "application/netcdf", ".tar": "application/x-tar"}
 _UNTOLD = "application/octet-stream"
 _LOCAL_PATH = re.compile(r"[^\r\n\t\\:'\"/]+(/[^\r\n\t\\:'\"/]+)*")
-"""As the file extension has it."""
+"""The pattern of ``file:local_path`` in the file extension."""
 _SATELLITE = re.compile(r"S(?:(?P<number>[1-6])(?P<letter>[A-D])|5P)_")
 _MISSION = re.compile(r"sentinel-\d[a-z]?")
 _ORBIT = re.compile(r"0*([1-9][0-9]{0,5})")
@@ -46,7 +46,7 @@ _MGRS = re.compile(r"[0-9]{1,2}[A-Z]{3}")
 
 
 def item(held: Held, geometry: object, bbox: object) -> dict[str, Any]:
-    """A product as an Item; no ``bbox`` where it is None, as where there is no geometry."""
+    """Return a product as a STAC Item; ``bbox`` is None if there is no geometry."""
     properties, asset = _properties(held), _asset(held)
     prefixes = {name.partition(":")[0] for name in (*properties, *asset)}
     return {
@@ -85,7 +85,7 @@ def _properties(held: Held) -> dict[str, Any]:
 def _sensed(held: Held, known: Mapping[str, str]) -> dict[str, Any]:
     """Return how a product was sensed, in the fields of the extensions eo, sat and sar.
 
-    The fields of sar stand together or not at all: each of these is required by it.
+    The sar fields are set all together or not at all, because the extension requires each.
     """
     told = sensed(held.record.product)
     state = (told["orbit_direction"] or "").lower()
@@ -105,7 +105,7 @@ def _sensed(held: Held, known: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _times(held: Held) -> dict[str, str]:
-    """An Item must have an instant: where the sensing time is not known, the next best."""
+    """Return the times of an Item, which requires one: the sensing time or the next best."""
     record, product = held.record, held.record.product
     start, end = product.sensing_start, product.sensing_end
     best = start or end or product.published or held.verified or moment(record.updated)
@@ -116,7 +116,7 @@ def _times(held: Held) -> dict[str, str]:
 
 
 def _satellite(name: str, platform: str) -> dict[str, str]:
-    """``platform`` and ``constellation``, as STAC catalogues of Sentinel products write them.
+    """Return ``platform`` and ``constellation`` as STAC catalogues of Sentinel products use them.
 
     >>> _satellite("S2A_MSIL2A_20260112T092321.SAFE", "SENTINEL-2")
     {'constellation': 'sentinel-2', 'platform': 'sentinel-2a'}
@@ -145,7 +145,7 @@ def _asset(held: Held) -> dict[str, Any]:
 
 
 def multihash(checksum: str | None) -> str | None:
-    """``algorithm:hex`` as a multihash in hexadecimal; None where the algorithm has no code.
+    """Convert ``algorithm:hex`` to a hexadecimal multihash; None if the algorithm has no code.
 
     >>> multihash("md5:" + "ab" * 16)
     'd50110abababababababababababababababab'
@@ -159,7 +159,7 @@ def multihash(checksum: str | None) -> str | None:
 
 
 def _varint(number: int) -> Iterator[int]:
-    """Seven bits in each byte, the lowest first; the eighth is set where more follow."""
+    """Encode an unsigned varint: seven bits per byte, lowest first; bit 8 marks continuation."""
     while number > 127:
         yield number & 127 | 128
         number >>= 7

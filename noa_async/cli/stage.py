@@ -1,4 +1,4 @@
-"""The demo's mirror, in a process of its own, so that the figures are the downloader's."""
+"""The emulated service of the demo, in a separate process so that it does not affect timings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from noa_async.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-# The example in the README of NOA's own client, as it stands there.
+# The example query in the README of NOA's own client, unchanged.
 ROI = "POLYGON((14.72 41.46, 22.19 41.46, 22.19 37.62, 14.72 37.62, 14.72 41.46))"
 TIME_CONFIG = {
     "content_start": "2026-01-11T00:00:00.000Z",
@@ -47,14 +47,14 @@ _MIRROR = EmulatorSettings(mean_bytes=4_800_000, rate=8_000_000.0, token_life=3.
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A mirror that runs, the question it is asked, and what the answer must be."""
+    """A running emulated service, the query of the demo, and the expected result."""
 
     query: Query
     sums: Counter[str]
-    """The MD5 of each product that matches, from what the mirror is made of."""
+    """The MD5 of each matching product, computed from the emulator's content."""
     addresses: Mapping[str, str]
     held: int
-    """Products in the catalogue."""
+    """Number of products in the catalogue."""
     rate: float
     token_life: float
 
@@ -67,7 +67,7 @@ class Stage:
         return Credentials(self.addresses["NOA_USERNAME"], self.addresses["NOA_PASSWORD"])
 
     def settings(self, workers: int) -> Settings:
-        """Settings that lead to the mirror, whatever the environment says."""
+        """Return settings for the emulated service, ignoring the environment."""
         token_url = self.addresses["NOA_TOKEN_URL"]
         return Settings().with_values(
             {"catalogue_url": self.catalogue_url, "token_url": token_url, "workers": workers}
@@ -76,7 +76,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Files read again."""
+    """Counts of the files that were read again."""
 
     right: int
     wrong: int
@@ -84,9 +84,9 @@ class Checked:
 
 @asynccontextmanager
 async def set_stage() -> AsyncGenerator[Stage]:
-    """Start the mirror with a cut in its plan; it ends with the context, or with us."""
+    """Start the emulated service with one planned cut; it ends with the context or this process."""
     query = Query.from_reference(MISSION_RULES, ROI, TIME_CONFIG)
-    catalogue = Emulator(_MIRROR).catalogue  # a twin: the same seed, the same bytes
+    catalogue = Emulator(_MIRROR).catalogue  # the same seed gives the same content
     matching = catalogue.select(query.filter, [("ContentDate/Start", False)])
     assert _MIRROR.rate is not None
     with tempfile.TemporaryDirectory(prefix="noa-async-mirror-") as folder:
@@ -99,7 +99,7 @@ async def set_stage() -> AsyncGenerator[Stage]:
 
 
 def _write_plan(folder: str, products: Sequence[Product]) -> Path:
-    """A plan with one cut, in the largest of ``products``."""
+    """Write a fault plan with one cut, in the largest of ``products``."""
     unlucky = max(products, key=lambda one: one.size)
     plan = Path(folder, "faults.json")
     plan.write_text(json.dumps({"faults": [{"kind": "cut", "product": unlucky.id, "at": 0.6}]}))
@@ -115,12 +115,12 @@ async def _mirror(plan: Path) -> AsyncGenerator[Mapping[str, str]]:
         "--faults": plan,
     }
     arguments = [str(part) for pair in options.items() for part in pair]
-    os.environ["no_proxy"] = "*"  # it is on this machine
+    os.environ["no_proxy"] = "*"  # the service is on this machine
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "noa_async", "-q", "emulator", "--with-input", *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for us; we end it
+        start_new_session=True,  # keep Ctrl-C from stopping it first
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -136,7 +136,7 @@ async def _addresses(output: asyncio.StreamReader) -> dict[str, str]:
     while "NOA_PASSWORD" not in found:
         line = (await output.readline()).decode()
         if not line:
-            raise ServiceUnreachable("The demo's mirror did not start.")
+            raise ServiceUnreachable("The emulated service of the demo did not start.")
         [name_and_value] = shlex.split(line.removeprefix("export "))
         name, _, value = name_and_value.partition("=")
         found[name] = value
@@ -144,8 +144,8 @@ async def _addresses(output: asyncio.StreamReader) -> dict[str, str]:
 
 
 async def read_again(stage: Stage, folder: Path) -> Checked:
-    """Compare every file in ``folder`` with what the mirror is made of; the downloader's own
-    checks take no part in it.
+    """Compare every file in ``folder`` with the emulator's content, independently of the
+    downloader's checksums.
     """
     files = await asyncio.to_thread(_files, folder)
     found = Counter(await asyncio.gather(*(asyncio.to_thread(_md5, file) for file in files)))

@@ -1,4 +1,4 @@
-"""``noa-async status``: what a folder holds, and what failed and why."""
+"""``noa-async status``: show what a folder holds, and what failed and why."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ VERSION = 1
 _WIDTH = 100
 _MIRRORED = tuple((word, word) for word in ("listed", "brought", "failed", "removed"))
 _CHECKED = (("listed", "read"), ("failed", "wrong"))
-"""What a run counts, and how that is called where it was a check."""
+"""Counters of a verify run, and their labels."""
 _MOST = 1_000_000
 _UNFOLLOWED = (
-    "    verify --repair fetches those that were here, a mirror of their query all of them"
+    "    verify --repair downloads those that had a file before; mirror, given their query, all"
 )
 
 
@@ -54,7 +54,7 @@ _UNFOLLOWED = (
     default=7,
     show_default=True,
     metavar="N",
-    help="The last so many sensing days with products; JSON has all.",
+    help="Number of latest sensing days to show; JSON output has all.",
 )
 @click.option(
     "--runs",
@@ -62,7 +62,7 @@ _UNFOLLOWED = (
     default=5,
     show_default=True,
     metavar="N",
-    help="The last so many runs.",
+    help="Number of latest runs to show.",
 )
 @with_scratch
 @with_manner
@@ -70,9 +70,10 @@ _UNFOLLOWED = (
 def command(
     _manner: Manner, folder: Path | str, form: str, days: int, runs: int, scratch: str | None
 ) -> int:
-    """Say what DIR holds, by state, mission, type and day, and what failed and why.
+    """Show what DIR holds, by state, mission, type and day, and what failed and why.
 
-    It needs no account and no network, and may be asked while a run goes on. Times are UTC.
+    No account and no network access are needed, and it may run beside a mirror or download. Times
+    are UTC.
     """  # fmt: skip
     overview = read_overview(meant(folder, scratch), runs=runs)
     if form == "json":
@@ -84,7 +85,7 @@ def command(
 
 
 def held(folder: Path | str, overview: Overview) -> dict[str, object]:
-    """An overview as JSON has it (docs/status.md)."""
+    """Return an overview in the structure of the JSON output (docs/status.md)."""
     plain = {
         "states": [_picked(one, "state") for one in overview.states],
         "types": [_picked(one, "platform", "product_type", "state") for one in overview.types],
@@ -129,7 +130,7 @@ def _picked(amount: Amount, *names: str) -> dict[str, object]:
 
 
 def lines(overview: Overview, days: int) -> list[str]:
-    """An overview as people read it."""
+    """Return an overview as lines of text."""
     if not overview.states:
         return ["No products.", *_queries(overview), *_runs(overview)]
     known = dict.fromkeys(one.day for one in overview.days if one.day is not None)
@@ -157,7 +158,7 @@ def _type(amount: Amount) -> tuple[str]:
 def _amounts(
     amounts: Iterable[Amount], key: Callable[[Amount], tuple[str]]
 ) -> list[tuple[str, ...]]:
-    """A row for each key, in the order in which they come: products, bytes, those not here."""
+    """Return a row per key, in order: products, bytes, and products that are not present."""
     sums: dict[tuple[str], list[int]] = {}
     for one in amounts:
         whole = sums.setdefault(key(one), [0, 0, 0])
@@ -165,7 +166,7 @@ def _amounts(
         whole[1] += one.bytes
         whole[2] += one.products * (one.state not in HELD)
     return [
-        (*name, str(count), bytes_text(size), f"{wrong} not here" if wrong else "")
+        (*name, str(count), bytes_text(size), f"{wrong} not present" if wrong else "")
         for name, (count, size, wrong) in sums.items()
     ]
 
@@ -176,12 +177,12 @@ def _section(title: str, rows: list[tuple[str, ...]]) -> list[str]:
 
 def _left(overview: Overview) -> list[str]:
     rows = {
-        "to do": overview.to_do,
-        "whose command (--exec) has yet to pass": overview.hooks_due,
-        "gone from the catalogue, kept": overview.gone,
-        "too many to be deleted unasked": sum(one.held for one in overview.queries),
-        "not right, accepted": overview.accepted,
-        "wrong or to come, of no query that is followed": overview.unfollowed,
+        "to download or check": overview.to_do,
+        "--exec command not yet successful": overview.hooks_due,
+        "removed from the catalogue, kept here": overview.gone,
+        "not deleted because of --max-delete": sum(one.held for one in overview.queries),
+        "damaged, missing or failed, but accepted": overview.accepted,
+        "pending or wrong, but not part of the current query": overview.unfollowed,
     }
     found = table([(what, str(count)) for what, count in rows.items() if count])
     found += [_UNFOLLOWED] if overview.unfollowed else []
@@ -189,9 +190,9 @@ def _left(overview: Overview) -> list[str]:
         found.append(f"    {shortened(shown(overview.hook_error), _WIDTH - 4)}")
     if overview.trash_files:
         files = number_of(overview.trash_files, "file")
-        found.append(f"  in the trash: {files}, {bytes_text(overview.trash_bytes)}")
+        found.append(f"  trash: {files}, {bytes_text(overview.trash_bytes)}")
     if checked := _instant(overview.files_checked):
-        found.append(f"  sizes and times of all files last compared: {checked}")
+        found.append(f"  sizes and times of all files last checked: {checked}")
     return found
 
 
@@ -199,8 +200,8 @@ def _troubles(troubles: Iterable[Trouble]) -> list[str]:
     found = ["What failed"]
     for one in troubles:
         reason = f" {one.reason}" if one.reason else ""
-        again = f"{one.retried} to be tried again"
-        found.append(f"  {one.products} {one.state}{reason}, {again}, such as")
+        again = f"{one.retried} to be retried"
+        found.append(f"  {one.products} {one.state}{reason}, {again}, for example")
         found.append(f"    {shown(one.example)}")
         if one.error:
             found.append(f"    {shortened(shown(one.error), _WIDTH - 4)}")
@@ -212,16 +213,16 @@ def _queries(overview: Overview) -> list[str]:
 
 
 def _query(followed: Followed) -> str:
-    mark = format_instant(followed.watermark) if followed.watermark else "nothing yet"
+    mark = format_instant(followed.watermark) if followed.watermark else "none yet"
     whole = _instant(followed.reconciled) or "never"
     text = shortened(shown(followed.filter) or "everything", _WIDTH - 2)
     shrunk = ""
     if followed.shrunk:
         shrunk = (
-            f"\n    a listing of {followed.shrunk_to or 0} products is not believed: "
+            f"\n    rejected a listing of {followed.shrunk_to or 0} products: "
             f"{followed.listed or 'more'} were listed before (day {followed.shrunk})"
         )
-    return f"  {text}\n    published until {mark} is known; all of it listed: {whole}{shrunk}"
+    return f"  {text}\n    watermark (publication): {mark}; last full listing: {whole}{shrunk}"
 
 
 def _runs(overview: Overview) -> list[str]:
@@ -230,7 +231,7 @@ def _runs(overview: Overview) -> list[str]:
 
 def _run(run: Run) -> str:
     if run.finished is None:
-        ending = "goes on, or was killed"
+        ending = "still running, or was killed"
     else:
         took = seconds_text(run.finished - run.started)
         ending = f"{shown(run.ending or 'ended')} in {took}"
@@ -241,5 +242,5 @@ def _run(run: Run) -> str:
 
 
 def _instant(seconds: float | None) -> str | None:
-    """Seconds since 1970 as text, UTC."""
+    """Return seconds since 1970 as a UTC timestamp."""
     return None if seconds is None else format_instant(datetime.fromtimestamp(seconds, UTC))

@@ -1,4 +1,4 @@
-"""What became of the products of a run, and the words for it."""
+"""Count the results of a run, and format its summary."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _TOLD_FAILURES = 10
 
 @dataclass(slots=True)
 class Tally:
-    """The sums of a run's outcomes; of the failures only the first few are kept."""
+    """Totals of a run's outcomes, and the first few failures."""
 
     counts: Counter[Status] = field(default_factory=Counter)
     sizes: Counter[Status] = field(default_factory=Counter)
     bytes: int = 0
-    """Bytes of the products that this run brought: those that were there do not count."""
+    """Bytes of the products that this run downloaded, without those already present."""
     failures: list[str] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
-        """Count one more."""
+        """Count an outcome."""
         self.counts[outcome.status] += 1
         self.sizes[outcome.status] += outcome.bytes
         if outcome.brought:
@@ -45,7 +45,7 @@ class Tally:
 
 
 def closing(tally: Tally, progress: Progress, seconds: float) -> list[str]:
-    """The lines that end a run: products by status, then what it took.
+    """Return the summary lines of a run: products by status, then time, rate and retries.
 
     >>> from noa_async.progress import Progress
     >>> tally = Tally(Counter({Status.DOWNLOADED: 2}), Counter({Status.DOWNLOADED: 24_000_000}))
@@ -68,18 +68,18 @@ def closing(tally: Tally, progress: Progress, seconds: float) -> list[str]:
 
 
 def _left_to_do(progress: Progress) -> list[str]:
-    """What a run that ended early had still before it, as far as that is known."""
+    """Return a line on the remaining products of a run that ended early."""
     left = progress.listed - progress.finished
     if progress.complete:
-        return [f"Left to do: {number_of(left, 'product')}."] if left else []
+        return [f"Remaining: {number_of(left, 'product')}."] if left else []
     if progress.matching:
         most = max(progress.matching, progress.listed) - progress.finished
-        return [f"Left to do: about {number_of(most, 'product')}."]
-    return [f"Left to do: {number_of(left, 'product')}, and what was not listed yet."]
+        return [f"Remaining: about {number_of(most, 'product')}."]
+    return [f"Remaining: {number_of(left, 'product')}, and those not yet listed."]
 
 
 def summary(tally: Tally, progress: Progress, seconds: float) -> dict[str, object]:
-    """The same for machines; ``arrived`` is bytes over the network."""
+    """Return the summary as JSON values; ``arrived`` is bytes received over the network."""
     return {
         "counts": {str(status): tally.counts[status] for status in Status},
         "bytes": tally.bytes,
@@ -94,7 +94,7 @@ def summary(tally: Tally, progress: Progress, seconds: float) -> dict[str, objec
 
 
 def failures(tally: Tally, *, report: bool) -> list[str]:
-    """The failures with their reasons, as many as were kept; none where nothing failed."""
+    """Return lines with the kept failures and their reasons; empty if nothing failed."""
     if not tally.failed:
         return []
     more = tally.failed - len(tally.failures)

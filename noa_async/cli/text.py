@@ -1,4 +1,4 @@
-"""Figures and names as people read them. All of it is pure."""
+"""Format numbers and names for people. All functions are pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _UNSHOWN = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
 def shown(text: str) -> str:
-    """A server's text on one line that a terminal can show: control characters become ``?``.
+    """Return a server's text safe for a terminal: control characters are replaced by ``?``.
 
     >>> shown("S2A\\x1b[2J\\nX.SAFE")
     'S2A?[2J?X.SAFE'
@@ -25,7 +25,7 @@ def shown(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """Text that fits, cut in its middle: both ends of a product's name tell it apart.
+    """Shorten a text in its middle, because both ends of a product name identify it.
 
     >>> shortened("S2A_MSIL2A_20260112T092321_T34SGH", 16)
     'S2A_MSI..T34SGH'
@@ -42,7 +42,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """Bytes a second.
+    """Format a rate in bytes per second.
 
     >>> rate_text(25_400_000)
     '25.4 MB/s'
@@ -51,7 +51,7 @@ def rate_text(rate: float) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """A time that passed or passes.
+    """Format a duration in seconds.
 
     >>> seconds_text(0.25), seconds_text(12.34), seconds_text(245), seconds_text(7380)
     ('0.2 s', '12.3 s', '4 min 05 s', '2 h 03 min')
@@ -65,7 +65,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def number_of(count: int, thing: str, things: str = "") -> str:
-    """How many of what.
+    """Format a count with its noun in the singular or plural.
 
     >>> number_of(1, "product"), number_of(12, "product"), number_of(2, "retry", "retries")
     ('1 product', '12 products', '2 retries')
@@ -74,7 +74,7 @@ def number_of(count: int, thing: str, things: str = "") -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:
-    """Rows as lines: the first column to the left, the others to the right.
+    """Format rows as aligned lines: the first column left-aligned, the others right-aligned.
 
     >>> table([("present", "2"), ("failed", "12")])
     ['  present   2', '  failed   12']

@@ -1,4 +1,4 @@
-"""What goes wrong in the demo, and how it is mended, told as it happens."""
+"""Report the faults in the demo, and the recovery from them, as they happen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAME_WIDTH = 44
 
 
 class Troubles:
-    """An observer that tells of cuts, resumes and renewed tokens, and counts them."""
+    """An observer that prints and counts cuts, resumes and token renewals."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
@@ -26,14 +26,14 @@ class Troubles:
         match event:
             case TransferRetried():
                 self.cuts += 1
-                self._tell(event.name, event.reason, f"again in {seconds_text(event.delay)}.")
+                self._tell(event.name, event.reason, f"Retry in {seconds_text(event.delay)}.")
             case TransferStarted() if event.attempt > 1 and event.offset:
                 self.resumes += 1
                 whole = "" if event.total is None else f" of {bytes_text(event.total)}"
-                self._tell(event.name, f"goes on at {bytes_text(event.offset)}{whole}.")
+                self._tell(event.name, f"resuming at {bytes_text(event.offset)}{whole}.")
             case TokenObtained(grant="refresh_token"):
                 self.refreshes += 1
-                self._say("     the token runs out: it is refreshed, once for all workers.")
+                self._say("     The access token expired and was refreshed, once for all workers.")
             case _:
                 pass
 

@@ -1,4 +1,4 @@
-"""``noa-async verify``: every file of a folder read again."""
+"""``noa-async verify``: check the files of a folder against their checksums."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from noa_async.cli.tally import Tally
     from noa_async.settings import Settings
 
-_GO_ON = "What was read is written down: --sample goes on with what was verified longest ago."
+_GO_ON = "Verified products are recorded: --sample continues with those verified longest ago."
 _WRONG = ("damaged", "missing", "unreadable")
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to verify, and how to show it."""
+    """What to verify, and how to print the results."""
 
     folder: Path | str
     scratch: str | None
@@ -58,20 +58,20 @@ class Plan:
 
 @dataclass(slots=True)
 class Sum:
-    """What came of it."""
+    """Totals of a verification."""
 
     counts: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
-    """Bytes that were read."""
+    """Bytes read."""
     seconds: float = 0.0
 
     def add(self, finding: Finding) -> None:
-        """Count one more."""
+        """Count a finding."""
         self.counts[finding.condition] += 1
         self.bytes += finding.read
 
     def held(self) -> dict[str, object]:
-        """The same for machines."""
+        """Return the totals as JSON values."""
         counts = {kind: self.counts[kind] for kind in ("right", *_WRONG, "foreign")}
         if accepted := self.counts["accepted"]:
             counts["accepted"] = accepted
@@ -83,7 +83,7 @@ class Sum:
 
 
 def read_since(text: str, now: float) -> float:
-    """An instant, or an age such as ``7d``, in seconds since 1970. Raises QueryError.
+    """Convert a time, or an age such as ``7d``, to seconds since 1970. Raise QueryError if invalid.
 
     >>> read_since("12h", 86400.0), read_since("1970-01-02", 0.0)
     (43200.0, 86400.0)
@@ -95,7 +95,7 @@ def read_since(text: str, now: float) -> float:
 
 
 def read_share(text: str) -> float:
-    """A share of the products, of 0 to 1. Raises SettingsError.
+    """Convert a percentage to a fraction from 0 to 1. Raise SettingsError if it is invalid.
 
     >>> read_share("0.5%")
     0.005
@@ -106,7 +106,7 @@ def read_share(text: str) -> float:
     except ValueError:
         pass
     raise SettingsError(
-        f"--sample is {text!r:.40}, no share.", hint="Write it as 1% or 0.5%, up to 100%."
+        f"Invalid --sample {text!r:.40}.", hint="Write a percentage such as 1% or 0.5%, up to 100%."
     )
 
 
@@ -119,14 +119,14 @@ def read_share(text: str) -> float:
 def command(
     manner: Manner, folder: Path | str, options: VerifyOptions, service: ServiceOptions
 ) -> int:
-    """Read every product in DIR again and compare it with its checksum.
+    """Read every product in DIR and compare it with its checksum.
 
-    It finds damaged, missing and foreign files; foreign ones, which no product of the archive is,
-    are left alone and no error, and not looked for with --since or --sample. Each that is wrong is
-    a line on standard output; noa-async accept takes those out that cannot be had again. Account
-    and network are needed for --repair alone.
+    Each damaged, missing, unreadable or foreign file is printed as a line on standard output.
+    Foreign files do not belong to any product: they are kept, are not an error, and are not
+    searched for with --since or --sample. Use noa-async accept for products that cannot be
+    downloaded again. Only --repair needs an account and network access.
 
-    Exit code 1 where a product is wrong and was not repaired.
+    The exit code is 1 if a product is wrong and was not repaired.
     """
     selection = Selection(
         None if options.since is None else read_since(options.since, time.time()),
@@ -151,7 +151,7 @@ async def _work(plan: Plan, manner: Manner, helper: Helper | None) -> int:
             if helper is not None:
                 screen = make_screen(manner, helper.settings.limits.workers, bars=plan.bars)
                 await repair(plan.folder, helper, screen, mended)
-        finally:  # what was found is told whole, whatever ends the repair
+        finally:  # complete the output even if the repair fails
             repaired = None if helper is None else _repaired(mended.tally)
             findings.end(done.held() | {"repair": repaired})
     left = done.wrong if helper is None else done.counts["unreadable"] + mended.tally.failed
@@ -164,7 +164,7 @@ def _repaired(tally: Tally) -> dict[str, int]:
 
 
 async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
-    """Verify, with the archive locked for as long."""
+    """Verify while holding the lock of the archive."""
     began = time.monotonic()
     with Threads(1) as pool:
         target = meant(plan.folder, plan.scratch)
@@ -191,7 +191,7 @@ async def _verify(plan: Plan, done: Sum, findings: Findings) -> None:
 
 
 def _close(lines: Lines, done: Sum) -> None:
-    """Say what was found."""
+    """Print the summary."""
     if isinstance(lines, JsonLines):
         lines.put("verify_finished", **done.held())
         return
@@ -200,21 +200,21 @@ def _close(lines: Lines, done: Sum) -> None:
     right = number_of(done.counts["right"], "product")
     rate = rate_text(done.bytes / max(done.seconds, 1e-9))
     took = f"{bytes_text(done.bytes)} in {seconds_text(done.seconds)}, {rate}"
-    lines.line(", ".join([f"{right} right", *found]))
+    lines.line(", ".join([f"{right} intact", *found]))
     lines.line(f"Read {took}")
 
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """Where to fetch from; as whom can be found."""
+    """The settings with which products are downloaded for a repair."""
 
     settings: Settings
 
 
 def find_help(service: ServiceOptions, workers: str | None, scratch: str | None) -> Helper:
-    """Look for it, and for credentials, before hours are spent.
+    """Return the settings for a repair, and check before verifying that credentials exist.
 
-    Raises UsageError, CredentialsMissing.
+    Raise UsageError or CredentialsMissing.
     """
     from noa_async.auth.credentials import find_credentials  # noqa: PLC0415 (for --repair only)
 
@@ -226,7 +226,10 @@ def find_help(service: ServiceOptions, workers: str | None, scratch: str | None)
 
 
 async def repair(folder: Path | str, helper: Helper, screen: Lines, course: Course) -> None:
-    """Fetch again what the ledger of ``folder`` knows to be wrong; ``course`` says what came."""
+    """Download again the products that the ledger of ``folder`` records as wrong.
+
+    ``course`` receives the results.
+    """
     from noa_async.cli.library import NoaClient  # noqa: PLC0415 (slow to import)
 
     target = meant(folder, helper.settings.scratch)

@@ -1,4 +1,4 @@
-"""A file that gets its name when it is whole, and not before."""
+"""Write a file under a temporary name and rename it when it is complete."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 
 def place_for(path: Path, state: Path) -> Path:
-    """Where a file is written to: a link stays a link.
+    """Return the path to write to, with symbolic links resolved.
 
-    Raises DestinationError for a place in the ``state`` folder of an archive.
+    Raise DestinationError if it is inside the ``state`` folder of an archive.
     """
     with _blamed_on(path):
         place = Path(os.path.realpath(path))
         inside = place.is_relative_to(os.path.realpath(state))
     if inside or STATE_FOLDER in place.parts:
         raise DestinationError(
-            f"{path} lies in a folder that is the archive's own.",
-            hint="Name a FILE beside the products, or anywhere else.",
+            f"{path} is in the archive's internal folder.",
+            hint="Specify a FILE beside the products, or anywhere else.",
         )
     return place
 
 
 @contextmanager
 def whole_file(place: Path, *, text: bool) -> Generator[IO[Any]]:
-    """Write a file beside its place, where it goes at the end; over nothing where that fails.
+    """Write a temporary file that replaces ``place`` at the end, or is removed on an error.
 
-    A pipe or a device is written itself. Raises DestinationError.
+    A pipe or device is written directly. Raise DestinationError if writing fails.
     """
     with _blamed_on(place):
         direct = place.exists() and not place.is_file()
@@ -66,9 +66,10 @@ def _blamed_on(path: Path) -> Generator[None]:
         reason = error.strerror or error
         if isinstance(destination_error(error, path), DestinationFull):
             raise DestinationFull(
-                f"No room for {path}: {reason}.", hint="Make room, or name a FILE elsewhere."
+                f"Not enough space for {path}: {reason}.",
+                hint="Free some space, or specify a FILE elsewhere.",
             ) from error
         raise DestinationError(
-            f"{path} cannot be written: {reason}.",
-            hint="Name a FILE in a folder that is there and that this user may write to.",
+            f"Cannot write {path}: {reason}.",
+            hint="Specify a FILE in an existing folder that you may write to.",
         ) from error

@@ -1,4 +1,4 @@
-"""A query in words. All of it is pure."""
+"""Describe a query in words. All functions are pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 def query_words(query: Query) -> list[str]:
-    """A line for each condition; all of them must hold, of the rules one."""
+    """Return a line per condition; a product must match all, but only one of the rules."""
     lines = [
         f"{'or ' if place else ''}{rule_words(rule)}" for place, rule in enumerate(query.rules)
     ]
@@ -37,7 +37,7 @@ def query_words(query: Query) -> list[str]:
 
 
 def rule_words(rule: MissionRule) -> str:
-    """A rule on one line.
+    """Describe a rule on one line.
 
     >>> from noa_async.catalogue.rules import MissionRule
     >>> rule_words(MissionRule(platform="SENTINEL-2", product_type=["A", "B"], cloud_max=20))
@@ -53,7 +53,7 @@ def rule_words(rule: MissionRule) -> str:
 
 
 def key_words(key: str, value: str | Sequence[str]) -> str:
-    """A rule's key and what it may be.
+    """Describe a key of a rule and its allowed values.
 
     >>> key_words("platform", "SENTINEL-2"), key_words("product_type", ["A", "B"])
     ('SENTINEL-2', 'product type A or B')
@@ -63,7 +63,7 @@ def key_words(key: str, value: str | Sequence[str]) -> str:
 
 
 def cloud_words(low: float | None, high: float | None) -> list[str]:
-    """The range of cloud cover, where there is one."""
+    """Describe the range of cloud cover; empty if there is none."""
     if low is None and high is None:
         return []
     if high is None:
@@ -72,7 +72,7 @@ def cloud_words(low: float | None, high: float | None) -> list[str]:
 
 
 def area_words(area: Area) -> str:
-    """An area by the box around it.
+    """Describe an area by its bounding box.
 
     >>> from noa_async.catalogue.geometry import Area
     >>> area_words(Area.read("22,38,23.5,39"))
@@ -95,7 +95,7 @@ _SENSED = {
 
 
 def sensed_words(query: Query) -> str:
-    """Return the range of sensing time of a query, and how products belong to it.
+    """Describe the sensing time range of a query, and how products must relate to it.
 
     >>> from noa_async.catalogue.query import Query
     >>> sensed_words(Query(content=("2026-01-11", "2026-01-19"), time="touches"))
@@ -105,7 +105,7 @@ def sensed_words(query: Query) -> str:
 
 
 def range_words(times: TimeRange) -> str:
-    """A range of time; whole days are told as days.
+    """Describe a time range; whole days are written as dates.
 
     >>> from noa_async.catalogue.moments import TimeRange
     >>> range_words(TimeRange.read(("2026-01-11", "2026-01-19"), "x"))

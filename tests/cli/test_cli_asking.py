@@ -156,7 +156,7 @@ async def test_count_keeps_its_number_where_the_listing_fails(open_mirror: Open)
     _, noa = await open_mirror(products=70, faults=plan)
     noa.environ["NOA_RETRIES"] = "0"
     ended = await noa("count", "--everything", "--bytes")
-    assert (ended.code, ended.out) == (4, "70 products, bytes not known\n")
+    assert (ended.code, ended.out) == (4, "70 products, unknown size\n")
 
 
 async def test_login_says_who_and_until_when(open_mirror: Open) -> None:
@@ -164,9 +164,9 @@ async def test_login_says_who_and_until_when(open_mirror: Open) -> None:
     ended = await noa("login")
     assert ended.code == 0
     first, second, third = ended.out.splitlines()
-    assert first == "demo is accepted (found in NOA_USERNAME and NOA_PASSWORD)."
+    assert first == "The credentials of demo are accepted (found in NOA_USERNAME and NOA_PASSWORD)."
     assert "for 5 min 00 s" in second
-    assert third.startswith("It can be renewed without the password until ")
+    assert third.startswith("The session can be renewed without the password until ")
     assert "for 30 min 00 s" in third
 
 

@@ -124,7 +124,7 @@ async def test_a_dry_run_touches_nothing(open_mirror: Open) -> None:
     ended = await noa(*ALL, "--dry-run")
     assert ended.code == 0
     assert ended.out.count("fetch  ") == 12
-    assert "12 products to fetch" in ended.err
+    assert "12 products to download" in ended.err
     assert not list(noa.folder.iterdir())
     assert not mirror.stats.downloads
 
@@ -182,8 +182,8 @@ async def test_the_query_of_the_report_is_the_filter(open_mirror: Open) -> None:
         (("login", "--catalogue-url", "ftp://x"), {}, "catalogue_url is 'ftp://x'"),
         (("login",), {"NOA_USERNAME": "ada"}, "NOA_PASSWORD is not"),
         (("emulator", "--faults", "none.json"), {}, "Cannot read none.json"),
-        (("emulator", "--mean-bytes", "big"), {}, "no number of bytes"),
-        (("demo", "--output", "."), {}, "is not empty"),
+        (("emulator", "--mean-bytes", "big"), {}, "not a number of bytes"),
+        (("demo", "--output", "."), {}, "is not an empty folder"),
     ],
 )
 def test_wrong_usage_ends_with_two(
@@ -298,14 +298,14 @@ async def test_what_is_off_line_is_waited_for_and_given_up(open_mirror: Open) ->
     _, noa = await open_mirror(tape, make_product("DISK.zip"), retrieval_time=3600.0)
     ended = await noa(*ALL, "--offline-wait", "0.2")
     assert ended.code == 1
-    assert "again in 0.2 s  TAPE.zip: it is off line and ordered\n" in ended.err
+    assert "retry in 0.2 s  TAPE.zip: it is offline and ordered\n" in ended.err
     assert "It is ordered; this run waits no longer, a later one goes on with it." in ended.err
     assert (noa.folder / "data" / "DISK.zip").exists()
 
     noa.environ["NOA_OFFLINE_WAIT"] = "0"
     again = await noa(*ALL)
     assert again.code == 1
-    assert "again in" not in again.err
+    assert "retry in" not in again.err
 
 
 async def test_what_was_off_line_comes_home(open_mirror: Open) -> None:

@@ -117,24 +117,29 @@ A, B, C = (Condition(word, "") for word in ("A", "B", "C"))
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ([Found(A, 0, 0)], ["Nothing in the mirror matches 'A'."]),
+        ([Found(A, 0, 0)], ["No product matches 'A'."]),
         (
             [Found(A, 0, 7), Found(B, 7, 0)],
-            ["Nothing in the mirror matches 'A'; without it 7 products match."],
+            ["No product matches 'A'; without it 7 products match."],
         ),
         (
             [Found(A, 0, 0), Found(B, 5, 0), Found(C, 3, 0)],
-            ["Nothing in the mirror matches 'A'; nor is there a product for the other conditions."],
+            ["No product matches 'A'; no product matches the other conditions either."],
         ),
         (
             [Found(A, 5, 1), Found(B, 7, 0), Found(C, 7, 0)],
-            ["It is 'A' that empties the answer: without it 1 product matches."],
+            [
+                (
+                    "'A' excludes every product that matches the other conditions: "
+                    "without it 1 product matches."
+                )
+            ],
         ),
         (
             [Found(A, 5, 2), Found(B, 7, 4), Found(C, 7, 0)],
             [
                 (
-                    "Each condition matches something, but not all together. There would be "
+                    "Each condition matches some products, but no product matches all: "
                     "2 without 'A', 4 without 'B'."
                 )
             ],
@@ -143,8 +148,8 @@ A, B, C = (Condition(word, "") for word in ("A", "B", "C"))
             [Found(A, 5, 0), Found(B, 7, 0), Found(C, 7, 0)],
             [
                 (
-                    "Each condition matches something, but no one of them is enough to drop: widen "
-                    "two or more."
+                    "Each condition matches some products, but dropping a single one is not "
+                    "enough: widen two or more."
                 )
             ],
         ),
@@ -233,10 +238,10 @@ def test_what_is_in_no_cell_is_told() -> None:
         ("SENTINEL-2", "2026-01", "10", "about 20.0 GB"),
         ("SENTINEL-2", "2026-02", "5", "about 10.0 GB"),
         ("other", "", "3", "unknown"),
-        ("in all", "", "18", "about 30.0 GB"),
+        ("total", "", "18", "about 30.0 GB"),
     ]
     assert "estimated from 7 products" in closing(amounts, 4)
-    assert Amounts().rows()[1:] == [("in all", "", "0", "unknown")]
+    assert Amounts().rows()[1:] == [("total", "", "0", "unknown")]
 
 
 def test_the_missions_are_those_of_the_rules() -> None:
@@ -253,17 +258,17 @@ async def test_it_tells_words_filter_and_address(program: Program) -> None:
     )
     ended = await program("explain", "--config", "query.toml")
     assert ended.code == 0
-    assert ended.err.startswith("Nothing was counted, for no user name and password were found")
+    assert ended.err.startswith("Nothing was counted because no user name and password were found")
     words, filter_, address = re.split(r"\n\n", ended.out.strip())
     assert words.splitlines() == [
-        "What is asked for:",
+        "Query:",
         "  SENTINEL-2, cloud cover up to 20 %",
         "  in the area from 14.72 to 22.19 east, 37.62 to 41.46 north",
         "  at most 5 products",
     ]
     query = Query.from_toml(program.folder / "query.toml")
     assert joined(filter_.splitlines()[1:]) == query.filter
-    assert address.startswith("The first page:\n  https://sentinels.space.noa.gr/catalogue/odata/")
+    assert address.startswith("First page:\n  https://sentinels.space.noa.gr/catalogue/odata/")
     assert unquote(address).count(query.filter) == 1
     ended = await program("explain", "--everything", "--counts")
     assert ended.code == 3
@@ -294,7 +299,7 @@ async def test_the_address_is_what_a_search_asks_first(serve, program: Program) 
 async def test_a_short_answer_is_listed_whole(open_mirror: Open) -> None:
     mirror, noa = await open_mirror(products=120)
     ended = await noa("explain", "--everything", "--limit", "3")
-    told = ended.out.split("How much that is, with no limit:\n")[1].splitlines()
+    told = ended.out.split("Matching products, ignoring the limit:\n")[1].splitlines()
     assert ended.code == 0
     products = mirror.catalogue.products
     rows = [re.split(r" {2,}", line.strip()) for line in told[1:-2]]
@@ -304,9 +309,9 @@ async def test_a_short_answer_is_listed_whole(open_mirror: Open) -> None:
             if one.attributes["platformShortName"] == mission and f"{one.start:%Y-%m}" == span
         ]  # fmt: skip
         assert len(held) == int(count)
-    assert rows[-1][:2] == ["in all", "120"]
+    assert rows[-1][:2] == ["total", "120"]
     assert "about" not in ended.out
-    assert f"Asked with {mirror.stats.pages} requests" in told[-1]
+    assert f"{mirror.stats.pages} requests made" in told[-1]
 
 
 async def test_a_long_answer_is_counted_and_its_bytes_are_an_estimate(open_mirror: Open) -> None:
@@ -315,12 +320,12 @@ async def test_a_long_answer_is_counted_and_its_bytes_are_an_estimate(open_mirro
     ended = await noa("explain", *query)
     assert ended.code == 0
     whole = sum(one.size for one in mirror.catalogue.products)
-    [row] = [line for line in ended.out.splitlines() if line.strip().startswith("in all")]
+    [row] = [line for line in ended.out.splitlines() if line.strip().startswith("total")]
     assert "  3000  about " in row
     told = float(row.split("about ")[1].split()[0]) * 1e6
     assert 0.5 * whole < told < 2 * whole
     assert len(re.findall(r"SENTINEL-\w+ +2026-0[12] ", ended.out)) == 8
-    asked = re.search(r"Asked with (\d+) requests. The service counts products", ended.out)
+    asked = re.search(r"(\d+) requests made. The sizes are estimated from \d+ products", ended.out)
     assert asked is not None
     assert int(asked[1]) == mirror.stats.pages == 1 + 4 + 8
 
@@ -337,12 +342,12 @@ async def test_an_empty_answer_is_taken_apart(open_mirror: Open) -> None:
     assert re.search(rf"  SENTINEL-2 +{len(held)} +0\n", ended.out)
     assert re.search(rf"  product type S2MSI2B +0 +{late}\n", ended.out)
     assert lines[-2] == (
-        f"Nothing in the mirror matches 'product type S2MSI2B'; without it {late} products match."
+        f"No product matches 'product type S2MSI2B'; without it {late} products match."
     )
-    assert lines[-1] == f"Asked with {mirror.stats.pages} requests."
+    assert lines[-1] == f"{mirror.stats.pages} requests made."
     assert mirror.stats.pages == 7
     note, doubt = ended.err.splitlines()
-    assert note.startswith("Products that cross the start or the end of that time are left out")
+    assert note.startswith("Products that cross the start or end of the time range are excluded")
     assert doubt == (
         "SENTINEL-2 is not known to have the product type S2MSI2B; did you mean S2MSI2A?"
     )
@@ -351,8 +356,8 @@ async def test_an_empty_answer_is_taken_apart(open_mirror: Open) -> None:
 async def test_swapped_coordinates_are_noticed_where_they_would_match(open_mirror: Open) -> None:
     mirror, noa = await open_mirror(make_product("S2A.SAFE"), make_product("S2B.SAFE"))
     warning = (
-        "The area may have latitude and longitude swapped: in the area from 22 to 23 east, "
-        "38 to 39 north there are 2 products."
+        "The area may have latitude and longitude swapped: 2 products match in the area from "
+        "22 to 23 east, 38 to 39 north."
     )
     ended = await noa("explain", "--roi", "38,22,39,23")
     assert warning in ended.out.splitlines()
@@ -362,7 +367,10 @@ async def test_swapped_coordinates_are_noticed_where_they_would_match(open_mirro
         assert ended.code == 0
         assert ended.err.splitlines() == [
             f"No product matches. {warning}",
-            "noa-async explain, with the same query, says which of its conditions empties it.",
+            (
+                "Run noa-async explain with the same query to see which condition excludes all "
+                "products."
+            ),
         ]
     for roi in ("22,38,23,39", "-60,-30,-59,-29"):  # right as it is; wrong both ways
         assert "swapped" not in (await noa("search", "--roi", roi)).err
@@ -384,5 +392,5 @@ async def test_an_empty_mirror_is_said(open_mirror: Open) -> None:
     ended = await noa("explain", "--everything")
     assert ended.out.splitlines()[-2:] == [
         "No product matches: the catalogue is empty.",
-        "Asked with 1 request.",
+        "1 request made.",
     ]

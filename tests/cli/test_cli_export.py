@@ -216,7 +216,7 @@ def test_no_room_leaves_the_file_that_was(tmp_path: Path, form: str, capsys: Any
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 5
-    assert f"No room for {file}" in capsys.readouterr().err
+    assert f"Not enough space for {file}" in capsys.readouterr().err
     assert file.read_text() == "as it was"
     assert sorted(one.name for one in tmp_path.iterdir()) == ["data", "out"]
 
@@ -226,18 +226,18 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path, capsys: Any):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("data/.noa-async/x")
     for place, why in [
-        ("file/x", "cannot be written"),
-        ("missing/x", "cannot be written"),
-        ("data", "cannot be written"),
-        ("data/.noa-async/x", "archive's own"),
-        ("data/.noa-async/ledger.sqlite3", "archive's own"),
-        ("link", "archive's own"),
+        ("file/x", "Cannot write"),
+        ("missing/x", "Cannot write"),
+        ("data", "Cannot write"),
+        ("data/.noa-async/x", "archive's internal folder"),
+        ("data/.noa-async/ledger.sqlite3", "archive's internal folder"),
+        ("link", "archive's internal folder"),
     ]:
         assert run(["export", str(tmp_path / "data"), "--output", str(tmp_path / place)]) == 5
         assert why in capsys.readouterr().err
     if Path("/dev/full").exists():
         assert run(["export", str(tmp_path / "data"), "--output", "/dev/full"]) == 5
-        assert "No room for /dev/full" in capsys.readouterr().err
+        assert "Not enough space for /dev/full" in capsys.readouterr().err
     assert run(["status", str(tmp_path / "data")]) == 0
 
 
@@ -276,7 +276,7 @@ def test_an_address_is_relative_where_file_and_products_lie_together(
 def test_geoparquet_needs_a_file_and_pyarrow(tmp_path: Path, monkeypatch: Any, capsys: Any):
     words = ["export", f"{tmp_path}/none", "--format", "geoparquet"]
     assert run(words) == 2
-    assert "Name a FILE for it" in capsys.readouterr().err
+    assert "Specify --output FILE" in capsys.readouterr().err
     for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)

@@ -58,7 +58,7 @@ async def test_a_failing_command_is_told_and_is_exit_1(open_mirror: Open) -> Non
     ended = await noa(*ALL, "--exec", command)
     assert ended.code == 1
     assert ended.err.count("hook failed  ") == 6
-    assert ended.err.count("ended with status 1: no band here") == 6
+    assert ended.err.count("exited with status 1: no band here") == 6
     assert ", 6 hooks failed\n" in ended.err
     assert len([file for file in (noa.folder / "data").iterdir() if file.is_file()]) == 6
 
@@ -71,7 +71,7 @@ async def test_a_failing_command_is_told_however_quiet(
     ended = await noa(*ALL, "-q", "--exec", "false", *extra)
     lines = ended.err.splitlines()
     assert (ended.code, len(lines)) == (1, 2)
-    assert all("false ended with status 1" in line for line in lines)
+    assert all("false exited with status 1" in line for line in lines)
 
 
 async def test_the_json_log_counts_them(open_mirror: Open) -> None:
@@ -79,17 +79,17 @@ async def test_the_json_log_counts_them(open_mirror: Open) -> None:
     ended = await noa(*ALL, "--exec", "false {path}", "--log-format", "json")
     events = [json.loads(line) for line in ended.err.splitlines()]
     failed = [event for event in events if event["event"] == "hook_failed"]
-    assert [event["reason"] for event in failed] == ["false ended with status 1"] * 3
+    assert [event["reason"] for event in failed] == ["false exited with status 1"] * 3
     assert (events[-1]["event"], events[-1]["hooks_failed"]) == ("run_finished", 3)
 
 
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("", "names no program"),
+        ("", "has no program"),
         ("ls 'x", "no closing quotation"),
         ("ls {paht}", "Did you mean {path}?"),
-        ("no-such-program-here {path}", "There is no program 'no-such-program-here'"),
+        ("no-such-program-here {path}", "The program 'no-such-program-here' was not found"),
     ],
 )
 async def test_a_bad_command_is_refused_before_anything_is_sent(

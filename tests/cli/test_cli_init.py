@@ -34,12 +34,12 @@ async def test_options_answer_every_question(program: Program) -> None:
     )
     assert (ended.code, ended.out) == (0, "")
     assert ended.err.splitlines() == [
-        "query.toml is written. It asks for:",
+        "Wrote query.toml. The query:",
         "  SENTINEL-1",
         "  or SENTINEL-2, cloud cover up to 35 %",
         "  in the area from 23.5 to 26.35 east, 34.75 to 35.7 north",
         "  sensed from 2026-01-11 to 2026-01-19",
-        "See what that comes to: noa-async explain --config query.toml",
+        "See how much it matches: noa-async explain --config query.toml",
     ]
     assert Query.from_toml(program.folder / "query.toml") == Query(
         rules=[
@@ -57,8 +57,8 @@ async def test_a_file_that_is_there_is_left_alone(program: Program) -> None:
     ended = await program("init", file, "--area", "Crete")
     assert ended.code == 2
     assert ended.err.splitlines() == [
-        f"noa-async: {file} is there already, and is left as it is.",
-        "Name another file, or overwrite it with --force.",
+        f"noa-async: {file} already exists and was not changed.",
+        "Specify another file, or overwrite it with --force.",
     ]
     assert file.read_text() == "everything = true\n"
     assert (await program("init", file, "--area", "Crete", "--force")).code == 0
@@ -68,7 +68,7 @@ async def test_a_file_that_is_there_is_left_alone(program: Program) -> None:
 async def test_without_a_terminal_the_area_has_to_be_given(program: Program) -> None:
     ended = await program("init")
     assert (ended.code, ended.out) == (2, "")
-    assert "No area was given, and there is nobody to ask" in ended.err
+    assert "No area was given and there is no terminal to ask at" in ended.err
     assert not (program.folder / "query.toml").exists()
     ended = await program("init", "-", "--area", "everywhere")
     assert ended.code == 0
@@ -83,11 +83,11 @@ async def test_without_a_terminal_the_area_has_to_be_given(program: Program) -> 
         (("--area", "Kreta"), "The gazetteer has no 'Kreta'."),
         (("--area", "gone.geojson"), "Cannot read the area's file gone.geojson"),
         (("--area", "1,2,3"), "not four numbers"),
-        (("--area", "Crete", "--missions", "S9"), "There is no mission 'S9' here."),
+        (("--area", "Crete", "--missions", "S9"), "Unknown mission 'S9'."),
         (("--area", "Crete", "--start", "soon"), "is no instant that can be read"),
         (("--area", "Crete", "--start", "2026-02-01", "--end", "2026-01-01"), "after its end"),
         (("--area", "Crete", "--cloud", "120"), "cloud cover is a number from 0 to 100"),
-        (("--area", "Crete", "--missions", "S1", "--cloud", "20"), "--cloud is for SENTINEL-2"),
+        (("--area", "Crete", "--missions", "S1", "--cloud", "20"), "--cloud applies to SENTINEL-2"),
         (("nowhere/query.toml", "--area", "Crete"), "nowhere/query.toml cannot be written"),
     ],
 )
@@ -115,9 +115,9 @@ async def test_at_a_terminal_it_asks_and_asks_again(program: Program) -> None:
         program, ["init", "--end", "none"], ["Kreta", "Crete", "s1 s2", "2026-01-11", "any"]
     )
     assert code == 0, shown
-    for question in ("Where (", "Missions (", "Sensed from [", "Cloud cover at most"):
+    for question in ("Area (", "Missions (", "Earliest sensing time [", "Maximum cloud cover"):
         assert question in shown
-    assert "Sensed until" not in shown  # its option was there
+    assert "Latest sensing time" not in shown  # its option was there
     assert "The gazetteer has no 'Kreta'" in shown
     query = Query.from_toml(program.folder / "query.toml")
     assert [rule.platform for rule in query.rules] == ["SENTINEL-1", "SENTINEL-2"]

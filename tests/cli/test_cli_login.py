@@ -23,8 +23,8 @@ async def test_what_is_typed_is_tried_and_kept_in_netrc(open_mirror: Open) -> No
     code, shown = await converse(noa, ["login", "--keep", "netrc"], ["demo", PASSWORD])
     assert code == 0, shown
     assert "User name at 127.0.0.1: " in shown
-    assert "demo is accepted." in shown
-    assert f"They are kept in {netrc}." in shown
+    assert "The credentials of demo are accepted." in shown
+    assert f"Stored in {netrc}." in shown
     assert PASSWORD not in shown
     assert netrc.read_text() == (
         "machine other.example login a password b\n"
@@ -32,7 +32,7 @@ async def test_what_is_typed_is_tried_and_kept_in_netrc(open_mirror: Open) -> No
     )
     assert netrc.stat().st_mode & 0o777 == 0o600
     ended = await noa("login")
-    assert ended.out.startswith(f"demo is accepted (found in {netrc}).\n")
+    assert ended.out.startswith(f"The credentials of demo are accepted (found in {netrc}).\n")
     assert mirror.stats.token_logins == 2
 
 
@@ -41,10 +41,10 @@ async def test_a_password_that_is_refused_is_sent_once_and_not_kept(open_mirror:
     forget(noa)
     code, shown = await converse(noa, ["login", "--keep", "netrc"], ["demo", "wrong"])
     assert code == 3
-    assert "The service refuses the credentials of 'demo' (from what was typed)" in shown
+    assert "The service refuses the credentials of 'demo' (from the terminal)" in shown
     assert mirror.stats.wrong_passwords == 1
     assert not (noa.folder / "no-netrc").exists()
-    assert "kept" not in shown
+    assert "Stored" not in shown
 
 
 async def test_what_is_found_is_not_asked_for_unless_told(open_mirror: Open) -> None:
@@ -53,10 +53,10 @@ async def test_what_is_found_is_not_asked_for_unless_told(open_mirror: Open) -> 
     assert (code, "User name" in shown) == (0, False)
     code, shown = await converse(noa, ["login", "--ask"], ["demo", PASSWORD])
     assert code == 0
-    assert "They are not kept: --keep netrc or --keep keyring does that." in shown
+    assert "They were not stored: use --keep netrc or --keep keyring." in shown
     ended = await noa("login", "--ask")
     assert (ended.code, ended.out) == (2, "")
-    assert "needs a terminal" in ended.err
+    assert "--ask requires a terminal" in ended.err
 
 
 async def test_without_a_terminal_nothing_is_asked(open_mirror: Open) -> None:
@@ -77,7 +77,7 @@ async def test_it_says_who_is_found_before_what_is_kept(open_mirror: Open) -> No
     noa.environ |= {"ESA_USERNAME": "e", "ESA_PASSWORD": "f"}
     code, shown = await converse(noa, ["login", "--ask", "--keep", "netrc"], ["demo", PASSWORD])
     assert code == 0
-    assert "But others, in ESA_USERNAME and ESA_PASSWORD, are found before them" in shown
+    assert "Warning: other credentials, in ESA_USERNAME and ESA_PASSWORD, take precedence" in shown
 
 
 async def test_a_keyring_that_is_not_there_is_said(open_mirror: Open) -> None:
@@ -85,7 +85,7 @@ async def test_a_keyring_that_is_not_there_is_said(open_mirror: Open) -> None:
     noa.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     ended = await noa("login", "--keep", "keyring")
     assert ended.code == 2
-    assert ended.out.startswith("demo is accepted")
+    assert ended.out.startswith("The credentials of demo are accepted")
     assert "noa-async: The password was not kept: " in ended.err
     assert "--keep netrc" in ended.err
 
@@ -93,7 +93,7 @@ async def test_a_keyring_that_is_not_there_is_said(open_mirror: Open) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"issue_refresh": False}, "Renewing it takes the password again."),
+        ({"issue_refresh": False}, "Renewal requires the password."),
         ({"refresh_life": 90.0}, "for 1 min 30 s."),
     ],
 )

@@ -56,7 +56,7 @@ async def test_the_first_run_brings_all_and_the_second_nothing(open_mirror: Open
     mirror, noa = await open_mirror(*(product(n, n) for n in range(30)))
     first = await noa(*MIRROR, "--report", "report.json")
     assert (first.code, first.out) == (0, "")
-    assert "The query is listed: all of it." in first.err
+    assert "Listing the whole query." in first.err
     assert "30 products in" in first.err
     report = json.loads((noa.folder / "report.json").read_text())
     assert report["counts"] == {
@@ -73,24 +73,24 @@ async def test_the_first_run_brings_all_and_the_second_nothing(open_mirror: Open
     mirror.stats.reset()
     second = await noa(*MIRROR, "--overlap", "12h")
     assert second.code == 0
-    assert "what was published since 2026-01-29T12:00:00.000Z" in second.err
+    assert "Listing products published since 2026-01-29T12:00:00.000Z" in second.err
     assert "present  1 " in second.err
     assert mirror.stats.downloads == {}
     mirror.catalogue.remove(product(29, 29).id)
     third = await noa(*MIRROR, "--overlap", "12h")
-    assert (third.code, "Nothing new." in third.err) == (0, True)
+    assert (third.code, "No new products." in third.err) == (0, True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--limit", "3"), "leave --limit out"),
+        (("--limit", "3"), "omit --limit"),
         (("--watch", "soon"), "such as 90s, 15m, 12h or 7d"),
-        (("--watch", "0.1s"), "a look a second"),
+        (("--watch", "0.1s"), "at least 1s"),
         (("--max-delete", "5"), "written as a percentage"),
         (("--on-removed", "purge"), "it is keep or delete"),
         (("--overlap", "3"), "a number with a unit"),
-        (("--dry-run", "--report", "x.json"), "leave --report out"),
+        (("--dry-run", "--report", "x.json"), "--report cannot be combined"),
     ],
 )
 async def test_what_makes_no_sense_is_said_before_anything_is_sent(
@@ -115,7 +115,7 @@ async def test_the_settings_come_from_file_and_environment(open_mirror: Open) ->
     noa.environ["NOA_OVERLAP"] = "1d"
     assert "since 2026-01-29T00:00:00.000Z" in (await noa(*command)).err
     assert "since 2026-01-27T00:00:00.000Z" in (await noa(*command, "--overlap", "3d")).err
-    assert "all of it" in (await noa(*command, "--reconcile")).err
+    assert "Listing the whole query." in (await noa(*command, "--reconcile")).err
 
 
 async def test_what_is_absent_is_exit_1_until_it_is_there(open_mirror: Open) -> None:
@@ -148,12 +148,12 @@ async def test_removals_and_those_that_are_held(open_mirror: Open) -> None:
     delete = (*MIRROR, "--reconcile", "--on-removed", "delete", "--gone-for", "0d")
     held = await noa(*delete, "-q")
     assert held.code == 1
-    assert "Nothing was deleted: 2 of 20 files are gone" in held.err
-    assert "too many to be deleted unasked  2" in (await noa("status", "archive")).out
+    assert "Nothing was deleted: the products of 2 of 20 files are gone" in held.err
+    assert "not deleted because of --max-delete    2" in (await noa("status", "archive")).out
     assert (await noa(*MIRROR)).code == 1  # until somebody decides
     done = await noa(*delete, "--max-delete", "10%")
     assert done.code == 0
-    assert "removed  P0.SAFE.zip: the service has it no more" in done.err
+    assert "removed  P0.SAFE.zip: the service no longer has it" in done.err
     assert len(list((noa.folder / "archive").glob("*.zip"))) == 18
 
 
@@ -161,7 +161,7 @@ async def test_another_query_on_the_folder_is_said(open_mirror: Open) -> None:
     _, noa = await open_mirror(*(product(n, n) for n in range(8)))
     await noa(*MIRROR)
     ended = await noa("mirror", "--content-start", "2026-01-05", "--output", "archive")
-    assert "another one than this folder followed so far" in ended.err
+    assert "The query differs from the ones this folder followed before" in ended.err
 
 
 async def test_refused_credentials_end_it_at_once(open_mirror: Open) -> None:
@@ -174,12 +174,12 @@ async def test_refused_credentials_end_it_at_once(open_mirror: Open) -> None:
 async def test_it_stays_and_follows_and_outlives_an_outage(open_mirror: Open) -> None:
     mirror, noa = await open_mirror(*(product(n, n) for n in range(5)))
     process = await noa.start(*MIRROR, "--watch", "1s", "--retries", "0", "-v")
-    await line_with(process, "The next look is at")
+    await line_with(process, "The next run starts at")
     new = mirror.catalogue.add(product(5, 5.5)).id
     await until(lambda: new in mirror.stats.downloads)
     mirror.outage = True
     await line_with(process, "503")
-    await line_with(process, "The next look is at")
+    await line_with(process, "The next run starts at")
     mirror.outage = False
     newer = mirror.catalogue.add(product(6, 6.5)).id
     archive = noa.folder / "archive"
@@ -191,11 +191,11 @@ async def test_it_stays_and_follows_and_outlives_an_outage(open_mirror: Open) ->
 async def test_an_outage_that_looks_like_a_refusal_is_outlived(open_mirror: Open) -> None:
     mirror, noa = await open_mirror(*(product(n, n) for n in range(5)))
     process = await noa.start(*MIRROR, "--watch", "1s", "--retries", "0")
-    await line_with(process, "The next look is at")
+    await line_with(process, "The next run starts at")
     mirror.faults = FaultPlan([Fault(FaultKind.PAGE_ERROR, times=None, status=404)])
     for _ in range(2):
         await line_with(process, "404")
-        await line_with(process, "The next look is at")
+        await line_with(process, "The next run starts at")
     mirror.faults = FaultPlan()
     mirror.catalogue.add(product(5, 5.5))
     await until(lambda: len(list((noa.folder / "archive").glob("*.zip"))) == 6)
@@ -234,7 +234,7 @@ async def test_what_is_off_line_does_not_hold_up_the_next_look(open_mirror: Open
     tape = product(0, 0, online=False)
     mirror, noa = await open_mirror(tape, product(1, 1), retrieval_time=3600.0)
     process = await noa.start(*MIRROR, "--watch", "1s")
-    await line_with(process, "The next look is at")
+    await line_with(process, "The next run starts at")
     new = mirror.catalogue.add(product(2, 2)).id
     await until(lambda: new in mirror.stats.downloads)
     await until(lambda: len(mirror.stats.downloads[tape.id]) >= 4)
@@ -244,7 +244,7 @@ async def test_what_is_off_line_does_not_hold_up_the_next_look(open_mirror: Open
 async def test_between_looks_the_folder_is_free(open_mirror: Open) -> None:
     _, noa = await open_mirror(*(product(n, n) for n in range(5)))
     process = await noa.start(*MIRROR, "--watch", "1h")
-    await line_with(process, "The next look is at")
+    await line_with(process, "The next run starts at")
     assert (await noa("verify", "archive")).code == 0
     assert await stop(process) == 130
 

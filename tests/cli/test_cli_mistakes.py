@@ -21,7 +21,7 @@ from noa_async.emulator import make_product
 from .conftest import Open
 
 ALL = ("search", "--everything")
-EXPLAIN = "noa-async explain, with the same query, says which of its conditions empties it."
+EXPLAIN = "Run noa-async explain with the same query to see which condition excludes all products."
 NOWHERE = {"NOA_CATALOGUE_URL": "http://127.0.0.1:{port}/Products", "NOA_RETRIES": "0",
            "NOA_TOKEN_URL": "http://127.0.0.1:{port}/token"}  # fmt: skip
 
@@ -59,8 +59,8 @@ MISTAKES = [
         (
             "noa-async: No user name and password were found.",
             (
-                "Set NOA_USERNAME and NOA_PASSWORD, or let noa-async login --keep netrc ask for "
-                "them once. To try without an account: noa-async demo."
+                "Set NOA_USERNAME and NOA_PASSWORD, or enter them once with noa-async login --keep "
+                "netrc. To try the program without an account, run noa-async demo."
             ),
         ),
         {"NOA_USERNAME": "", "NOA_PASSWORD": ""},
@@ -83,8 +83,8 @@ MISTAKES = [
         0,
         (
             (
-                "No product matches. The area may have latitude and longitude swapped: in the area "
-                "from 22 to 23 east, 38 to 39 north there is 1 product."
+                "No product matches. The area may have latitude and longitude swapped: 1 product "
+                "matches in the area from 22 to 23 east, 38 to 39 north."
             ),
             EXPLAIN,
         ),
@@ -147,8 +147,8 @@ MISTAKES = [
         0,
         (
             (
-                "No product matches. Widen the dates or the area, or drop a rule; what was sensed "
-                "lately may not be in the mirror yet."
+                "No product matches. Widen the dates or the area, or drop a rule; recently "
+                "sensed products may not be in the mirror yet."
             ),
             EXPLAIN,
         ),

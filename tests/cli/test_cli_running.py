@@ -40,7 +40,7 @@ async def test_a_signal_ends_a_download_in_order(
     assert (process.returncode, out) == (130, b"")
     lines = err.decode().splitlines()
     assert lines[-2] == "noa-async: Interrupted."
-    assert "the same command goes on" in lines[-1]
+    assert "run the same command again to resume" in lines[-1]
     report = json.loads((noa.folder / "report.json").read_text())
     assert sum(report["counts"].values()) == len(report["products"])
     kept = gathered(parts)
@@ -157,9 +157,9 @@ async def test_the_demo_shows_what_it_promises(program: Program, tmp_path: Path)
     assert float(figures["bytes"].removesuffix(" MB")) >= 300
     assert int(figures["retries"]) >= 1
     assert int(figures["token refreshes"]) >= 1
-    assert f"{figures['products']} files right, 0 wrong" in ended.out
-    assert "goes on at" in ended.out
-    assert ended.out.endswith("All of it is there and right.\n")
+    assert f"{figures['products']} files correct, 0 wrong" in ended.out
+    assert "resuming at" in ended.out
+    assert ended.out.endswith("All products are complete and correct.\n")
     assert not list((tmp_path / "tmp").iterdir())
 
 

@@ -22,7 +22,7 @@ from .conftest import PASSWORD, Open, Program
 
 CDSE: dict[str, Any] = {"service": "cdse", **PROFILES["cdse"], "products": 12}
 ADDRESSES = ("NOA_CATALOGUE_URL", "NOA_TOKEN_URL")
-QUOTA = "gives most accounts 4 connections: of 8 workers those that it refuses wait.\n"
+QUOTA = "allows most accounts 4 connections: some of the 8 workers may be refused and wait.\n"
 
 
 def arguments(mirror: Emulator) -> tuple[str, ...]:
@@ -103,15 +103,15 @@ async def test_a_site_by_its_addresses_alone(open_mirror: Open) -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("--service", "cdes"), "There is no service 'cdes'.\nDid you mean cdse?"),
-        (("--service", "xyz"), "There is no service 'xyz'.\nKnown are noa, cdse."),
+        (("--service", "cdes"), "Unknown service 'cdes'.\nDid you mean cdse?"),
+        (("--service", "xyz"), "Unknown service 'xyz'.\nKnown services: noa, cdse."),
         (
             ("--catalogue-url", "http://a.example/Products"),
-            "catalogue_url leads to a.example, but token_url is still sentinels.space.noa.gr's.\n",
+            "catalogue_url is at a.example, but token_url is still at sentinels.space.noa.gr.\n",
         ),
         (
             ("--service", "cdse", "--token-url", "http://a.example/token"),
-            "token_url leads to a.example, but catalogue_url is still catalogue.dataspace.",
+            "token_url is at a.example, but catalogue_url is still at catalogue.dataspace.",
         ),
     ],
 )
@@ -127,7 +127,7 @@ def test_what_cannot_be_is_told_before_anything_is_sent(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"noa-async: {told}")
-    assert ("Give both: --" in err) is ("is still" in told)
+    assert ("Specify --" in err) is ("is still" in told)
 
 
 def test_one_address_may_change_on_the_services_own_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,10 @@ def test_remarks() -> None:
     assert said("noa", {"workers": 64}, {}, workers=True) == []
     elsewhere = {"service": "cdse", "catalogue_url": "http://a.example/Products"}
     [told] = said("cdse", elsewhere, {"NOA_SERVICE": "noa"}, workers=False)
-    assert "cdse is http://a.example/Products here: NOA_CATALOGUE_URL or" in told
+    assert (
+        "The catalogue URL of cdse is http://a.example/Products, set by NOA_CATALOGUE_URL or"
+        in told
+    )
     assert said("cdse", elsewhere, {"NOA_SERVICE": "cdse"}, workers=False) == []
 
 
@@ -189,8 +192,8 @@ async def test_the_emulator_leads_to_the_service_that_it_plays(program: Program)
 @pytest.mark.parametrize("verb", ["search", "count", "download", "mirror", "verify", "login"])
 def test_the_help_tells_the_names(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run((verb, "--help")) == 0
-    assert f"--service NAME       {' or '.join(SERVICES)}" in capsys.readouterr().out
+    told = f"--service NAME       A known service: {' or '.join(SERVICES)}"
+    assert told in capsys.readouterr().out
     assert run(("--help",)) == 0
-    assert f"--service NAME (NOA_SERVICE), where NAME is {' or '.join(SERVICES)}" in (
-        capsys.readouterr().out
-    )
+    told = f"give --service NAME (NOA_SERVICE), one of {', '.join(SERVICES)}, or"
+    assert told in capsys.readouterr().out

@@ -28,7 +28,7 @@ def test_it_tells_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ]  # fmt: skip
     assert len([line for line in lines if re.match(r"  2026-\d\d-\d\d  ", line)]) == 2
     assert any(re.fullmatch(r"  verified +1990 +\d{3} GB", line) for line in lines)
-    assert "  3 failed ServiceRefused, 3 to be tried again, such as" in lines
+    assert "  3 failed ServiceRefused, 3 to be retried, for example" in lines
     assert any(line.endswith("Z  mirror: complete in 1 min 00 s, 2000 listed, 2000 brought")
                for line in lines)  # fmt: skip
     assert max(map(len, lines)) <= 110
@@ -96,8 +96,10 @@ async def test_after_a_download_and_a_verify(open_mirror: Open):
     assert (await noa("verify", "data", "-q")).code == 1
     ended = await Program(noa.folder)("status", "data")
     assert ended.code == 0
-    assert "  1 missing, 0 to be tried again, such as\n" in ended.out  # no query is followed here
-    assert "  wrong or to come, of no query that is followed  1\n    verify --repair" in ended.out
+    assert "  1 missing, 0 to be retried, for example\n" in ended.out  # no query is followed here
+    assert (
+        "  pending or wrong, but not part of the current query  1\n    verify --repair" in ended.out
+    )
     assert re.search(r"  verify: complete in \S+ s, 10 read, 1 wrong, ", ended.out)
     assert ".zip is missing.\n" in ended.out
 

@@ -29,7 +29,7 @@ from noa_async.events import (
 )
 from noa_async.progress import Progress
 
-REPORT = "Please report it with the command, its output with -v, and the version."
+REPORT = "Please report it with the command, its output with -v and the version."
 
 
 def after(*events: Event, **state: object) -> Progress:
@@ -88,7 +88,7 @@ def test_what_is_off_line_has_no_bar_of_its_own() -> None:
     progress(waiting)
     assert list(progress.running) == ["b"]
     assert list(progress.offline) == ["a"]
-    assert "0/2 products, 1 off line  " in total_text(progress, 0, 1.0, 100)
+    assert "0/2 products, 1 offline  " in total_text(progress, 0, 1.0, 100)
     progress(waiting)
     progress(TransferStarted("a", "A", 1, 0, 100))
     assert list(progress.running) == ["b", "a"]
@@ -101,7 +101,7 @@ def test_what_is_off_line_has_no_bar_of_its_own() -> None:
 @pytest.mark.parametrize(("ordered", "words"), [(True, " and ordered"), (False, "")])
 def test_a_product_that_waits_is_told(*, ordered: bool, words: str) -> None:
     event = ProductWaiting("a", "A", 45.0, ordered=ordered)
-    assert (level_of(event), sentence(event)) == (0, f"again in 45.0 s  A: it is off line{words}")
+    assert (level_of(event), sentence(event)) == (0, f"retry in 45.0 s  A: it is offline{words}")
 
 
 def test_the_total_is_estimated_while_the_listing_goes_on() -> None:
@@ -132,7 +132,7 @@ def test_the_first_token_is_no_renewal() -> None:
         (
             RuntimeError("\x1b[2J"),
             70,
-            f"noa-async: This should not have happened: RuntimeError: ?[2J.\n{REPORT}\n",
+            f"noa-async: Internal error: RuntimeError: ?[2J.\n{REPORT}\n",
         ),
     ],
 )

@@ -54,7 +54,7 @@ async def test_all_is_right(open_mirror: Open):
     alone = Program(noa.folder)  # no mirror, no account
     ended = await alone("verify", "data")
     assert (ended.code, ended.out) == (0, "")
-    assert ended.err.startswith("40 products right\nRead ")
+    assert ended.err.startswith("40 products intact\nRead ")
     quiet = await alone("verify", "data", "-q")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
     (noa.folder / "data" / "mine.txt").touch()
@@ -91,7 +91,7 @@ async def test_what_is_wrong_is_told_and_repaired(open_mirror: Open):
     assert ended.code == 1
     found = dict(line.split("  ")[::-1] for line in ended.out.splitlines())
     assert {path.split(": ")[0]: condition for path, condition in found.items()} == wrong
-    assert "34 products right, 3 damaged, 3 missing\n" in ended.err
+    assert "34 products intact, 3 damaged, 3 missing\n" in ended.err
 
     mirror.stats.reset()
     ended = await noa("verify", "data", "--format", "json", "--repair", "--workers", "2")
@@ -149,7 +149,7 @@ async def test_repair_needs_an_account_before_hours_are_spent(open_mirror: Open)
     await noa(*DOWNLOAD)
     ended = await Program(noa.folder)("verify", "data", "--repair")
     assert ended.code == 3
-    assert "right" not in ended.err
+    assert "intact" not in ended.err
 
 
 async def test_what_was_found_is_whole_json_whatever_ends_the_repair(open_mirror: Open):
@@ -189,7 +189,7 @@ async def test_samples_and_ages(open_mirror: Open):
     assert sum(int(one.err.split()[0]) for one in told) == 19
     assert (await noa("verify", "data", "--since", "7d")).code == 1
     future = await noa("verify", "data", "--since", "2999-01-01")
-    assert (future.code, future.err.splitlines()[0]) == (0, "0 products right")
+    assert (future.code, future.err.splitlines()[0]) == (0, "0 products intact")
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ async def test_an_archive_whose_ledger_is_lost_is_not_passed(open_mirror: Open):
     ended = await noa("mirror", *query)
     assert ended.code == 0
     [aside] = ledger.parent.glob("ledger.sqlite3.damaged-*")
-    [told] = [line for line in ended.err.splitlines() if "begun anew" in line]
+    [told] = [line for line in ended.err.splitlines() if "The ledger is damaged" in line]
     assert str(aside) in told
     assert (await noa("verify", "data")).code == 0
 
@@ -324,9 +324,9 @@ async def test_an_end_in_the_middle_is_harmless(open_mirror: Open, number: signa
             process.kill()
             await process.wait()
     assert process.returncode == (130 if number is signal.SIGINT else -9)
-    assert number is signal.SIGKILL or b"--sample goes on" in err
+    assert number is signal.SIGKILL or b"--sample continues" in err
     told = (await noa("status", "data")).out
-    ending = "interrupted in" if number is signal.SIGINT else "goes on, or was killed"
+    ending = "interrupted in" if number is signal.SIGINT else "still running, or was killed"
     assert f"  verify: {ending}" in told
     large.unlink()
     ended = await noa("verify", "data", "--repair")

@@ -109,7 +109,7 @@ async def test_bars_of_sixteen_workers(open_mirror: Open, columns: int) -> None:
     total, *products = recorded(columns)
     assert TOTAL.fullmatch(BAR.fullmatch(total)["figures"])  # type: ignore[index]
     assert len(products) == 16
-    steady = {shape(row) for row in products if "waits" not in row}  # that may be between frames
+    steady = {shape(row) for row in products if "waiting" not in row}  # that may be between frames
     assert steady <= rows, "\n".join(terminal.frames[15])
 
 
@@ -272,9 +272,9 @@ def test_what_is_said_just_after_a_resize_is_made_for_it(
     screen = pyte.Screen(40, 24)
     bars.draw(under_way(), 1e6)
     narrowed(bars, monkeypatch)
-    bars.line("again in 0.5 s  S2A_MSIL2A: The answer broke off")
+    bars.line("retry in 0.5 s  S2A_MSIL2A: The answer broke off")
     pyte.Stream(screen).feed(written(bars))
-    assert shown_on(screen) == ["again in 0.5 s  S2A_MSIL2A: The answer", "  broke off"]
+    assert shown_on(screen) == ["retry in 0.5 s  S2A_MSIL2A: The answer", "  broke off"]
 
 
 def test_bytes_that_come_again_stand_still(bars: Bars) -> None:
@@ -306,7 +306,7 @@ def test_a_product_that_failed_takes_no_bytes_back(bars: Bars) -> None:
 @pytest.mark.parametrize(
     ("width", "text"),
     [
-        (120, "1000/20000 products, 12 off line  2.00 MB of ~500 GB  12.0 MB/s  11 h 34 min left"),
+        (120, "1000/20000 products, 12 offline  2.00 MB of ~500 GB  12.0 MB/s  11 h 34 min left"),
         (90, "1000/20000 products  2.00 MB of ~500 GB  12.0 MB/s  11 h 34 min left"),
         (79, "2.00 MB of ~500 GB  12.0 MB/s  11 h 34 min left"),
         (39, "2.00 MB/~500 GB 12.0 MB/s"),

@@ -429,7 +429,7 @@ async def test_row_3_4_what_cannot_be_sent_is_refused_before_anything_is(open_mi
     assert mirror.stats.requests == 0
     ended = await noa("count", "--roi", area, "--simplify")
     assert ended.code == 0
-    assert re.search(r"simplified to \d+ points: it was grown by up to \d+ m", ended.err)
+    assert re.search(r"simplified to \d+ points, which enlarged it by up to \d+ m", ended.err)
     noa.environ["NOA_MAX_URL_LENGTH"] = "60000"
     assert (await noa("count", "--roi", area)).code == 0
 

@@ -628,7 +628,7 @@ async def test_maintenance(open_mirror: Open, status: int) -> None:
     mirror.maintenance = None
     _, err = await process.communicate()
     assert process.returncode == 0, err.decode()
-    assert b"the log-in, again in" in err
+    assert b"log-in: retry in" in err
     assert len(list((noa.folder / "noa-data").glob("*.zip"))) == 4
     mirror.maintenance = status
     ended = await noa("download", "--everything", "--retries", "1")

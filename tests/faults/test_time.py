@@ -241,18 +241,18 @@ async def test_row_3_6_options_file_and_words(open_mirror: Open) -> None:
     assert ended.out.split()[0] == str(counts["touches"])
     ended = await noa("explain", *day)
     assert "(--time within, the default)" in ended.err
-    assert "--time touches takes them" in ended.err
+    assert "Use --time touches to include them" in ended.err
     for verb in ("search", "count", "explain", "download", "mirror"):
         text = " ".join((await noa(verb, "--help")).out.split())
         assert "--time [within|touches|starts]" in text
-        assert "what crosses its start or end is left out" in text
+        assert "within, those sensed entirely between them (default)" in text
     assert (await noa("count", *day, "--time", "before")).code == 2
 
 
 def test_row_3_6_a_query_says_how_products_belong_to_its_time() -> None:
     query = Query(content=("2026-01-11", "2026-01-19"))
     assert sensed_words(query) == "sensed from 2026-01-11 to 2026-01-19"
-    assert "left out" in time_note(query)
+    assert "are excluded (--time within" in time_note(query)
     query = replace(query, time="starts")
     assert sensed_words(query) == "sensing began from 2026-01-11 to 2026-01-19"
     noon = Query(content=(None, "2026-01-11T12:00:00Z"), time="starts")

@@ -106,7 +106,9 @@ async def test_the_script_prints_and_fetches_what_it_did(
         ]
         assert len(lines) == 5 + len(matching)
         assert all(
-            re.fullmatch(r"\[INFO\] \S+ is here and checked \(\d+ bytes\)\.", one)
+            re.fullmatch(
+                r"\[INFO\] \S+ is complete and its checksum is correct \(\d+ bytes\)\.", one
+            )
             for one in lines[5:]
         )
 
@@ -179,7 +181,10 @@ async def test_a_download_that_is_cut_goes_on(
         assert await called(client.download_product, product.id, product.name) is True
         right = mirror.content(product.id).read()
         assert (tmp_path / product.name).read_bytes() == right
-        assert f"{product.name} is here and checked ({product.size} bytes)." in caplog.messages
+        assert (
+            f"{product.name} is complete and its checksum is correct ({product.size} bytes)."
+            in caplog.messages
+        )
         starts = [each.range_start for each in mirror.stats.downloads[product.id]]
         assert (max(starts) > 0) is (kind is FaultKind.CUT)
         sent = mirror.stats.bytes_sent
@@ -197,9 +202,9 @@ async def test_what_cannot_be_had_is_false_and_leaves_no_file(
         lead(mirror)
         client = NOAClient("demo", "demo")
         assert await called(client.download_product, product.id, product.name) is False
-        assert f"{product.name} is not here: {product.name} arrived whole" in caplog.text
+        assert f"{product.name} was not downloaded: {product.name} arrived whole" in caplog.text
         assert await called(client.download_product, "of-nothing", "x.zip") is False
-        assert "x.zip is not here: the catalogue has no product of-nothing." in caplog.text
+        assert "x.zip was not downloaded: the catalogue has no product of-nothing." in caplog.text
         await mirror.stop()
         assert await called(client.download_product, product.id, product.name) is False
         assert "Traceback" not in caplog.text
@@ -226,7 +231,7 @@ async def test_the_file_has_the_name_that_was_given(
             assert await called(client.download_product, bare.id, name) is True
             assert await called(client.download_product, bare.id, name) is True
             assert holds(name, bare.id) is (name != "my.zip")
-        assert "my.zip is another product's, and is kept" in caplog.text
+        assert "my.zip belongs to another product and is kept" in caplog.text
         mirror.catalogue.replace(bare.id)
         fresh = NOAClient("demo", "demo")
         assert await called(fresh.download_product, bare.id, bare.name) is True
@@ -235,7 +240,7 @@ async def test_the_file_has_the_name_that_was_given(
         assert await called(client.download_product, twin.id, bare.name) is True
         assert holds(bare.name, bare.id)
         assert holds(f"{bare.name.removesuffix('.SAFE')}_5c1e0000.SAFE.zip", twin.id)
-        assert f"{bare.name} is another product's, and is kept" in caplog.text
+        assert f"{bare.name} belongs to another product and is kept" in caplog.text
 
 
 async def test_a_refused_password_is_sent_once(lead: Any, caplog: pytest.LogCaptureFixture) -> None:

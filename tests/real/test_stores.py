@@ -192,7 +192,7 @@ async def test_export_tells_where_each_object_is_and_asks_nobody(
     assert run([*words, "--output", str(tmp_path / "scratch" / "x")]) == 0  # beside the ledger's
     [state] = [one for one in (tmp_path / "scratch").iterdir() if one.is_dir()]
     assert run([*words, "--output", str(state / "x")]) == 5
-    assert "archive's own" in capsys.readouterr().err
+    assert "archive's internal folder" in capsys.readouterr().err
 
 
 @everywhere
