@@ -225,7 +225,7 @@ async def test_a_wrong_password_is_sent_once_only(user: User, connect: Connect) 
     for answer in answers:
         assert isinstance(answer, CredentialsRefused)
         assert answer.message == (
-            f"The service refuses the credentials of '{wrong.username}' (from netrc): "
+            f"The service rejects the credentials of '{wrong.username}' (from netrc): "
             "Invalid user credentials."
         )
         assert PASSWORD not in f"{answer!r} {answer.hint}"
