@@ -22,12 +22,12 @@ class Timeouts:
     """Seconds to wait for the service."""
 
     connect: float = 30.0
-    """To connect, including TLS."""
+    """Seconds to establish a connection, including TLS."""
     answer: float = 120.0
-    """From the request to the head of the response; a page can take tens of seconds. For a token,
-    to the end of the response."""
+    """Seconds from the request to the head of the response; a page can take tens of seconds. For a
+    token, to the end of the response."""
     stall: float = 60.0
-    """Between two bytes of a body; a transfer without data for this long is aborted."""
+    """Seconds without data after which a transfer is aborted."""
 
     @property
     def together(self) -> float:

@@ -201,7 +201,7 @@ def counts(error: NoaError, *, others_came: bool) -> bool:
 
 
 def is_changed(before: Product, after: Product) -> bool:
-    """Return whether the catalogue has other bytes than before, or may have."""
+    """Return whether the product's bytes in the catalogue have changed, or may have."""
     old, new = wanted_checksum(before), wanted_checksum(after)
     return new != old if new else _modified(before, after)
 

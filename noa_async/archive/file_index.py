@@ -30,8 +30,8 @@ class FileIndex:
     """An index of a folder's files with their sizes, by name without ``.zip``, ``.SAFE`` and
     ``.SEN3``.
 
-    All methods block; safe for threads. Resources: a temporary file of about 150 MB for a million
-    files, deleted by ``close``.
+    All methods block; safe for threads.
+    Resources: a temporary file of about 150 MB for a million files, deleted by ``close``.
     """
 
     def __init__(self, folder: Destination, most: int | None = None) -> None:

@@ -48,7 +48,7 @@ def _records(database: Database) -> Iterator[Record]:
 
 
 def _sound(record: Record) -> bool:
-    """Return whether a record has the types of values that it was written with."""
+    """Return whether a record's values have the expected types."""
     times = (record.updated, record.updated if record.verified is None else record.verified)
     return (
         isinstance(record.path, str)

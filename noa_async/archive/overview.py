@@ -69,9 +69,9 @@ class Trouble:
     retried: int
     """Number of these products that the next run retries (a run of the query followed last)."""
     example: str
-    """The name of the newest one."""
+    """The name of the newest of these products."""
     error: str | None
-    """The error of the newest one."""
+    """The error of the newest of these products."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,7 +183,8 @@ def unmet(record: Record, now: float, *, there: bool) -> Record:
     | present  | no longer has it  | recorded as gone, counted, no longer queued    |
     | present  | has it            | recorded as gone, counted, still queued        |
 
-    It is gone since the first such listing; a time in the future is ignored.
+    Counted: one more listing did not contain it (``absences``). It is gone since the first of those
+    listings; a time in the future is ignored.
     """
     if record.path is None and record.state is not State.CONSUMED:
         return record if there else record.removed(now)

@@ -69,13 +69,13 @@ class Teller:
         self._observer(ProductQueued(product.id, product.name, product.size))
 
     async def ended(self, outcome: Outcome) -> None:
-        """Report the outcome of a product whose worker has notified the observer."""
+        """Count the outcome of a processed product, and report it; its event was emitted before."""
         async with self._turn:
             self.sums.add(outcome)
             await self._tell(outcome)
 
     async def met(self, outcome: Outcome) -> None:
-        """Report a product with nothing to be done: it is present, or given up."""
+        """Count and report a product with nothing to be done: it is present, or given up."""
         self.queued(outcome.product)
         self._keeper.tell(outcome)
         await self.ended(outcome)

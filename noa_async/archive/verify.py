@@ -155,7 +155,8 @@ async def verify(archive: Archive, extent: Extent) -> AsyncGenerator[Finding]:
     being downloaded are waited for.
 
     Error handling: an unreadable file is a finding; DestinationError if the folder or the ledger is
-    unreadable. Resources: closing the generator stops the reading. The results so far are kept.
+    unreadable.
+    Resources: closing the generator stops the reading. The results so far are kept.
     """
     if archive.folder.root is not None:
         await take_back(archive)

@@ -97,8 +97,8 @@ class TokenManager:
     Error handling: ``token`` raises CredentialsRefused once the service explicitly rejects the user
     name and password, which are then not sent again. It raises ServiceAway if the log-in service
     returned tokens before and is down for longer than the retry policy waits; if it never returned
-    one, ServiceUnreachable, ServiceRefused or ServiceAway. Resources: an async context manager, or
-    call ``close``. Safe for concurrent tasks.
+    one, ServiceUnreachable, ServiceRefused or ServiceAway.
+    Resources: an async context manager, or call ``close``. Safe for concurrent tasks.
     """
 
     def __init__(

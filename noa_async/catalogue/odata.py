@@ -127,4 +127,4 @@ def _quote(text: str, safe: str) -> str:
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:
-        raise QueryError(f"This text cannot be sent: {text[:80]!a}.") from error
+        raise QueryError(f"Cannot encode this text as UTF-8: {text[:80]!a}.") from error

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _NO_ORDERS = frozenset({405, 501})
 _NOT_ANSWERED = frozenset({Meaning.QUOTA, Meaning.MAINTENANCE, Meaning.LOGIN, Meaning.PROXY})
-"""Meanings that are not an answer to the order itself, whatever their status."""
+"""Meanings of responses that say nothing about the order, whatever their status."""
 _ANSWER_LIMIT = 1 << 20
 _MESSAGE_LIMIT = 64 << 10
 _MOST_REMEMBERED = 100_000

@@ -128,7 +128,7 @@ def _parse_by_entry(text: str, unreadable: list[str]) -> Any:
 
 
 def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """Return the first non-empty value of these fields."""
+    """Return the first non-empty value of the fields called ``names``; None if all are empty."""
     return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
 
 

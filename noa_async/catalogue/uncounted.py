@@ -35,7 +35,7 @@ class UncountedReader:
         self._linked = 0
         """Number of entries on the longest page with a link, which is the service's maximum."""
         self._recent_ids = Recent(REMEMBERED)
-        """Ids on the pages read since reading last continued by date."""
+        """Ids on the pages read since the last continuation by date."""
         self._split_instants: dict[datetime, None] = {}
         """The instants that continue from one page to the next."""
         self.shortfall: Shortfall | None = None

@@ -396,7 +396,7 @@ def test_quoting(text: str, expected: str) -> None:
 def test_encoding_refuses_half_a_surrogate_pair() -> None:
     with pytest.raises(QueryError, match="cannot"):
         Query(rules=[MissionRule(platform="\ud800")])
-    with pytest.raises(QueryError, match=r"This text cannot be sent: '\\ud800'"):
+    with pytest.raises(QueryError, match=r"Cannot encode this text as UTF-8: '\\ud800'"):
         quote_odata("\ud800")
 
 
