@@ -64,7 +64,7 @@ def find_credentials(
             if type(error).__name__ != "NoKeyringError":  # the system has no keyring
                 trouble = f" The keyring failed: {first_line(error)}."
     raise CredentialsMissing(
-        f"No user name and password found.{trouble}",
+        f"No user name and password were found.{trouble}",
         hint="Set NOA_USERNAME and NOA_PASSWORD, or add "
         f"'machine {host} login USER password SECRET' to ~/.netrc.",
     )

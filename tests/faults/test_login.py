@@ -724,7 +724,7 @@ async def test_keyring(open_mirror: Open, code: str, said: str) -> None:
     ended = await noa("login")
     assert ended.code == 3
     first = ended.err.splitlines()[0]
-    assert first.startswith("noa-async: No user name and password were found. The keyring cannot")
+    assert first.startswith("noa-async: No user name and password were found. The keyring failed")
     assert said in first
     noa.environ |= {"NOA_USERNAME": "demo", "NOA_PASSWORD": PASSWORD}
     ended = await noa("login", "--keep", "keyring")
