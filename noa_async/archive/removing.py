@@ -171,7 +171,7 @@ def unmet(record: Record, now: float, *, there: bool) -> Record:
     """Return the record of a product that a complete listing did not contain.
 
     ``there``: whether the service, asked for this product, has it. It is asked if the product has a
-    part file or is queued; the part file is deleted with the record.
+    part file or is queued.
 
     | its file | the service       | becomes                                        |
     |----------|-------------------|------------------------------------------------|

@@ -189,7 +189,7 @@ def is_full(shown: int, asked: int, linked: int) -> bool:
     |----------------------------------------|-------------------------------------|
     | is as long as requested                | as many as that page                |
     | is shorter: the service has a maximum  | as many as that page                |
-    | does not exist: no page had a link     | 10, or the number requested         |
+    | does not exist: no page had a link     | 10, or fewer if fewer are requested |
 
     ``linked`` is the length of that page, 0 if no page had a link. No known service returns fewer
     than 10 entries a page and no link.
