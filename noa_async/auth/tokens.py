@@ -305,7 +305,7 @@ class TokenManager:
             return error
         hint = error.hint
         if never and isinstance(error, ServiceError) and error.status in {404, 405, 410}:
-            hint = "Check the token address if it never worked, else try again later."
+            hint = "If the token address never worked, check it; otherwise try again later."
         tries = f"{attempts} requests in {seconds:.0f} s. " if attempts > 1 else ""
         away = ServiceAway(error.message, hint=f"{tries}{hint}".rstrip())
         away.retry_after = error.retry_after

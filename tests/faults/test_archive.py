@@ -312,7 +312,7 @@ async def test_row_10_1_what_was_listed_since_the_last_time_counts(night: Night)
         publish(mirror, 60, "L", 2)
         assert not (await night(mirror)).full
         mirror.faults = shrunk(0.2)
-        with pytest.raises(ServiceError, match=r"of 6\d products that it listed since"):
+        with pytest.raises(ServiceError, match=r"of 6\d products listed since"):
             await night(mirror, reconcile=True)
 
 

@@ -164,7 +164,7 @@ async def test_a_wrong_address(open_scene: Open, status: int) -> None:
     scene = await open_scene(trouble)
     with pytest.raises(ServiceRefused, match=rf"answered {status} at .*/token") as caught:
         await scene.manager.token()
-    assert caught.value.hint == "Check the token address."
+    assert caught.value.hint == "Check the token address (--token-url)."
     assert len(scene.waits.slept) == 2
 
     scene = await open_scene(replace(trouble, first=2, times=8))
@@ -175,7 +175,7 @@ async def test_a_wrong_address(open_scene: Open, status: int) -> None:
 
 async def test_a_page_with_404_that_stays_names_the_address_too(open_scene: Open) -> None:
     scene = await open_scene(Fault(K.TOKEN_MAINTENANCE, status=404, times=None))
-    with pytest.raises(ServiceAway, match="If it never gave a token, check the token address"):
+    with pytest.raises(ServiceAway, match="If the token address never worked, check it"):
         await scene.manager.token()
 
 
@@ -209,7 +209,7 @@ async def test_sessions(open_scene: Open) -> None:
         scene = await open_scene(Fault(K.TOKEN_SESSIONS, status=status, times=None))
         with pytest.raises(ServiceAway, match="too many sessions") as caught:
             await scene.manager.token()
-        assert "The password was not refused" in caught.value.hint
+        assert "The password was not rejected" in caught.value.hint
         assert len(scene.waits.slept) == 2
 
 

@@ -293,7 +293,7 @@ async def test_a_realm_that_is_not_there(keycloak: Keycloak, user: User, connect
     async with connect(user.credentials, token_url=address) as ours:
         with pytest.raises(ServiceRefused, match=r"answered 404 at .*/mirorr/") as caught:
             await ours.tokens.token()
-    assert caught.value.hint == "Check the token address."
+    assert caught.value.hint == "Check the token address (--token-url)."
 
 
 async def test_too_many_sessions(keycloak: Keycloak, connect: Connect) -> None:
