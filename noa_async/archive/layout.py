@@ -73,8 +73,8 @@ class Layout:
         Raise SettingsError, which says what is wrong.
 
         >>> Layout.parse("{platfrom}/{name}")
-        Traceback (most recent call last): noa_async.errors.SettingsError: A layout has no field
-        {platfrom}. Did you mean {platform}?
+        Traceback (most recent call last):
+        noa_async.errors.SettingsError: A layout has no field {platfrom}. Did you mean {platform}?
         """
         template = _PRESETS.get(text, text)
         if "{" not in template and "}" not in template:
@@ -156,7 +156,7 @@ def facets(product: Product) -> dict[str, str]:
     >>> from noa_async.catalogue.product import Product
     >>> facets(Product("1", "S2A_MSIL2A_20260112T092321_N0511_R093_T34SGH_20260112T131502.SAFE"))
     {'platform': 'SENTINEL-2', 'product_type': 'S2MSI2A', 'level': 'L2A', 'tile': '34SGH', \
-    'orbit': '093'}
+'orbit': '093'}
     """
     return {field: _value(product, field) for field in ATTRIBUTES}
 

@@ -68,8 +68,8 @@ def check_move(before: State | None, after: State) -> None:
 
     >>> check_move(State.LISTED, State.VERIFIED)
     >>> check_move(State.VERIFIED, State.LISTED)
-    Traceback (most recent call last): noa_async.archive.states.IllegalMove: A product cannot move
-    from verified to listed.
+    Traceback (most recent call last):
+    noa_async.archive.states.IllegalMove: A product cannot move from verified to listed.
     """
     if before is not after and after not in MOVES[before]:
         told = "no record" if before is None else before
