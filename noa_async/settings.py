@@ -1,4 +1,4 @@
-"""Settings: frozen, with documented defaults; from arguments, the environment, a TOML file."""
+"""Frozen settings with documented defaults; from arguments, the environment or a TOML file."""
 
 from __future__ import annotations
 
@@ -22,30 +22,32 @@ class Timeouts:
     """Seconds to wait for the service."""
 
     connect: float = 30.0
-    """For a connection, TLS included."""
+    """Seconds to establish a connection, including TLS."""
     answer: float = 120.0
-    """From the request to the head of its answer: a page can take tens of seconds. For a token, to
-    the end of its answer."""
+    """Seconds from the request to the head of the response; a page can take tens of seconds. For a
+    token, to the end of the response."""
     stall: float = 60.0
-    """Between two bytes of a body; no byte for so long counts as a cut."""
+    """Seconds without data after which a transfer is aborted."""
 
     @property
     def together(self) -> float:
-        """For one who waits for another that asks: all of these, and then some."""
+        """The time-outs of a complete request plus a margin, for a process that waits for another
+        one."""
         return self.connect + self.answer + self.stall + 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much at once."""
+    """Limits of concurrency and bandwidth."""
 
     workers: int = 4
-    """Products fetched at the same time. NOA's quota is not published; its kin allow four."""
+    """Products downloaded at the same time. NOA's quota is not published; similar services allow
+    four."""
     listings: int = 8
-    """The most pages of the catalogue asked for at the same time by long listings: four at first,
-    more while that goes well, half where the service is in trouble."""
+    """Maximum number of concurrent catalogue requests of long listings: starts at four, grows while
+    the service responds well, halves when it is overloaded."""
     bandwidth: float | None = None
-    """Bytes a second for all workers together (None: no cap)."""
+    """Bytes per second for all workers together (None: no limit)."""
 
 
 _FOLLOWED = 3
@@ -54,7 +56,7 @@ _FOLLOWED = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """How often and how soon to try again: exponential back-off with full jitter.
+    """How often and how soon to retry: exponential back-off with full jitter.
 
     >>> RetryPolicy(base=1, cap=60).delay(4, draw=lambda: 0.5)
     4.0
@@ -65,22 +67,23 @@ class RetryPolicy:
     """
 
     retries: int = 8
-    """Attempts after the first that may fail in a row; an attempt that brought bytes resets it."""
+    """Maximum number of failed attempts in a row after the first; an attempt that received bytes
+    resets the count."""
     base: float = 1.0
-    """Seconds: the longest wait before the first retry; it doubles with each."""
+    """Seconds: the maximum wait before the first retry; it doubles with each retry."""
     cap: float = 60.0
-    """Seconds: no wait of our own choosing is longer, but for what is off line: 15 times that."""
+    """Seconds: the maximum back-off; for an offline product, 15 times that."""
     longest_wait: float = 3600.0
-    """Seconds: a service that asks for a longer wait is not waited for."""
+    """Seconds: if the service asks for a longer wait, the attempt fails instead."""
     offline_wait: float = 3600.0
-    """Seconds a run waits for a product that is off line, from when it first asked for it; 0 does
-    not wait at all."""
+    """Seconds a run waits for an offline product, from its first request; 0 does not wait at
+    all."""
     offline_most: int = 1000
-    """Products off line that a run waits for at the same time; what is more is not ordered, but
-    left to a later run."""
+    """Maximum number of offline products that a run waits for at the same time; more are not
+    ordered, but left to a later run."""
 
     def allows(self, failures: int, *, asked: float | None = None) -> bool:
-        """Whether to try again after ``failures`` in a row; ``asked`` as for ``delay``."""
+        """Return whether to retry after ``failures`` in a row; ``asked`` as for ``delay``."""
         return failures <= self.retries and (asked or 0.0) <= self.longest_wait
 
     def delay(
@@ -90,11 +93,11 @@ class RetryPolicy:
         asked: float | None = None,
         draw: Callable[[], float] = random.random,
     ) -> float:
-        """Seconds to wait before the next attempt, after ``failures`` in a row.
+        """Return the seconds to wait before the next attempt, after ``failures`` in a row.
 
-        ``asked`` is the service's Retry-After in seconds: never less than that. It is followed
-        three times in a row if it is a second or more; after that, and for less than a second, the
-        back-off counts if it is longer.
+        ``asked`` is the service's Retry-After in seconds; the result is never less. If it is a
+        second or more, it is used as it is three times in a row; after that, or if it is less than
+        a second, the back-off is used if it is longer.
         """
         ours = draw() * min(self.cap, self.base * 2.0 ** min(failures - 1, 32))
         if asked is not None and asked >= 1.0 and failures <= _FOLLOWED:
@@ -103,7 +106,7 @@ class RetryPolicy:
 
 
 class OnRemoved(StrEnum):
-    """What becomes of a product's file when the service has the product no more."""
+    """What to do with a product's file when the service has deleted the product."""
 
     KEEP = "keep"
     DELETE = "delete"
@@ -111,87 +114,89 @@ class OnRemoved(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Following:
-    """How a folder follows a query."""
+    """How a folder mirrors a query."""
 
     overlap: timedelta = timedelta(days=3)
-    """How far before the watermark a run asks again: what is published is listed with a lag."""
+    """How far before the watermark a run lists again, because new products appear in listings with
+    a delay."""
     reconcile_every: timedelta = timedelta(days=7)
-    """How often all of the query is listed: it shows what was replaced, removed or overlooked."""
+    """How often to list the whole query, which shows replaced, deleted and overlooked products."""
     max_shrink: float = 0.2
-    """By how much a listing of all may be shorter than the one before: 0.2 is a fifth. If it is
-    shorter still, and lacks more than five products, it is not believed: nothing is concluded from
-    it, and the run ends with an error."""
+    """By how much a full listing may be shorter than the one before: 0.2 is a fifth. If it is
+    shorter still, and lacks more than five products, it is not trusted: the run ends with an error,
+    and nothing is deleted or given up because of it."""
     shrink_days: int = 3
-    """On how many days in a row a listing must be so short until it is believed; listings less than
+    """On how many days in a row a full listing must be that short to be trusted; listings less than
     20 hours apart count as one day."""
     accept_shrunk: bool = False
-    """Believe such a listing at once."""
+    """Trust a full listing at once, however much shorter than the one before."""
     on_removed: OnRemoved = OnRemoved.KEEP
-    """What becomes of a product's file when the service has the product no more."""
+    """What to do with a product's file when the service has deleted the product."""
     attributes: bool = True
-    """Whether a mirror's listings ask for each product's attributes: larger answers, from which
-    exports have cloud cover, orbit direction, polarisation and mode."""
+    """Whether a mirror's listings request each product's attributes: larger responses, which
+    provide exports with cloud cover, orbit direction, polarisation and mode."""
     max_delete: float = 0.01
-    """The largest part of the files here, of a query's products, that one run may delete: 0.01 is
-    one in a hundred. If more are gone, none is deleted."""
+    """The largest fraction of a query's local files that one run may delete: 0.01 is one percent.
+    If more products are gone, none is deleted."""
     gone_listings: int = 2
-    """How many listings of all in a row must not meet a product before its file is deleted."""
+    """Number of full listings in a row without a product, before its file is deleted."""
     gone_for: timedelta = timedelta(days=3)
-    """How long ago the first of them must be."""
+    """Minimum time since the first full listing without a product, before its file is deleted."""
     keep_trash: timedelta = timedelta(days=30)
-    """How long a deleted file lies in ``.noa-async/trash``; 0 deletes it at once. An object store
-    has no trash: use its versions."""
+    """How long a deleted file is kept in ``.noa-async/trash``; 0 deletes it at once. Object stores
+    have no trash: use their versioning."""
     check_files: bool = True
     """Whether each run first compares the name, size and time of every file with the ledger."""
     accept_missing: bool = False
-    """Fetch again whatever is missing, however much it is. Else a run ends with an error before it
-    fetches anything if more than ten files, and more than a fifth of all or all of a folder, are
-    missing: a disk may not be mounted."""
+    """Download all missing files again, however many. Otherwise, if more than ten files are
+    missing, and more than a fifth of all or all of a folder, a run ends with an error before it
+    downloads anything: a disk may not be mounted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All of it. ``Settings()`` is NOA's mirror with careful defaults."""
+    """All settings. ``Settings()`` is NOA's mirror with conservative defaults."""
 
     service: Service = field(default_factory=Service)
-    """Which mirror."""
+    """The service to use."""
     timeouts: Timeouts = field(default_factory=Timeouts)
     """How long to wait for it, in seconds."""
     limits: Limits = field(default_factory=Limits)
-    """How much at once."""
+    """Limits of concurrency and bandwidth."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    """How often and how soon to try again."""
+    """How often and how soon to retry."""
     following: Following = field(default_factory=Following)
-    """How a folder follows a query."""
+    """How a folder mirrors a query."""
     ca_file: str | None = None
-    """A file of certificate authorities (PEM) to trust beside the system's."""
+    """A file of certificate authorities (PEM) to trust in addition to the system's."""
     insecure_http: bool = False
     """Whether the password and the token may be sent to another machine over plain http."""
     min_free: int = 16 << 20
-    """Bytes that are left free on the disk; more of it suits a disk that others use, too."""
+    """Bytes to keep free on the disk; increase it if others use the disk too."""
     archive_id: str | None = None
     """The Id of the archive that the output folder must hold (``noa-async status`` shows it)."""
     new_archive: bool = False
-    """Begin a new archive in a folder that held another one, or held one and is empty now."""
+    """Create a new archive in a folder that held another one, or that held one and is empty now."""
     scratch: str | None = None
-    """Where products on their way into an object store lie; None: in the user's state folder."""
+    """The folder for part files of products on their way to an object store; None: in the user's
+    state folder."""
     dask: str | None = None
-    """A Dask scheduler whose workers fetch, ``tcp://head:8786``; ``local`` starts some here. All
-    must see the output folder, or reach the object store."""
+    """A Dask scheduler whose workers download, such as ``tcp://head:8786``; ``local`` starts
+    workers on this machine. All must share the output folder, or reach the object store."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """NOA's mirror, changed by ``NOA_*`` variables (``NOA_CATALOGUE_URL``, ...).
+        """Return NOA's defaults, changed by ``NOA_*`` variables (``NOA_CATALOGUE_URL``, ...).
 
-        Raises SettingsError where a variable makes no sense.
+        Raise SettingsError if a variable is invalid.
         """
         return cls().with_values(environment_values(os.environ if environ is None else environ))
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
-        """A copy changed by named values, the keys of ``KEYS``; None leaves a value as it is.
+        """Return a copy with named values, the keys of ``KEYS``; None leaves a value unchanged.
 
-        A named ``service`` comes first: the others stand in for what it holds. Raises
-        SettingsError naming the key and the value that make no sense.
+        ``service`` is applied first; the other keys override its values. Raise SettingsError, which
+        names the invalid key and value.
         """
         settings = self
         for key, value in sorted(values.items(), key=lambda item: item[0] != "service"):
@@ -212,19 +217,19 @@ class Settings:
 
 
 def environment_values(environ: Mapping[str, str]) -> dict[str, str]:
-    """The settings that ``NOA_*`` variables give; empty ones count as absent.
+    """Return the settings in ``NOA_*`` variables; empty variables are ignored.
 
-    Line ends at their end are dropped: a variable that is filled from a file has them.
+    Trailing line ends are dropped: a variable that is filled from a file may have them.
     """
     given = {key: environ.get(f"NOA_{key.upper()}", "").rstrip("\r\n") for key in KEYS}
     return {key: value for key, value in given.items() if value}
 
 
 def file_values(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a configuration file's tables, those of ``TABLES``.
+    """Return the settings in the tables of a configuration file that are named in ``TABLES``.
 
-    ``service`` may be a table, whose ``name`` is a named service, or that name alone.
-    Raises SettingsError for a key that is not known.
+    ``service`` may be a table, whose ``name`` is a named service, or the name alone. Raise
+    SettingsError for an unknown key.
     """
     values: dict[str, Any] = {}
     for table in TABLES:
@@ -240,7 +245,8 @@ def file_values(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _service_table(content: object) -> object:
-    """``service = "NAME"`` is short for a table that holds ``name`` alone."""
+    """Return the table that ``service = "NAME"`` stands for; a table's ``name`` is its named
+    service."""
     if isinstance(content, str):
         return {"service": content}
     if isinstance(content, dict) and "name" in content:
@@ -252,7 +258,7 @@ def _on_removed(value: str) -> OnRemoved:
     try:
         return OnRemoved(value)
     except ValueError:
-        raise ValueError("it is keep or delete") from None
+        raise ValueError("it must be keep or delete") from None
 
 
 _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
@@ -290,9 +296,9 @@ _READERS: dict[str, tuple[str | None, str, Callable[[Any], Any]]] = {
     "dask": (None, "dask", values.scheduler),
 }
 KEYS = tuple(_READERS)
-"""Every setting that an argument, a variable or a file can give."""
+"""The settings that an argument, a variable or a file can set."""
 TABLES = ("service", "transfer", "mirror")
-"""The tables of a configuration file that hold settings."""
+"""The tables of a configuration file that contain settings."""
 
 
 def _known(key: str) -> tuple[str | None, str, Callable[[Any], Any]]:
@@ -301,5 +307,5 @@ def _known(key: str) -> tuple[str | None, str, Callable[[Any], Any]]:
     from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
 
     near = get_close_matches(key, _READERS, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(_READERS)}."
+    hint = f"Did you mean {near[0]}?" if near else f"The settings are {', '.join(_READERS)}."
     raise SettingsError(f"There is no setting {key!r}.", hint=hint)

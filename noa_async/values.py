@@ -1,4 +1,4 @@
-"""What the texts of settings mean. ValueError and TypeError say what is wrong with one."""
+"""Parse the values of settings. ValueError and TypeError say what is wrong with a value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RATE = re.compile(r"\s*([0-9.]+)\s*(?:([kmgt])(i?)b?|b?)\s*(?:/s|ps)?\s*", re.I
 
 
 def byte_rate(value: str | float) -> float:
-    """Bytes a second from a number or a text with a unit.
+    """Return bytes per second from a number or a text with a unit.
 
     >>> byte_rate("20M"), byte_rate("1.5MiB/s"), byte_rate(1000)
     (20000000.0, 1572864.0, 1000.0)
@@ -24,7 +24,7 @@ def byte_rate(value: str | float) -> float:
     if isinstance(value, str):
         match = _RATE.fullmatch(value)
         if not match:
-            raise ValueError("a rate is a number of bytes a second, such as 20M or 500KiB")
+            raise ValueError("a rate is a number of bytes per second, such as 20M or 500KiB")
         unit = (1024 if match[3] else 1000) ** (" kmgt".index((match[2] or " ").lower()))
         value = float(match[1]) * unit
     return positive(value)
@@ -36,34 +36,34 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 def duration(value: str) -> timedelta:
-    """A length of time from a number with a unit: ``s``, ``m``, ``h``, ``d`` or ``w``.
+    """Return a duration from a number with a unit: ``s``, ``m``, ``h``, ``d`` or ``w``.
 
     >>> duration("15m"), duration("3d")
     (datetime.timedelta(seconds=900), datetime.timedelta(days=3))
     """
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match or len(match[1]) > 9:
-        raise ValueError("a length of time is a number with a unit, such as 90s, 15m, 12h or 7d")
+        raise ValueError("a duration is a number with a unit, such as 90s, 15m, 12h or 7d")
     seconds = float(match[1]) * timedelta(**{_UNITS[match[2]]: 1}).total_seconds()
-    if seconds > _LONGEST.total_seconds():  # no date could be that far from today
-        raise ValueError("a length of time is a hundred years (36525d) at most")
+    if seconds > _LONGEST.total_seconds():  # a date computed from it could overflow
+        raise ValueError("a duration is at most a hundred years (36525d)")
     return timedelta(seconds=seconds)
 
 
 def share(value: str) -> float:
-    """A part of all, from 0 to 1, from a percentage.
+    """Return a fraction from 0 to 1 from a percentage.
 
     >>> share("1%"), share("0.5 %")
     (0.01, 0.005)
     """
     match = re.fullmatch(r"\s*([0-9]{1,3}(?:\.[0-9]+)?)\s*%\s*", value)
     if not match or float(match[1]) > 100:
-        raise ValueError("a part of all is written as a percentage, such as 1%")
+        raise ValueError("it must be a percentage, such as 1%")
     return float(match[1]) / 100
 
 
 def size(value: str | int) -> int:
-    """Bytes from a number or a text with a unit.
+    """Return bytes from a number or a text with a unit.
 
     >>> size("1GiB"), size("500M"), size(0)
     (1073741824, 500000000, 0)
@@ -96,7 +96,7 @@ def bytes_text(count: float) -> str:
 
 
 def flag(value: str | bool) -> bool:
-    """Yes or no.
+    """Return a boolean from ``yes`` or ``no`` and their synonyms.
 
     >>> flag("yes"), flag("0"), flag(True)
     (True, False, True)
@@ -106,21 +106,21 @@ def flag(value: str | bool) -> bool:
     if isinstance(value, bool):
         return value
     if not isinstance(value, str) or value.strip().lower() not in known:
-        raise ValueError("it is yes or no")
+        raise ValueError("it must be yes or no")
     return known[value.strip().lower()]
 
 
 def positive(value: str | float) -> float:
     number = float(_no_flag(value))
     if not (number > 0 and math.isfinite(number)):
-        raise ValueError("it must be a number above zero")
+        raise ValueError("it must be a number greater than zero")
     return number
 
 
 def not_negative(value: str | float) -> float:
     number = float(_no_flag(value))
     if not (number >= 0 and math.isfinite(number)):
-        raise ValueError("it must be a number, zero or above")
+        raise ValueError("it must be a number, zero or greater")
     return number
 
 
@@ -144,7 +144,7 @@ def _no_flag(value: str | float) -> str | float:
 
 def text(value: str) -> str:
     if not isinstance(value, str):
-        raise TypeError("it must be a text")
+        raise TypeError("it must be a string")
     if not value.strip():
         raise ValueError("it must not be empty")
     return value
@@ -153,9 +153,9 @@ def text(value: str) -> str:
 def url(value: str) -> str:
     parts = urlsplit(text(value))
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0:
-        raise ValueError("it must be an address such as https://host/path")
+        raise ValueError("it must be a URL such as https://host/path")
     if parts.username or parts.password:
-        raise ValueError("credentials do not belong in an address")
+        raise ValueError("a URL must not contain credentials")
     return value.rstrip("/")
 
 
@@ -164,16 +164,18 @@ def hosts(value: str | list[str] | tuple[str, ...]) -> frozenset[str]:
     hosts = frozenset(text(name).lower() for name in names if name)
     for host in hosts:
         if not re.fullmatch(r"[a-z0-9._-]+(:\d+)?|\[[0-9a-f:]+\](:\d+)?", host):
-            raise ValueError("a trusted host is a bare name such as download.example.org")
+            raise ValueError(
+                "a trusted host is a host name without scheme or path, such as download.example.org"
+            )
     return hosts
 
 
 def scheduler(value: str) -> str:
-    """The address of a Dask scheduler, or ``local``.
+    """Return the address of a Dask scheduler, or ``local``.
 
     >>> scheduler("tcp://head:8786"), scheduler("local")
     ('tcp://head:8786', 'local')
     """
     if value != "local" and not re.fullmatch(r"(tcp|tls|ucx|wss?)://\S+", text(value)):
-        raise ValueError("it is a scheduler's address, such as tcp://head:8786, or local")
+        raise ValueError("it must be a scheduler's address, such as tcp://head:8786, or local")
     return value

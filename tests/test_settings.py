@@ -208,9 +208,9 @@ def test_settings_cannot_be_changed():
         ("catalogue_url", "https://[::1/x", "catalogue_url"),
         ("catalogue_url", "https://a.example:99999/x", "catalogue_url"),
         ("token_url", "file:///etc/passwd", "https://host/path"),
-        ("trusted_hosts", "https://a.example", "bare name"),
-        ("trusted_hosts", "a.example/x", "bare name"),
-        ("trusted_hosts", "*.example", "bare name"),
+        ("trusted_hosts", "https://a.example", "without scheme or path"),
+        ("trusted_hosts", "a.example/x", "without scheme or path"),
+        ("trusted_hosts", "*.example", "without scheme or path"),
         ("page_size", "0", "from 1 to 1000"),
         ("page_size", "1001", "from 1 to 1000"),
         ("workers", "0", "from 1 to 256"),
@@ -218,16 +218,16 @@ def test_settings_cannot_be_changed():
         ("workers", 2.5, "whole number"),
         ("workers", "two", "workers is 'two'"),
         ("retries", "-1", "from 0 to 1000"),
-        ("bandwidth", "0", "above zero"),
+        ("bandwidth", "0", "greater than zero"),
         ("bandwidth", "fast", "20M or 500KiB"),
         ("bandwidth", "1.2.3M", "bandwidth"),
-        ("bandwidth", math.nan, "above zero"),
-        ("offline_wait", "-1", "zero or above"),
-        ("offline_wait", "inf", "zero or above"),
-        ("stall_timeout", "0", "above zero"),
-        ("stall_timeout", "inf", "above zero"),
-        ("stall_timeout", "-1", "above zero"),
-        ("connect_timeout", "nan", "above zero"),
+        ("bandwidth", math.nan, "greater than zero"),
+        ("offline_wait", "-1", "zero or greater"),
+        ("offline_wait", "inf", "zero or greater"),
+        ("stall_timeout", "0", "greater than zero"),
+        ("stall_timeout", "inf", "greater than zero"),
+        ("stall_timeout", "-1", "greater than zero"),
+        ("connect_timeout", "nan", "greater than zero"),
     ],
 )
 def test_nonsense_is_named(key, value, said):
@@ -257,7 +257,7 @@ def test_true_is_no_number(key):
 def test_a_password_in_an_address_is_refused_and_not_shown(key):
     with pytest.raises(SettingsError) as caught:
         Settings().with_values({key: "https://ada:hunter2@a.example/x"})
-    assert "credentials do not belong" in str(caught.value)
+    assert "must not contain credentials" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Findings that a person has looked at: accepted, or forgotten."""
+"""Accept or forget findings that a user has examined."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ FINDINGS = (
     f"{TROUBLED} AND state NOT IN ('{State.REMOVED}', '{State.CONSUMED}', '{State.LISTED}') "
     "AND accepted IS NULL"
 )
-"""What counts as a finding, as SQL: what is merely to be fetched does not."""
+"""What counts as a finding, as SQL: products that are merely queued do not."""
 
 
 @dataclass(slots=True)
 class Done:
-    """What was done, and of what there was nothing to do."""
+    """The records that were changed (``done``), and those without a finding (``left``)."""
 
     done: list[Record] = field(default_factory=list)
     left: list[Record] = field(default_factory=list)
 
 
 async def accept(archive: Archive, names: Sequence[str], *, everything: bool = False) -> Done:
-    """Accept that products are not here, or not right, or that their hooks do not pass.
+    """Accept that products are missing or wrong, or that their hooks fail.
 
-    They no longer count as findings, and are not fetched again before the catalogue says something
-    new of them. ``names`` are Ids or Names; ``everything``: all findings. Raises UsageError for a
-    name that the ledger does not have.
+    They no longer count as findings, and are not downloaded again until the catalogue changes them.
+    ``names`` are Ids or Names; ``everything``: all findings. Raise UsageError for an unknown name.
     """
     done = Done()
     now = archive.clock()
@@ -55,14 +54,13 @@ async def accept(archive: Archive, names: Sequence[str], *, everything: bool = F
 
 
 def accepted(record: Record, now: float) -> Record | None:
-    """The record of a finding that is accepted; None if there is nothing to accept.
+    """Return the record of an accepted finding; None if there is nothing to accept.
 
-    | the record                  | becomes                                  |
-    |-----------------------------|------------------------------------------|
-    | here, with a hook that is   | as it is, with no hook to run            |
-    | due                         |                                          |
-    | here, consumed, or removed  | None                                     |
-    | any other                   | as it is, accepted: nothing is to be done |
+    | the record                      | becomes                                 |
+    |---------------------------------|-----------------------------------------|
+    | present, and its hook is due    | unchanged, without a due hook           |
+    | present, consumed or removed    | None                                    |
+    | any other                       | unchanged, accepted, no longer queued   |
     """
     if record.hook_due is not None and record.held:
         return replace(record, hook_due=None, todo=None, error=None, reason=None, updated=now)
@@ -72,10 +70,10 @@ def accepted(record: Record, now: float) -> Record | None:
 
 
 async def forget(archive: Archive, names: Sequence[str]) -> list[Record]:
-    """Delete all that is known of some products; their files, if there are any, stay.
+    """Delete the records of some products; their files, if any, are kept.
 
-    The next listing of all that meets one takes it for new. ``names`` are Ids or Names. Raises
-    UsageError for a name that the ledger does not have.
+    The next full listing treats them as new. ``names`` are Ids or Names. Raise UsageError for an
+    unknown name.
     """
     records = await _named(archive, names)
     for record in records:
@@ -95,8 +93,8 @@ async def _named(archive: Archive, names: Sequence[str]) -> list[Record]:
             ids = [key for (key,) in database.rows(question, (name, name))]
             if not ids:
                 raise UsageError(
-                    f"{archive.folder.name} knows of no product {name!r}.",
-                    hint="Give the Id or the Name of one, as verify --format json tells them.",
+                    f"The ledger of {archive.folder.name} has no product {name!r}.",
+                    hint="Use the Id or the Name of a product, as in verify --format json.",
                 )
             found += ids
         return found

@@ -1,4 +1,4 @@
-"""What the AWS files and variables say where obstore itself does not look."""
+"""Read options from AWS files and variables that obstore does not read itself."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ _KEYS = ("access_key_id", "secret_access_key", "session_token")
 
 
 def s3_options(environ: Mapping[str, str]) -> dict[str, str]:
-    """Options for obstore that stand beside the variables it reads itself (``AWS_...``).
+    """Return options for obstore, in addition to the variables that it reads itself (``AWS_...``).
 
-    The order is the AWS tools': keys in the environment, then the profile ``AWS_PROFILE`` (else
-    ``default``) of ``AWS_SHARED_CREDENTIALS_FILE`` and ``AWS_CONFIG_FILE``, then what a machine
-    gives. Raises SettingsError for a profile that is not there, or holds no keys.
+    The order is that of the AWS tools: keys in the environment, then the profile ``AWS_PROFILE``
+    (else ``default``) of ``AWS_SHARED_CREDENTIALS_FILE`` and ``AWS_CONFIG_FILE``, then the
+    machine's own. Raise SettingsError for a profile that does not exist or has no keys.
     """
     name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE")
     profile = _profile(name or "default", environ)
     if name and not profile:
         raise SettingsError(
-            f"There is no AWS profile {name!r}.", hint="AWS_PROFILE names it; see ~/.aws/config."
+            f"There is no AWS profile {name!r}.", hint="Check AWS_PROFILE and ~/.aws/config."
         )
     found: dict[str, str] = {}
     if not environ.get("AWS_ACCESS_KEY_ID"):
         found = {key: profile[f"aws_{key}"] for key in _KEYS if profile.get(f"aws_{key}")}
         if name and "secret_access_key" not in found:
             raise SettingsError(
-                f"The AWS profile {name!r} holds no keys.",
-                hint='Export what it gives: eval "$(aws configure export-credentials '
-                '--format env)"',
+                f"The AWS profile {name!r} has no keys.",
+                hint='Export its keys: eval "$(aws configure export-credentials --format env)"',
             )
     if not (environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")):
         found["region"] = profile.get("region") or "us-east-1"
@@ -49,17 +48,17 @@ def s3_options(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _integrity(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the options that protect bytes on their way; an endpoint of None is Amazon's own.
+    """Return the options that protect uploaded bytes; an endpoint of None is Amazon's own.
 
-    | endpoint   | ``AWS_UNSIGNED_PAYLOAD`` | ``AWS_CHECKSUM_ALGORITHM`` | added                |
-    |------------|--------------------------|----------------------------|----------------------|
-    | any        | set                      | any                        | nothing              |
-    | TLS        | not set                  | any                        | no signature of them |
-    | plain HTTP | not set                  | set                        | nothing              |
-    | plain HTTP | not set                  | not set                    | a SHA-256 checksum   |
+    | endpoint   | ``AWS_UNSIGNED_PAYLOAD`` | ``AWS_CHECKSUM_ALGORITHM`` | added               |
+    |------------|--------------------------|----------------------------|---------------------|
+    | any        | set                      | any                        | nothing             |
+    | TLS        | not set                  | any                        | unsigned payload    |
+    | plain HTTP | not set                  | set                        | nothing             |
+    | plain HTTP | not set                  | not set                    | a SHA-256 checksum  |
 
-    Over plain HTTP obstore signs the bytes by their SHA-256 as well, taken once for both: a store
-    compares one of them, or the other.
+    Over plain HTTP obstore also signs the SHA-256 of the bytes, which is computed once for both; a
+    store checks one or the other.
     """
     if environ.get("AWS_UNSIGNED_PAYLOAD"):
         return {}
@@ -69,7 +68,7 @@ def _integrity(endpoint: str | None, environ: Mapping[str, str]) -> dict[str, st
 
 
 def _profile(name: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """All that the two files say of a profile."""
+    """Return all settings of a profile in the two files."""
     home = Path(environ.get("HOME") or Path.home()) / ".aws"
     files = (
         (environ.get("AWS_CONFIG_FILE") or home / "config", f"profile {name}"),
@@ -81,7 +80,7 @@ def _profile(name: str, environ: Mapping[str, str]) -> dict[str, str]:
         try:
             parser.read(file)
         except (configparser.Error, UnicodeDecodeError):
-            raise SettingsError(f"{file} cannot be read as an AWS file.") from None
+            raise SettingsError(f"Cannot parse the AWS file {file}.") from None
         for one in (section, name):
             if parser.has_section(one):
                 found |= dict(parser.items(one))

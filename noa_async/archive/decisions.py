@@ -1,4 +1,4 @@
-"""What is to be done for a product, decided from what is known of it. All of it is pure."""
+"""Decide what to do for a product. Pure."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """The file is here and right; nothing has to be read."""
+    """The file is present and right, without reading it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The file has to be read and compared with ``expected`` (``algorithm:hex``)."""
+    """The file must be read and compared with ``expected`` (``algorithm:hex``)."""
 
     expected: str
 
 
 @dataclass(frozen=True, slots=True)
 class Wrong:
-    """It has to be fetched; ``state`` is what the record moves to."""
+    """The product must be downloaded; ``state`` is the record's new state."""
 
     state: State
 
@@ -42,25 +42,26 @@ Verdict = Right | Read | Wrong
 
 
 def wanted_checksum(product: Product) -> str | None:
-    """The checksum of the catalogue that decides, as a record has it."""
+    """Return the catalogue's strongest checksum, in the form that records have."""
     checksum = strongest(product.checksums)
     return str(checksum) if checksum else None
 
 
 def judge(record: Record, product: Product, facts: FileFacts | None) -> Verdict:
-    """Whether a product's file, which the ledger knows, is what the catalogue has now.
+    """Return whether a product's file, which the ledger knows, is the catalogue's current version.
 
-    | the file          | the record | the catalogue's checksum      | verdict             |
-    |-------------------|------------|-------------------------------|---------------------|
-    | is not there      |            |                               | Wrong, missing      |
-    | as it was         | held       | that of the record            | Right               |
-    | as it was         | held       | another by the same algorithm | Wrong, outdated     |
-    | as it was         | held       | by another algorithm          | Read                |
-    | as it was         | held       | none, modified since          | Wrong, outdated     |
-    | as it was         | held       | none, not modified            | Right               |
-    | touched, or any   | not held   | there                         | Read, with that     |
-    | touched, or any   | not held   | none, that of the record then | Read, with that     |
-    | touched, or any   | not held   | none at all                   | Wrong, damaged      |
+    | the file           | the record | the catalogue's checksum       | verdict            |
+    |--------------------|------------|--------------------------------|--------------------|
+    | is missing         |            |                                | Wrong, missing     |
+    | unchanged          | held       | the record's                   | Right              |
+    | unchanged          | held       | another, of the same algorithm | Wrong, outdated    |
+    | unchanged          | held       | of another algorithm           | Read               |
+    | unchanged          | held       | none, modified since           | Wrong, outdated    |
+    | unchanged          | held       | none, not modified             | Right              |
+    | changed time/size, | not held   | present                        | Read, with that    |
+    | or any             |            |                                |                    |
+    | the same           | not held   | none; the record has one       | Read, with that    |
+    | the same           | not held   | none, neither has the record   | Wrong, damaged     |
     """
     if facts is None:
         return Wrong(State.MISSING)
@@ -77,7 +78,8 @@ def judge(record: Record, product: Product, facts: FileFacts | None) -> Verdict:
 
 
 def is_as_left(glance: Glance, product: Product, facts: FileFacts | None) -> bool:
-    """Whether ``judge`` would say Right because the record's checksum is the catalogue's."""
+    """Return whether ``judge`` would return Right because the record's checksum is the
+    catalogue's."""
     return (
         facts is not None
         and glance.state in HELD
@@ -89,13 +91,14 @@ def is_as_left(glance: Glance, product: Product, facts: FileFacts | None) -> boo
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A listing that meets products: the run, its query, and the rules that hold in it."""
+    """The listing that found a product: its run, its query, the current time and the retry
+    limit."""
 
     run: int
     query: int
     now: float
     limit: int
-    """Runs that may fail for a product before it is given up."""
+    """Number of failed runs after which a product is given up."""
 
 
 def sighted(
@@ -105,29 +108,30 @@ def sighted(
     sighting: Sighting,
     place: Callable[[], int],
 ) -> Record:
-    """The record of a product that a listing met; ``todo`` says whether it is to be fetched.
+    """Return the record of a product found by a listing; its ``todo`` says whether it is queued.
 
-    ``verdict`` is that of ``judge``, None where the record has no file. ``place`` gives a new
-    place in the list of what is to be done.
+    ``verdict``: the result of ``judge``; None if the record has no file. ``place`` returns a new
+    position in the queue.
 
-    | record                              | verdict | becomes             | to do                 |
-    |-------------------------------------|---------|---------------------|-----------------------|
-    | none, removed, failed or not        |         | listed              | yes                   |
-    | held                                | Right   | as it is            | no: but for its hook  |
-    | held                                | Read    | as it is            | yes: a worker reads   |
-    | held                                | Wrong   | missing or outdated | yes                   |
-    | consumed                            |         | as it is            | no                    |
-    | quarantined, failed too often       |         | as it is            | no                    |
-    | wrong, which somebody has accepted  |         | as it is            | no                    |
-    | these three, changed by now         |         | listed              | yes                   |
-    | any other                           |         | as it is            | yes                   |
+    | record                              | verdict | becomes             | queued               |
+    |-------------------------------------|---------|---------------------|----------------------|
+    | none, or removed                    |         | listed              | yes                  |
+    | held                                | Right   | unchanged           | only if its hook is  |
+    |                                     |         |                     | due                  |
+    | held                                | Read    | unchanged           | yes: a worker reads  |
+    | held                                | Wrong   | missing or outdated | yes                  |
+    | consumed                            |         | unchanged           | no                   |
+    | quarantined, failed too often       |         | unchanged           | no                   |
+    | wrong, but accepted by a user       |         | unchanged           | no                   |
+    | these three, changed since          |         | listed              | yes                  |
+    | any other                           |         | unchanged           | yes                  |
     """
     if record is None:
         record = first_record(product, State.LISTED, sighting.now)
         return replace(record, query=sighting.query, seen=sighting.run, todo=place())
     known = _with_attributes(product, record)
     changed = is_changed(record.product, product)
-    todo = record.todo if record.query == sighting.query else None  # each has a list of its own
+    todo = record.todo if record.query == sighting.query else None  # each query has its own queue
     record = replace(
         record,
         product=known,
@@ -157,19 +161,20 @@ def sighted(
 
 
 def is_superseded(before: Product, right: Record, known: Product) -> bool:
-    """Whether bytes that were just found right are those of an older product than the ledger's.
+    """Return whether bytes just found right belong to an older version of the product than the
+    ledger's.
 
-    ``before`` is what the ledger had when the work on it began, ``known`` what it has by now.
-    ``right`` is the record of the file, with the product whose bytes it has: the one that was
-    asked for, or as the catalogue told it when it was asked again.
+    ``before`` is the ledger's product when the work began, ``known`` its product now. ``right`` is
+    the record of the file, with the product whose bytes it has: the one requested, or as the
+    catalogue described it when asked again.
 
-    | the ledger's product              | its checksum         | superseded |
-    |-----------------------------------|----------------------|------------|
-    | is what it was                    |                      | no         |
-    | modified before that of the bytes |                      | no         |
-    | a listing has changed it          | that of the bytes    | no         |
-    | the same                          | another              | yes        |
-    | the same                          | none, modified since | yes        |
+    | the ledger's product                  | its checksum         | superseded |
+    |---------------------------------------|----------------------|------------|
+    | is unchanged                          |                      | no         |
+    | was modified before that of the bytes |                      | no         |
+    | was changed by a listing              | that of the bytes    | no         |
+    | the same                              | another              | yes        |
+    | the same                              | none, modified since | yes        |
     """
     ours = right.product
     if not is_changed(before, known):
@@ -182,34 +187,34 @@ def is_superseded(before: Product, right: Record, known: Product) -> bool:
 
 
 def counts(error: NoaError, *, others_came: bool) -> bool:
-    """Whether a failure counts towards those after which a product is given up.
+    """Return whether a failure counts towards giving up a product.
 
-    An outage of what keeps the bytes fails every product alike: it is no fault of theirs.
+    An outage of the data store fails every product, so it must not count against each.
 
-    | the error                              | others arrived meanwhile | counts |
-    |----------------------------------------|--------------------------|--------|
-    | the product's, and final               |                          | yes    |
-    | any other: it passes, or is of service | yes                      | yes    |
-    | the same                               | no                       | no     |
+    | the error                               | others were downloaded meanwhile | counts |
+    |-----------------------------------------|----------------------------------|--------|
+    | the product's, and permanent            |                                  | yes    |
+    | any other: temporary, or of the service | yes                              | yes    |
+    | the same                                | no                               | no     |
     """
     return others_came or (isinstance(error, ProductError) and not error.retryable)
 
 
 def is_changed(before: Product, after: Product) -> bool:
-    """Whether the catalogue has other bytes, or may have, than it had."""
+    """Return whether the product's bytes in the catalogue have changed, or may have."""
     old, new = wanted_checksum(before), wanted_checksum(after)
     return new != old if new else _modified(before, after)
 
 
 def _modified(before: Product, after: Product) -> bool:
-    """Whether the catalogue says another instant of change; the ledger knows milliseconds."""
+    """Return whether the modification time differs; the ledger stores milliseconds."""
     if before.modified is None or after.modified is None:
         return False
     return format_instant(before.modified) != format_instant(after.modified)
 
 
 def _with_attributes(product: Product, record: Record) -> Product:
-    """The product with the attributes known before, where this listing did not ask for them."""
+    """Return the product with the attributes known before, if this listing has none."""
     if product.attributes or not record.product.attributes:
         return product
     return replace(product, attributes=record.product.attributes)

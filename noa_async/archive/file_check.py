@@ -1,6 +1,6 @@
-"""Every file's name, size and time compared with the ledger: what was removed or changed by hand.
+"""Compare the name, size and time of every file with the ledger, to find removed or changed files.
 
-Nothing is read but what the file system keeps about a file, so a million takes some seconds.
+Only file system metadata is read, so a million files take some seconds.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from noa_async.archive.record import Record
 
 CHECKED = "files_checked"
-"""The note with the instant of the last check."""
+"""The name of the note with the time of the last check."""
 _PAGE = 4000
 _AT_ONCE = min(8, 2 * (os.cpu_count() or 1))
-"""Pages looked at at the same time: a network's file system answers many questions at once."""
+"""Number of pages checked concurrently, because network file systems serve concurrent requests."""
 _REMEMBERED = 10_000
-"""So many findings are kept; if there are more, the folder is gone through again for them."""
+"""Maximum number of findings kept in memory; if there are more, the folder is scanned again."""
 _TOGETHER = 500
-"""Records that the ledger is asked for at once."""
-_MANY = 10
-"""So many files may be missing, whatever part of the archive they are."""
-_PART = 0.2
+"""Number of records looked up in the ledger at once."""
+_ALWAYS_ACCEPTED = 10
+"""Number of missing files that is always accepted."""
+_SHARE = 0.2
 _DEPTH = 2
-"""So far down a folder of which all is missing is seen as such: another disk may belong there."""
+"""Depth up to which a folder without any of its files counts as a disk that is not mounted."""
 _HERE = f"state IN ({', '.join(repr(str(one)) for one in sorted(HELD))}) AND path IS NOT NULL"
 
 
 class _Row(NamedTuple):
-    """What the ledger has of a file."""
+    """The ledger's columns about a file."""
 
     number: int
     id: str
@@ -56,30 +56,31 @@ class _Row(NamedTuple):
     mtime_ns: int | None
     hooked: float | None
     lost: bool = False
-    """Whether it is missing, of another size, or out of reach."""
+    """Whether it is missing, of another size, or inaccessible."""
 
 
 _COLUMNS = ", ".join(_Row._fields[:-1])
 _PATH = _Row._fields.index("path")
-"""Size and time come behind it."""
+"""The columns of size and time follow it."""
 
 
 @dataclass(slots=True)
 class FileCheck:
-    """What a check found."""
+    """The result of a check."""
 
     files: int = 0
     missing: int = 0
     changed: int = 0
-    """Of another size or time."""
+    """Number of files with another size or time."""
     lost: int = 0
-    """Missing, of another size, or out of reach: what a disk that is not mounted looks like."""
+    """Number of files missing, of another size, or inaccessible, as on a disk that is not
+    mounted."""
     example: str | None = None
     here: Counter[str] = field(default_factory=Counter)
-    """Files by folder, as the ledger has them."""
+    """Number of files by folder, in the ledger."""
     lost_in: Counter[str] = field(default_factory=Counter)
     found: list[_Row] = field(default_factory=list)
-    """The first of those that are not as they were."""
+    """The first files that differ from the ledger."""
 
     def add(self, page: FileCheck) -> None:
         self.files += page.files
@@ -99,26 +100,26 @@ class FileCheck:
 async def check_files(
     archive: Archive, *, accept_missing: bool = False, consumes: bool = False
 ) -> FileCheck:
-    """Compare every file that is here with the ledger; what is missing is to be fetched again.
+    """Compare every present file with the ledger, and queue missing files for download.
 
-    What has changed is for ``note_changed``. ``consumes``: a file whose hook has passed may be
-    gone, and its product counts as done.
+    Changed files are queued by ``note_changed``. ``consumes``: a file whose hook has succeeded may
+    be gone, and its product counts as done.
 
-    Raises FilesMissing, before anything is noted, if so many files are missing, and lie nowhere
-    else in the folder, that a disk may not be mounted; not with ``accept_missing``.
+    Raise FilesMissing, before anything is stored, if so many files are missing, and not elsewhere
+    in the folder, that a disk may not be mounted; not with ``accept_missing``.
     """
     check = FileCheck()
     async for page in _pages(archive, consumes=consumes):
         check.add(page)
     if not accept_missing and mass_missing(check):
-        elsewhere = await _lost_for_good(archive, check, consumes=consumes)
+        elsewhere = await _not_elsewhere(archive, check, consumes=consumes)
     else:
         elsewhere = check
     if not accept_missing and (why := mass_missing(elsewhere)):
         raise FilesMissing(
-            f"{why} of {archive.folder.name} {'are' if check.lost != 1 else 'is'} missing or cut "
-            "short, and nothing was fetched. Is a disk not mounted?",
-            hint="Mount it and start again; --accept-missing fetches them again.",
+            f"{why} of {archive.folder.name} {'are' if check.lost != 1 else 'is'} missing or "
+            "truncated, and nothing was downloaded. Is a disk not mounted?",
+            hint="Mount it and start again; --accept-missing downloads them again.",
         )
     await _note_all(archive, check, missing=True, consumes=consumes)
     await archive.ledger.note(CHECKED, archive.clock())
@@ -127,17 +128,17 @@ async def check_files(
 
 
 async def note_changed(archive: Archive, check: FileCheck) -> None:
-    """Put the files that have changed on the list: they are to be read.
+    """Queue the changed files, to be read.
 
-    After a listing, which may have learned that the catalogue has other bytes by now: those may be
-    what lies there, brought by a run that was killed.
+    Call it after a listing, which may have learned that the catalogue has other bytes: the file may
+    have them already, from a run that was killed.
     """
     if check.changed:
         await _note_all(archive, check, missing=False, consumes=False)
 
 
-async def _lost_for_good(archive: Archive, check: FileCheck, *, consumes: bool) -> FileCheck:
-    """The same without the files that lie elsewhere in the folder, by their names and sizes."""
+async def _not_elsewhere(archive: Archive, check: FileCheck, *, consumes: bool) -> FileCheck:
+    """Return the check without files that are elsewhere in the folder, by their names and sizes."""
     index = await archive.file_index()
     most = await archive.in_thread(index.count) - (check.files - check.missing)
     if mass_missing(replace(check, lost=check.lost - most, lost_in=Counter())):
@@ -149,7 +150,7 @@ async def _lost_for_good(archive: Archive, check: FileCheck, *, consumes: bool) 
 
 
 def _look_elsewhere(index: FileIndex, found: Sequence[_Row], left: FileCheck) -> None:
-    """Count in ``left`` the lost files that lie nowhere else, either. Blocks."""
+    """Count in ``left`` the lost files that are not elsewhere either. Blocks."""
     for row in found:
         if row.lost and not index.candidates(row.name, row.id, row.size):
             left.lost += 1
@@ -169,7 +170,8 @@ async def _note_all(archive: Archive, check: FileCheck, *, missing: bool, consum
 
 
 def _note(archive: Archive, product_ids: Sequence[str], *, missing: bool, consumes: bool) -> None:
-    """Write down what is ``missing``, or else what has changed; not of what somebody works on."""
+    """Store which files are ``missing``, or else changed; skip products that are being
+    processed."""
     for number, product_id in enumerate(product_ids):
         if number % _TOGETHER == 0:
             archive.ledger.look_up(product_ids[number : number + _TOGETHER], whole=True)
@@ -204,18 +206,19 @@ def looked_at(
     *,
     consumes: bool,
 ) -> Record:
-    """The record of a product whose file was looked at from outside.
+    """Return the record of a product whose file was compared with the ledger.
 
-    ``consumes``: a hook of this archive may take the files of its products.
+    ``consumes``: whether a hook of this archive may remove the files of its products.
 
-    | the file      | the record          | becomes    | to do                 |
-    |---------------|---------------------|------------|-----------------------|
-    | as it was     | held                | as it is   | as it was             |
-    | is not there  | held, hook passed,  | consumed   | no                    |
-    |               | and hooks consume   |            |                       |
-    | is not there  | held                | missing    | yes                   |
-    | other         | held                | as it is   | yes: a worker reads   |
-    | any           | any other           | as it is   | as it was             |
+    | the file   | the record          | becomes    | queued                |
+    |------------|---------------------|------------|-----------------------|
+    | unchanged  | held                | unchanged  | unchanged             |
+    | is missing | held, hook          | consumed   | no                    |
+    |            | succeeded, and      |            |                       |
+    |            | hooks consume       |            |                       |
+    | is missing | held                | missing    | yes                   |
+    | changed    | held                | unchanged  | yes: a worker reads   |
+    | any        | any other           | unchanged  | unchanged             |
     """
     if not record.held or (
         facts and (facts.size, facts.mtime_ns) == (record.size, record.mtime_ns)
@@ -231,17 +234,17 @@ def looked_at(
 
 
 def mass_missing(check: FileCheck) -> str:
-    """What is missing if that is so much that a disk may not be mounted; else empty.
+    """Describe what is missing if it is so much that a disk may not be mounted; empty otherwise.
 
     >>> mass_missing(FileCheck(files=100, lost=30, missing=30))
     '30 of 100 files'
     >>> mass_missing(FileCheck(files=100, lost=10, missing=10))
     ''
     """
-    if check.lost > _MANY and check.lost > _PART * check.files:
+    if check.lost > _ALWAYS_ACCEPTED and check.lost > _SHARE * check.files:
         return f"{check.lost} of {check.files} files"
     for folder, lost in check.lost_in.items():
-        if lost > _MANY and lost == check.here[folder]:
+        if lost > _ALWAYS_ACCEPTED and lost == check.here[folder]:
             return f"All {lost} files in the folder {folder}"
     return ""
 
@@ -249,7 +252,8 @@ def mass_missing(check: FileCheck) -> str:
 async def _pages(
     archive: Archive, *, consumes: bool, most: int = _REMEMBERED + 1
 ) -> AsyncGenerator[FileCheck]:
-    """What the pages of the ledger come to; some are looked at while the next are read."""
+    """Yield the result for each page of the ledger; pages are checked while the next ones are
+    read."""
     loop = asyncio.get_running_loop()
     await archive.ledger.flush()
     pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="noa-check")
@@ -277,14 +281,14 @@ def _rows(database: Database, after: int) -> list[tuple[Any, ...]]:
     )
     rows = database.rows(question, (after,))
     if not all(isinstance(row[_PATH], str) for row in rows):
-        raise database.broken("it holds a path that is no text")
+        raise database.broken("it contains a path that is not text")
     return rows
 
 
 def _look(
     folder: Destination, rows: Sequence[tuple[Any, ...]], most: int, consumes: bool
 ) -> FileCheck:
-    """The files of a page, as they are. Blocks."""
+    """Check the files of a page. Blocks."""
     found = FileCheck(files=len(rows))
     facts_of = folder.facts
     here: Counter[str] = Counter()
@@ -316,7 +320,7 @@ def _look(
 
 
 def _by_folder(counts: Counter[str]) -> Counter[str]:
-    """Files by the folders above them, of files by the folder that they lie in."""
+    """Return the number of files below each folder, from the number of files in each."""
     sums: Counter[str] = Counter()
     for folder, files in counts.items():
         for above in _folders(folder):
@@ -325,7 +329,7 @@ def _by_folder(counts: Counter[str]) -> Counter[str]:
 
 
 def _folders(folder: str) -> list[str]:
-    """A folder and those above it, from the output folder on, as far down as ``_DEPTH``.
+    """Return a folder and its parents within the output folder, down to ``_DEPTH``.
 
     >>> _folders("2026/01/12"), _folders("")
     (['2026', '2026/01'], [])

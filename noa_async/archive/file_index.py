@@ -1,4 +1,4 @@
-"""What lies in an archive's folder, by product name: to find files that no ledger knows of."""
+"""Index an archive's files by product name, to find files that the ledger does not know."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ if TYPE_CHECKING:
 
 _ENDINGS = re.compile(r"(?:\.(?:zip|safe|sen3))+\Z")
 _AT_ONCE = 2000
-_MOST = 16
-"""Files of one name and size that are read to find a product: nobody has more copies of it."""
+_MOST_CANDIDATES = 16
+"""Maximum number of files of one name and size that are read to find a product."""
 _SCHEMA = """
     CREATE TABLE files (key TEXT NOT NULL, size INTEGER NOT NULL, path TEXT NOT NULL);
 """
 
 
 class FileIndex:
-    """Every file of a folder with its size, by its name without ``.zip``, ``.SAFE`` and ``.SEN3``.
+    """An index of a folder's files with their sizes, by name without ``.zip``, ``.SAFE`` and
+    ``.SEN3``.
 
-    Blocks; safe for several threads.
-    Resources: a scratch file of some 150 MB for a million files, deleted by ``close``.
+    All methods block; safe for threads.
+    Resources: a temporary file of about 150 MB for a million files, deleted by ``close``.
     """
 
     def __init__(self, folder: Destination, most: int | None = None) -> None:
-        """``most``: no more files than that are looked at."""
+        """``most``: maximum number of files to index."""
         self._folder = folder
         self._most = most
         self._lock = threading.Lock()
@@ -46,7 +47,7 @@ class FileIndex:
         self._stopped = True
 
     def build(self) -> Self:
-        """Go through the folder. Raises DestinationError if it cannot be read."""
+        """Scan the folder. Raise DestinationError if it is unreadable."""
         with self._lock:
             self._database = database = scratch_database(self._folder.state / "files.sqlite3")
             database.script(_SCHEMA)
@@ -63,20 +64,21 @@ class FileIndex:
                 return
             text = str(path)
             with suppress(FileInaccessible, UnicodeEncodeError):
-                text.encode()  # a name that is no text is no product's
+                text.encode()  # a name that is not text is not a product's
                 facts = self._folder.facts(text)
                 if facts is not None:
                     yield _key(path.name), facts.size, text
 
     def count(self) -> int:
-        """How many files there are."""
+        """Return the number of files."""
         with self._lock:
             database = self._database
             [number] = (database and database.row("SELECT count(*) FROM files")) or (0,)
         return int(number)
 
     def candidates(self, name: str, product_id: str, size: int | None) -> list[str]:
-        """The paths under which a product may lie: by its name, and its size if that is known."""
+        """Return the paths at which a product may be, by its name, and its size if that is
+        known."""
         safe = safe_name(name, product_id)
         keys = list({_key(one) for one in (safe, *with_ids(safe, product_id))})
         question = f"SELECT path FROM files WHERE key IN ({', '.join('?' * len(keys))})"  # noqa: S608 (of ours)
@@ -87,11 +89,11 @@ class FileIndex:
         with self._lock:
             if self._database is None:
                 return []
-            rows = self._database.rows(f"{question} LIMIT {_MOST}", values)
+            rows = self._database.rows(f"{question} LIMIT {_MOST_CANDIDATES}", values)
         return [path for (path,) in rows]
 
     def close(self) -> None:
-        """Delete the scratch file."""
+        """Delete the temporary file."""
         with self._lock:
             if self._database is not None:
                 self._database.close()
@@ -100,7 +102,7 @@ class FileIndex:
 
 
 def _key(name: str) -> str:
-    """What names have in common that differ by letter case and by their endings.
+    """Return a name without letter case and suffixes.
 
     >>> _key("S1A_X.SAFE.zip"), _key("s1a_x")
     ('s1a_x', 's1a_x')

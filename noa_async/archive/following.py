@@ -1,4 +1,5 @@
-"""How a folder follows a query: what to ask for, how far the watermark moves, what may go."""
+"""Decide how a folder follows a query: what to list, how far to move the watermark, what to
+delete."""
 
 from __future__ import annotations
 
@@ -15,40 +16,41 @@ if TYPE_CHECKING:
     from noa_async.settings import Following
 
 _DAY = 20 * 3600.0
-"""Seconds: a listing of all that failed is not tried again before, and one that is too short counts
-once in that time. Less than a day, so that a timer that fires each night, not always on time, comes
-to one each night."""
-_FEW = 5
-"""Products that a listing may lack, however short that makes it: small archives vary."""
+"""Seconds: a failed full listing is not repeated earlier, and listings that are too short count
+once in that time. Less than a day, so that a nightly timer, which is not always punctual, counts
+each night."""
+_ALWAYS_ALLOWED = 5
+"""Number of products that a listing may always lack, because small archives vary."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run asks the catalogue for."""
+    """What a run requests from the catalogue."""
 
     query: Query | None
-    """None where nothing can be new: the query ends before the watermark."""
+    """None if there can be nothing new: the query ends before the watermark."""
     full: bool
-    """Whether it is all of the followed query."""
+    """Whether it is the whole followed query."""
     since: datetime | None = None
-    """Otherwise, from which publication on."""
+    """If not ``full``, the publication time from which on to list."""
 
 
 def make_plan(
     query: Query, followed: Followed, following: Following, now: float, *, reconcile: bool = False
 ) -> Plan:
-    """All of the query, or what was published since the watermark, less the overlap.
+    """Return a plan to list the whole query, or what was published since the watermark less the
+    overlap.
 
-    | watermark | asked for all, or one was too short | reconciled | a listing of all | plan    |
-    |-----------|-------------------------------------|------------|------------------|---------|
-    | none      |                                     |            |                  | all     |
-    | there     | yes                                 |            |                  | all     |
-    | there     | no                                  | long ago   | failed not today | all     |
-    | there     | no                                  | long ago   | failed lately    | overlap |
-    | there     | no                                  | lately     |                  | overlap |
+    | watermark | requested, or the last was too short | reconciled | a full listing   | plan    |
+    |-----------|--------------------------------------|------------|------------------|---------|
+    | none      |                                      |            |                  | full    |
+    | present   | yes                                  |            |                  | full    |
+    | present   | no                                   | long ago   | failed not today | full    |
+    | present   | no                                   | long ago   | failed recently  | overlap |
+    | present   | no                                   | recently   |                  | overlap |
 
-    What was reconciled never was so long ago. ``followed`` holds no instants that lie ahead of
-    ``now`` (``Followed.as_of``).
+    A query that was never reconciled counts as reconciled long ago. ``followed`` must not contain
+    times after ``now`` (``Followed.as_of``).
     """
     reconciled, tried, mark = followed.reconciled, followed.tried, followed.watermark
     due = reconciled is None or now - reconciled >= following.reconcile_every.total_seconds()
@@ -59,7 +61,7 @@ def make_plan(
 
 
 def plan_since(query: Query, published: datetime) -> Plan:
-    """What of the query was published since then."""
+    """Return a plan to list the products published since ``published``."""
     first, last = query.published.start, query.published.end
     start = published if first is None else max(first, published)
     if last is not None and start > last:
@@ -71,10 +73,10 @@ def plan_since(query: Query, published: datetime) -> Plan:
 def new_watermark(
     before: datetime | None, latest: datetime | None, started: float
 ) -> datetime | None:
-    """The watermark after a complete listing: the latest publication it met.
+    """Return the watermark after a complete listing: the latest publication time in it.
 
-    Never later than the listing's start, for a date in the future would hide what comes before it;
-    never earlier than it was.
+    Never later than the start of the listing, because a date in the future would hide later
+    products; never earlier than before.
     """
     if latest is None:
         return before
@@ -84,23 +86,24 @@ def new_watermark(
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What a complete listing of all met, and what it could be expected to meet."""
+    """The size of a complete full listing, and the expected size."""
 
     listed: int
-    """Products that it met."""
+    """Number of products listed."""
     expected: int
-    """Products that the last such listing met; before the first, those that are known."""
+    """Number of products in the previous full listing; before the first one, number of known
+    products."""
     recent: int = 0
-    """Products that shorter listings met since the last one of all."""
+    """Number of products that partial listings found since the last full listing."""
     recent_listed: int = 0
-    """Those of them that it met again."""
+    """Number of the ``recent`` products that this listing contains."""
 
 
 def is_shrunk(coverage: Coverage, following: Following) -> bool:
-    """Whether a complete listing is so much shorter than before that it is not to be believed.
+    """Return whether a complete listing is so much shorter than before that it is not trusted.
 
-    A service that keeps only the latest products lists about as many as a week ago, and all that
-    were published since; one whose index is broken lacks some of either.
+    A service that keeps only the latest products lists about as many as a week ago, including
+    everything published since; a service with a broken index lacks some of either.
 
     >>> from noa_async.settings import Following
     >>> is_shrunk(Coverage(0, 45), Following()), is_shrunk(Coverage(41, 45), Following())
@@ -113,7 +116,7 @@ def is_shrunk(coverage: Coverage, following: Following) -> bool:
         (coverage.recent_listed, coverage.recent),
     )
     return any(
-        expected - listed > _FEW and listed < (1 - following.max_shrink) * expected
+        expected - listed > _ALWAYS_ALLOWED and listed < (1 - following.max_shrink) * expected
         for listed, expected in pairs
     )
 
@@ -121,13 +124,14 @@ def is_shrunk(coverage: Coverage, following: Following) -> bool:
 def count_shrunk(
     followed: Followed, listed: int, now: float, following: Following
 ) -> tuple[Followed, bool]:
-    """The query after another listing of all that is too short, and whether that is believed now.
+    """Count a full listing that is too short. Return the query, and whether the listing is now
+    trusted.
 
-    | asked to believe it | such days, with this one | believed |
-    |---------------------|--------------------------|----------|
-    | yes                 |                          | yes      |
-    | no                  | ``shrink_days`` or more  | yes      |
-    | no                  | fewer                    | no       |
+    | asked to trust it | number of such days, including this one | trusted |
+    |-------------------|-----------------------------------------|---------|
+    | yes               |                                         | yes     |
+    | no                | ``shrink_days`` or more                 | yes     |
+    | no                | fewer                                   | no      |
 
     Listings less than 20 hours apart count as one day.
     """
@@ -139,23 +143,23 @@ def count_shrunk(
 
 
 def shrunk_error(followed: Followed, coverage: Coverage, following: Following) -> ListingShrunk:
-    """The error for a listing of all that is too short to be believed."""
-    lacks = f"{coverage.listed} products; {coverage.expected} were there before"
+    """Return the error for a full listing that is too short to be trusted."""
+    lacks = f"{coverage.listed} products; before, it listed {coverage.expected}"
     if coverage.recent - coverage.recent_listed > coverage.expected - coverage.listed:
         lacks = (
-            f"{coverage.recent_listed} of {coverage.recent} products that it listed since the last "
-            "listing of all"
+            f"{coverage.recent_listed} of {coverage.recent} products listed since the last full "
+            "listing"
         )
     return ListingShrunk(
-        f"The catalogue lists only {lacks}. Nothing was concluded from that: no file, and nothing "
-        "that is still to be fetched, was given up.",
-        hint=f"If that is right, --accept-shrunk believes it at once. Else it is believed when "
-        f"it has been so on {following.shrink_days} days; this is day {followed.shrunk}.",
+        f"The catalogue lists only {lacks}. The listing is not trusted: nothing was deleted or "
+        "given up.",
+        hint=f"If it is right, --accept-shrunk trusts it at once. Otherwise it is trusted after "
+        f"{following.shrink_days} days with such listings; this is day {followed.shrunk}.",
     )
 
 
 def may_delete(gone: int, here: int, following: Following) -> bool:
-    """Whether ``gone`` of ``here`` files may be deleted in one run.
+    """Return whether ``gone`` of ``here`` files may be deleted in one run.
 
     >>> from noa_async.settings import Following
     >>> may_delete(1, 100, Following()), may_delete(2, 100, Following())

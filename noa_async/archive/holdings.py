@@ -1,4 +1,4 @@
-"""The products that an archive holds, read from its ledger one after the other."""
+"""Read the products that an archive holds from its ledger."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ _YEAR_10000 = 253_402_300_800
 
 @contextmanager
 def read_holdings(root: Path | StoreUrl) -> Generator[Iterator[Record]]:
-    """The records of what is here and right, each once. Blocks, and takes no lock.
+    """Iterate over the records of files that are present and right, each once. Blocks; takes no
+    lock.
 
-    A run may go on meanwhile. Nothing is held open between two pages, however slowly they are
-    read: a record is as it was when its page was.
+    A run may continue meanwhile. Records are read in pages, and no transaction is open between two
+    pages; a record is as of its page.
 
-    Raises DestinationError where there is no archive, or it cannot be read.
+    Raise DestinationError if there is no archive, or it is unreadable.
     """
     database = read_database(ledger_there(root))
     try:
@@ -42,12 +43,12 @@ def read_holdings(root: Path | StoreUrl) -> Generator[Iterator[Record]]:
 def _records(database: Database) -> Iterator[Record]:
     for record in records_of(database, _HERE):
         if not _sound(record):
-            raise database.broken("it holds a product with no file")
+            raise database.broken("it contains a product without a file")
         yield record
 
 
 def _sound(record: Record) -> bool:
-    """Whether a record of what is here has the kinds of values that it was written with."""
+    """Return whether a record's values have the expected types."""
     times = (record.updated, record.updated if record.verified is None else record.verified)
     return (
         isinstance(record.path, str)

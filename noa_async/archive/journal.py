@@ -1,4 +1,4 @@
-"""What the ledger knows beside products: the queries that are followed, and the runs."""
+"""Store followed queries and runs in the ledger."""
 
 from __future__ import annotations
 
@@ -25,31 +25,32 @@ class Followed:
 
     number: int
     filter: str
-    """The query's ``$filter``; empty where it is everything."""
+    """The query's ``$filter``; empty if it matches everything."""
     watermark: datetime | None = None
-    """What was published until then is in the ledger."""
+    """Products published until this time are in the ledger."""
     reconciled: float | None = None
-    """When all of the query was listed last."""
+    """When the whole query was last listed."""
     tried: float | None = None
-    """When a listing of all failed since then, the last time."""
+    """When a full listing last failed since then."""
     listed: int | None = None
-    """Products in the last complete listing of all."""
+    """Number of products in the last complete full listing."""
     full_run: int | None = None
     """The run that made that listing."""
     shrunk: int = 0
-    """Days on which a listing of all was far shorter than that, in a row."""
+    """Number of days in a row on which a full listing was too short to be trusted."""
     shrunk_at: float | None = None
-    """When such a day was last counted."""
+    """When a day in ``shrunk`` was last counted."""
     shrunk_to: int | None = None
-    """Products in the last such listing."""
+    """Number of products in the last listing that was too short."""
     held: int = 0
-    """Files that the last listing of all would have had deleted, had they not been too many."""
+    """Number of files that the last full listing would have deleted, if they had not been too
+    many."""
     service: str = ""
-    """The service, as of ``service_key``; empty if a version that did not write it down followed
-    the query last."""
+    """The service, as ``service_key`` returns it; empty if an older version, which did not store
+    it, last followed the query."""
 
     def as_of(self, now: float) -> Followed:
-        """The same without the instants that lie ahead of the clock: they count as never."""
+        """Return a copy without times in the future, which count as never."""
         mark = self.watermark
         return replace(
             self,
@@ -61,7 +62,7 @@ class Followed:
 
 
 def past(instant: float | None, now: float) -> float | None:
-    """An instant that was written down; None if it lies ahead of the clock.
+    """Return a stored instant; None if it is in the future.
 
     >>> past(5.0, 10.0), past(15.0, 10.0), past(None, 10.0)
     (5.0, None, None)
@@ -70,7 +71,7 @@ def past(instant: float | None, now: float) -> float | None:
 
 
 def service_key(catalogue_url: str) -> str:
-    """What a service is known by: its catalogue's address, in one of the ways to write it.
+    """Return the key of a service: its catalogue's URL in a normal form.
 
     >>> service_key("https://Sentinels.space.noa.gr:443/catalogue/odata/v1/Products/")
     'https://sentinels.space.noa.gr/catalogue/odata/v1'
@@ -92,15 +93,15 @@ class Run:
     """The number of the query it followed."""
     started: float
     finished: float | None = None
-    """None while it runs, and for one that was killed."""
+    """None while it runs, and for a run that was killed."""
     ending: str | None = None
-    """``complete``, ``interrupted``, or the sentence that says what ended it."""
+    """``complete``, ``interrupted``, or the message of the error that ended it."""
     listed: int = 0
-    """Products; of a check, those that it looked at."""
+    """Number of products listed; for a verification, files examined."""
     brought: int = 0
     bytes: int = 0
     failed: int = 0
-    """Products; of a check, those that were wrong."""
+    """Number of products that failed; for a verification, files that were wrong."""
     removed: int = 0
 
 
@@ -111,16 +112,17 @@ _RUN = "number, verb, query, started, finished, ending, listed, brought, bytes, 
 
 
 class Journal:
-    """The journal in a ledger. Safe for one run at a time, which is all that the lock allows."""
+    """Access to the followed queries and runs in a ledger. For one run at a time, as the lock
+    ensures."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
     async def follow(self, filter_: str, service: str = "") -> Followed:
-        """The followed query of this filter at this service, new if it is.
+        """Return the followed query with this filter at this service; create it if it is new.
 
-        A query that an older version followed, which did not write the service down, is taken for
-        one of this service; all of it is listed again.
+        A query followed by an older version, which did not store the service, is taken to be of
+        this service, and is listed completely again.
         """
         found = await self._find(filter_, service)
         if found is None:
@@ -133,25 +135,26 @@ class Journal:
         return found
 
     async def followed(self, number: int) -> Followed:
-        """The followed query of this number."""
+        """Return the followed query with this number."""
         every = await self._ledger.ask(read_followed)
         return next(one for one in every if one.number == number)
 
     async def others(self, filter_: str, service: str = "") -> int:
-        """How many other queries were followed here, or the same at another service."""
+        """Return how many other queries were followed here, including the same one at another
+        service."""
         question = "SELECT count(*) FROM queries WHERE filter <> ? OR service <> ?"
         values = (filter_, service)
         found = await self._ledger.ask(lambda database: database.row(question, values))
         return int(found[0]) if found else 0
 
     async def keep(self, followed: Followed) -> None:
-        """Keep how far a query is followed, behind the records that stand for it."""
+        """Store the progress of a query, after the records that it depends on."""
         held = dict(zip(QUERY, query_values(followed), strict=True))
         update = f"UPDATE queries SET {', '.join(f'{name} = ?' for name in _KEPT)} WHERE number = ?"  # noqa: S608 (of ours)
         await self._ledger.tell((update, [(*(held[name] for name in _KEPT), followed.number)]))
 
     async def begin(self, verb: str, query: int | None, now: float) -> Run:
-        """Write down that a run begins."""
+        """Store that a run starts. Return it."""
         last = await self._ledger.ask(lambda database: database.row("SELECT max(number) FROM runs"))
         number = (last[0] if last else None) or 0
         run = Run(number + 1, verb, query, now)
@@ -159,7 +162,7 @@ class Journal:
         return run
 
     async def end(self, run: Run, ending: str, now: float) -> None:
-        """Write down how a run ended."""
+        """Store how a run ended."""
         await self._write(replace(run, ending=ending, finished=now))
 
     async def _write(self, run: Run) -> None:
@@ -181,18 +184,18 @@ class Journal:
 
 
 def read_followed(database: Database) -> list[Followed]:
-    """Every query that was followed in a folder."""
+    """Return all queries that were followed in a folder."""
     rows = database.rows(f"SELECT {', '.join(QUERY)} FROM queries")  # noqa: S608 (of ours)
     return [Followed(number, text, instant(mark), *rest) for number, text, mark, *rest in rows]
 
 
 def query_values(followed: Followed) -> tuple[Any, ...]:
-    """The columns of ``QUERY``."""
+    """Return the values of the columns in ``QUERY``."""
     values = {field.name: getattr(followed, field.name) for field in fields(followed)}
     return tuple((values | {"watermark": milliseconds(followed.watermark)}).values())
 
 
 def read_runs(database: Database, most: int) -> list[Run]:
-    """The last runs, the newest first."""
+    """Return the last runs, newest first."""
     question = f"SELECT {_RUN} FROM runs ORDER BY number DESC LIMIT ?"  # noqa: S608
     return [Run(*row) for row in database.rows(question, (most,))]

@@ -1,4 +1,5 @@
-"""Where a product lies under the output folder: flat, by date, or by a template of its fields."""
+"""Compute the path of a product in the output folder: flat, by date, or from a template of
+fields."""
 
 from __future__ import annotations
 
@@ -27,11 +28,12 @@ ATTRIBUTES = {
     "tile": "tileId",
     "orbit": "relativeOrbitNumber",
 }
-"""The fields that are told by an attribute of the catalogue, or else by the name."""
+"""Fields taken from an attribute of the catalogue, or else from the product's name."""
 _DATES = ("year", "month", "day")
 _FIELDS = (*ATTRIBUTES, *_DATES, "name")
 
-# What the missions' names tell. Those of Sentinel-1 and 5P hold the absolute orbit, not this one.
+# What the names contain by mission. Names of Sentinel-1 and 5P have the absolute orbit, not the
+# relative one.
 _CONVENTIONS = {
     "SENTINEL-1": r"S1[A-Z]_"
     r"(?:(?P<product_type>[A-Z0-9]{2}_[A-Z]{3}[A-Z_]_(?P<level>\d)[A-Z])[A-Z]{2}_)?",
@@ -48,7 +50,7 @@ _LEVEL = re.compile(r"(?:LEVEL-?|S2MSI|L)?(\d[A-Z]{0,2})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A rule that gives each product its path; make one with ``Layout.parse``.
+    """A rule for the path of each product; create one with ``Layout.parse``.
 
     >>> Layout.parse("date").template
     '{year}/{month}/{day}/{name}'
@@ -57,18 +59,18 @@ class Layout:
     template: str
     """Folders and file name, with the fields in braces."""
     fields: tuple[str, ...]
-    """The fields in it, each once."""
+    """The fields used, without repetitions."""
 
     @property
     def needs_attributes(self) -> bool:
-        """Whether a field may need what only the catalogue's attributes tell."""
+        """Whether a field may need attributes of the catalogue."""
         return not ATTRIBUTES.keys().isdisjoint(self.fields)
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``flat``, ``date`` or a template of fields, and check it.
+        """Parse and validate ``flat``, ``date`` or a template of fields.
 
-        Raises SettingsError saying what cannot be.
+        Raise SettingsError, which says what is wrong.
 
         >>> Layout.parse("{platfrom}/{name}")
         Traceback (most recent call last):
@@ -83,21 +85,21 @@ class Layout:
             )
         used = [_fields_of(part, text) for part in template.split("/")]
         if "name" not in used[-1]:
-            raise _cannot_be(text, "has no {name} in its last part: products would share a file")
+            raise _invalid(text, "has no {name} in its last part: products would share a file")
         return cls(template, tuple(dict.fromkeys(field for part in used for field in part)))
 
     def path(self, product: Product, name: str) -> PurePosixPath:
-        """Where ``product`` lies, from the output folder; ``name`` is its file's name.
+        """Return the path of ``product`` relative to the output folder; ``name`` is its file name.
 
-        Every part is made safe. What is not known of the product is ``unknown``. A last part that
-        grows too long is the name alone, which is never cut to make room for other fields.
+        Every part is made a safe file name. Unknown fields become ``unknown``. If the last part
+        gets too long, it is the name alone, which is never truncated to make room for other fields.
         """
         return PurePosixPath(self.text(product, name))
 
     def text(self, product: Product, name: str) -> str:
-        """``path`` as text: a path costs more than all else that is done for it."""
+        """Return ``path`` as text, because creating a path object is slow."""
         values = {"name": safe_name(name, product.id)}
-        if self.template == "{name}":  # flat: asked for every product, and made safe already
+        if self.template == "{name}":  # flat; already made safe
             return values["name"]
         for field in self.fields:
             values[field] = values.get(field) or _value(product, field) or _UNKNOWN
@@ -108,47 +110,48 @@ class Layout:
 
 
 def _fields_of(part: str, text: str) -> list[str]:
-    """The fields of one part of the template ``text``. Raises SettingsError."""
+    """Return the fields of one part of the template ``text``. Raise SettingsError if it is
+    invalid."""
     try:
         pieces = list(string.Formatter().parse(part))
     except ValueError:
-        raise _cannot_be(text, "has a brace with no partner") from None
+        raise _invalid(text, "has an unmatched brace") from None
     fields = [field for _, field, _, _ in pieces if field is not None]
     for field in fields:
         if field not in _FIELDS:
             near = difflib.get_close_matches(field.lower(), _FIELDS, n=1, cutoff=0.5)
             known = ", ".join(f"{{{name}}}" for name in _FIELDS)
-            hint = f"Did you mean {{{near[0]}}}?" if near else f"There are {known}."
+            hint = f"Did you mean {{{near[0]}}}?" if near else f"The fields are {known}."
             raise SettingsError(f"A layout has no field {{{field}}}.", hint=hint)
     if any(spec or conversion for _, _, spec, conversion in pieces):
-        raise _cannot_be(text, "formats a field: fields are written plainly")
+        raise _invalid(text, "has a field with a format: write the name of the field only")
     if not part:
-        raise _cannot_be(text, "begins or ends with a slash, or has two together")
+        raise _invalid(text, "begins or ends with a slash, or has two slashes in a row")
     if part.startswith("."):
-        raise _cannot_be(text, f"has the part {part!r}, which begins with a dot")
+        raise _invalid(text, f"has the part {part!r}, which begins with a dot")
     filled = "".join(literal + ("x" if field else "") for literal, field, _, _ in pieces)
     if safe_name(filled, "") != filled:
-        raise _cannot_be(text, f"has the part {part!r}, which not every file system takes")
+        raise _invalid(text, f"has the part {part!r}, which not every file system supports")
     return fields
 
 
-def _cannot_be(text: str, why: str) -> SettingsError:
+def _invalid(text: str, why: str) -> SettingsError:
     return SettingsError(f"The layout {text!r} {why}.", hint=_EXAMPLE)
 
 
 def _value(product: Product, field: str) -> str:
-    """A field of the product, from its attributes or else its name; empty where unknown."""
+    """Return a field of the product, from its attributes or else its name; empty if unknown."""
     if field in _DATES:
         start = product.sensing_start
         day = start.astimezone(UTC).date().isoformat() if start else ""
         return day.split("-")[_DATES.index(field)] if day else ""
     held = product.attributes.get(ATTRIBUTES[field])
     text = "" if held is None or isinstance(held, bool) else str(held).strip()
-    return _tidy(field, text or _told_by_name(product.name).get(field) or "")
+    return _normalized(field, text or _fields_in_name(product.name).get(field) or "")
 
 
 def facets(product: Product) -> dict[str, str]:
-    """What every field of ``ATTRIBUTES`` is for a product; empty where unknown.
+    """Return the value of every field of ``ATTRIBUTES`` for a product; empty if unknown.
 
     >>> from noa_async.catalogue.product import Product
     >>> facets(Product("1", "S2A_MSIL2A_20260112T092321_N0511_R093_T34SGH_20260112T131502.SAFE"))
@@ -159,7 +162,7 @@ def facets(product: Product) -> dict[str, str]:
 
 
 @lru_cache(maxsize=8)
-def _told_by_name(name: str) -> dict[str, str | None]:
+def _fields_in_name(name: str) -> dict[str, str | None]:
     for platform, pattern in _NAMES:
         found = pattern.match(name)
         if found:
@@ -167,11 +170,12 @@ def _told_by_name(name: str) -> dict[str, str | None]:
     return {}
 
 
-@lru_cache(maxsize=4096)  # the same few for all products
-def _tidy(field: str, text: str) -> str:
-    """One way of writing what missions write differently: ``LEVEL1``, ``S2MSI2A``, ``1``, ``L1b``.
+@lru_cache(maxsize=4096)  # few distinct values for all products
+def _normalized(field: str, text: str) -> str:
+    """Return the normal form of values that missions write differently, such as ``LEVEL1`` and
+    ``L1b``.
 
-    >>> _tidy("level", "LEVEL1"), _tidy("level", "S2MSI2A"), _tidy("orbit", "7")
+    >>> _normalized("level", "LEVEL1"), _normalized("level", "S2MSI2A"), _normalized("orbit", "7")
     ('L1', 'L2A', '007')
     """
     if field == "level" and (found := _LEVEL.fullmatch(text)):
@@ -186,6 +190,6 @@ def _tidy(field: str, text: str) -> str:
 
 
 FLAT = Layout.parse("flat")
-"""All products beside each other: what a folder has where nothing else was asked for."""
+"""The default layout: all products in one folder."""
 PLAIN = (FLAT, Layout.parse("date"))
-"""Where a product is looked for when no ledger knows of it."""
+"""The layouts tried when looking for a product without a ledger."""

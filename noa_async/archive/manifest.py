@@ -1,9 +1,9 @@
-"""A list of the files of an archive beside its ledger, from which that can be made again.
+"""Write a list of an archive's files beside its ledger, from which the ledger can be rebuilt.
 
-``manifest.jsonl`` has a line of JSON for each product of which there is, or was, a file: its Id,
-path, size, checksum, and what the catalogue said of it. Lines are added as files come and go, the
-last one of a product holds, and now and then all of it is written anew. ``MD5SUMS``, ``SHA256SUMS``
-and the like hold the same files in the form that ``md5sum --check`` and its kin read.
+``manifest.jsonl`` has one line of JSON for each product that has or had a file: its Id, path, size,
+checksum, and what the catalogue said about it. Lines are appended as files are added and deleted,
+the last line of a product counts, and the manifest is rewritten from time to time. ``MD5SUMS``,
+``SHA256SUMS`` and so on list the same files in the format of ``md5sum --check`` and similar tools.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FILE = "manifest.jsonl"
 _VERSION = 1
 _LEFT_OUT = frozenset({"attempts", "failures", "failed_at", "looked", "todo", "seen", "path_key"})
-"""What is of no use without the ledger that it was in."""
+"""Columns that are useless without the ledger that they were in."""
 _DEFAULTS: dict[str, Any] = {
     "checksums": "", "online": 1, "attempts": 0, "failures": 0, "seen": 0, "absences": 0,
     "platform": "", "product_type": "", "level": "", "tile": "", "orbit": "",
@@ -39,20 +39,21 @@ _KEPT = [(place, name) for place, name in enumerate(COLUMNS) if name not in _LEF
 _STATE, _PATH, _CHECKSUM = map(COLUMNS.index, ("state", "path", "checksum"))
 _HERE = frozenset(map(str, HELD))
 _encoded = json.JSONEncoder(ensure_ascii=False).encode
-"""As ``json.dumps``, which makes an encoder for each call."""
+"""Like ``json.dumps``, which creates an encoder for each call."""
 _HAS_FILE = f"path IS NOT NULL OR trash IS NOT NULL OR state = '{State.CONSUMED}'"
 _SUMS = {"md5": "MD5SUMS", "sha1": "SHA1SUMS", "sha256": "SHA256SUMS", "sha512": "SHA512SUMS"}
 _SUMS |= {"blake3": "B3SUMS"}
 _PAGE = 2000
 _SMALL = 20_000
-"""Products of which the manifest is written anew after each run that changed it."""
+"""Up to this many products, the manifest is rewritten after each run that changed it."""
 _REWRITE_EVERY = 20 * 3600.0
 
 
 class Manifest:
     """The manifest of one archive, which the caller has locked.
 
-    ``note`` is for the event loop's thread; all else blocks, and is for one thread at a time.
+    Call ``note`` and ``forget`` in the event loop's thread; all else blocks, for one thread at a
+    time.
     """
 
     def __init__(self, state: Path) -> None:
@@ -62,7 +63,7 @@ class Manifest:
         self._changed = False
         self._began = False
         self.outdated = False
-        """Whether it must be written anew: files have other paths than it says."""
+        """Whether it must be rewritten: files have other paths than it says."""
 
     @property
     def changed(self) -> bool:
@@ -70,15 +71,15 @@ class Manifest:
         return self._changed or self.outdated
 
     def note(self, record: Record) -> None:
-        """Add what a record says now; written by the next ``flush``."""
+        """Append a record at the next ``flush``."""
         self._pending[record.id] = record
 
     def forget(self, product_id: str) -> None:
-        """Add that nothing is known of a product any more."""
+        """Append at the next ``flush`` that a product was removed from the ledger."""
         self._pending[product_id] = None
 
     def flush(self) -> None:
-        """Write what was noted. Raises DestinationError."""
+        """Write the pending lines. Raise DestinationError."""
         if not self._pending:
             return
         noted, self._pending = self._pending, {}
@@ -87,18 +88,17 @@ class Manifest:
         try:
             with blamed_on(self.path), open(self.path, "ab", opener=_private) as file:
                 if not self._began and file.tell():
-                    file.write(b"\n")  # a kill may have left half a line
+                    file.write(b"\n")  # a kill may have left an incomplete line
                 self._began = True
                 file.write(("\n".join(lines) + "\n").encode())
         except BaseException:
             self._pending = noted | self._pending
-            self._began = False  # half a line may be there
+            self._began = False  # an incomplete line may be there
             raise
 
     def is_due(self, products: int) -> bool:
-        """Whether all of it should be written anew: after each run that changed a small one, once a
-        day a large one.
-        """
+        """Return whether to rewrite it: after each run that changed a small one, once a day a large
+        one."""
         if self.outdated or not self.path.exists():
             return True
         if not self._changed:
@@ -111,8 +111,9 @@ class Manifest:
         return (self._state / _SUMS["md5"]).exists()
 
     def rewrite(self, database: Database, archive_id: str, layout: str) -> None:
-        """Write all of it anew from a ledger, with the lists of checksums. Raises
-        DestinationError; the files from before are whole until then.
+        """Rewrite it from a ledger, with the lists of checksums.
+
+        Raise DestinationError; the previous files are kept until the new ones are complete.
         """
         drafts: dict[Path, TextIO] = {}
         with blamed_on(self.path), ExitStack() as stack:
@@ -153,7 +154,7 @@ class Manifest:
         self._changed = self.outdated = False
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Every line that is whole, as it was written; none if there is no manifest."""
+        """Yield every line that is intact; nothing if there is no manifest."""
         with suppress(OSError), self.path.open("rb") as file:
             for line in file:
                 if (held := _unchecked(line)) is not None:
@@ -161,7 +162,7 @@ class Manifest:
 
 
 def _private(path: str, flags: int) -> int:
-    """Open a file that is for its owner's eyes alone."""
+    """Open a file that only its owner can read."""
     return open_own(path, flags)
 
 
@@ -184,7 +185,7 @@ def _rows(database: Database) -> Iterator[tuple[Any, ...]]:
 
 
 def line_of(row: Sequence[Any]) -> str:
-    """A row of the ledger as a line: what is not empty of it."""
+    """Return a row of the ledger as a line, without empty values."""
     held = {}
     for place, name in _KEPT:
         value = row[place]
@@ -194,13 +195,13 @@ def line_of(row: Sequence[Any]) -> str:
 
 
 def _checked(held: dict[str, Any]) -> str:
-    """An object as text, with a checksum over it as its last key."""
+    """Return an object as JSON, with a checksum of it as its last key."""
     text = _encoded(held)
     return f'{text[:-1]}, "crc32": {zlib.crc32(text.encode("utf-8", "replace"))}}}'
 
 
 def _unchecked(line: bytes) -> dict[str, Any] | None:
-    """The object of a line; None if it is not as it was written."""
+    """Return the object of a line; None if its checksum does not match."""
     try:
         held = json.loads(line)
     except (ValueError, RecursionError):
@@ -213,7 +214,7 @@ def _unchecked(line: bytes) -> dict[str, Any] | None:
 
 
 def records_in(lines: Iterable[dict[str, Any]]) -> Iterator[Record | str]:
-    """The records of a manifest's lines, and the Ids of products that are forgotten."""
+    """Yield the records of a manifest's lines, and the Ids of removed products."""
     for held in lines:
         product_id = held.get("id")
         if not isinstance(product_id, str):
@@ -227,7 +228,7 @@ def records_in(lines: Iterable[dict[str, Any]]) -> Iterator[Record | str]:
 
 
 def _sum_of(row: Sequence[Any]) -> tuple[str, str] | None:
-    """The list that a file's checksum belongs into, and its line there."""
+    """Return the name of the list that a file's checksum belongs to, and its line there."""
     algorithm, _, value = str(row[_CHECKSUM] or "").partition(":")
     here = row[_PATH] and row[_STATE] in _HERE
     if not here or algorithm not in _SUMS or not value:

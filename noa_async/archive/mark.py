@@ -1,7 +1,7 @@
-"""The mark of an archive, and what this user's machine remembers of archives.
+"""Read and write the mark of an archive, and remember which archives were in which folders.
 
-An archive's Id lies in ``.noa-async/archive.json``. The user's state folder remembers which archive
-lay in which folder, so that an empty mount point is not taken for a new archive. All of it blocks.
+An archive's Id is in ``.noa-async/archive.json``. The user's state folder remembers the archive of
+each folder, so that an empty mount point is not mistaken for a new archive. All functions block.
 """
 
 from __future__ import annotations
@@ -32,39 +32,39 @@ _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Which archive this is."""
+    """Identifies an archive."""
 
     id: str
     created: str
-    """When it was begun, as ISO 8601."""
+    """When it was created, as ISO 8601."""
     version: int = _VERSION
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An archive that lay in a folder when this user last used it."""
+    """The archive that was in a folder when this user last used it."""
 
     path: str
-    """The folder, with all links resolved."""
+    """The folder, with symbolic links resolved."""
     id: str
     seen: str
     """When it was last used, as ISO 8601."""
     files: tuple[str, ...] = ()
-    """Some of its files, from the folder on."""
+    """Some of its files, relative to the folder."""
 
     @property
     def has_files(self) -> bool:
-        """Whether any of its files still lies there."""
+        """Whether any of these files still exists."""
         return any(os.path.lexists(Path(self.path, name)) for name in self.files)
 
 
 def new_mark(archive_id: str | None = None) -> Mark:
-    """The mark of an archive that begins now."""
+    """Return the mark of a new archive."""
     return Mark(archive_id or str(uuid.uuid4()), format_instant(datetime.now(UTC)))
 
 
 def read_mark(state: Path) -> Mark | None:
-    """The mark in a state folder; None if there is none that can be read."""
+    """Return the mark in a state folder; None if there is no valid one."""
     held = _json(state / MARK)
     archive_id, created = held.get("id"), held.get("created")
     if not isinstance(archive_id, str) or not _ID.fullmatch(archive_id):
@@ -73,19 +73,19 @@ def read_mark(state: Path) -> Mark | None:
 
 
 def write_mark(state: Path, mark: Mark) -> None:
-    """Keep a mark in a state folder. Raises DestinationError."""
+    """Write a mark to a state folder. Raise DestinationError."""
     write_synced(state / MARK, json.dumps(asdict(mark)) + "\n")
 
 
 def state_home(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder with what this user's machine remembers: NOA_STATE_HOME, else the usual one."""
+    """Return the folder with this user's state: NOA_STATE_HOME, else the default."""
     named = environ.get("NOA_STATE_HOME")
     return Path(named) if named else default_scratch()
 
 
 def recall(root: Path) -> Known | None:
-    """What is remembered of a folder; None if nothing is, or it cannot be read."""
-    with suppress(OSError, RuntimeError):  # links in a circle, or a user with no home folder
+    """Return what is remembered of a folder; None if nothing is, or it cannot be read."""
+    with suppress(OSError, RuntimeError):  # links in a circle, or a user without a home directory
         path = str(root.resolve())
         return _recalled(path, _json(_file_of(path)))
     return None
@@ -101,9 +101,9 @@ def _recalled(path: str, held: dict[str, Any]) -> Known | None:
 
 
 def remember(root: Path, mark: Mark, files: Sequence[str]) -> None:
-    """Remember which archive lies in a folder, and some of its files.
+    """Remember which archive is in a folder, and some of its files.
 
-    Where that cannot be written, nothing is.
+    Errors are ignored.
     """
     with suppress(OSError, RuntimeError):
         path = str(root.resolve())
@@ -133,20 +133,20 @@ def check_archive(
 ) -> None:
     """Raise ArchiveMissing if a folder does not hold the archive that it should.
 
-    ``mark``: the folder's. ``known``: what is remembered of it. ``is_there``: whether the folder
-    has a ``.noa-async``, whatever is in that, or one of the files that are remembered. ``wanted``:
-    the Id that was asked for.
+    ``mark``: the folder's mark. ``known``: what is remembered of the folder. ``is_there``: whether
+    the folder has a ``.noa-async``, with any content, or one of the remembered files. ``wanted``:
+    the requested Id.
 
-    | asked for | remembered | the folder has                |                        |
+    | requested | remembered | the folder has                |                        |
     |-----------|------------|-------------------------------|------------------------|
     | X         |            | the mark X                    | good                   |
     | X         |            | another mark                  | raises                 |
-    | X         | X          | no mark, but is there         | good: the mark is lost |
+    | X         | X          | no mark, but ``is_there``     | good: the mark is lost |
     | X         | any other  | no mark                       | raises                 |
     | nothing   | nothing    |                               | good                   |
     | nothing   | X          | the mark X                    | good                   |
     | nothing   | X          | another mark                  | raises                 |
-    | nothing   | X          | no mark, but is there         | good: the mark is lost |
+    | nothing   | X          | no mark, but ``is_there``     | good: the mark is lost |
     | nothing   | X          | nothing of it                 | raises                 |
     """
     expected = wanted or (known.id if known else None)
@@ -155,16 +155,16 @@ def check_archive(
     if mark is not None:
         raise ArchiveMissing(
             f"{root} holds the archive {mark.id}, not {expected}, which "
-            f"{'was asked for' if wanted else 'was there before'}.",
-            hint="Is another disk mounted there? If this is the right one: --archive-id "
+            f"{'was requested' if wanted else 'was there before'}.",
+            hint="Is another disk mounted there? If this is the right archive, use --archive-id "
             f"{mark.id}.",
         )
     if is_there and known is not None and known.id == expected:
         return
     when = f" when it was last used, {known.seen}" if known and known.seen else ""
-    held = f"held an archive{when}, and holds none now" if known else f"holds no {expected}"
+    held = f"held an archive{when}, but holds none now" if known else f"does not hold {expected}"
     raise ArchiveMissing(
         f"{root} {held}. Is its disk not mounted?",
         hint="Mount it and start again. If the archive was moved or deleted on purpose, "
-        "--new-archive begins a new one there.",
+        "--new-archive creates a new one there.",
     )

@@ -1,4 +1,4 @@
-"""A folder kept equal to what a query matches: one run of it."""
+"""Run a mirror once: bring a folder up to date with a query."""
 
 from __future__ import annotations
 
@@ -47,70 +47,72 @@ _COMPLETE = "complete"
 _INTERRUPTED = "interrupted"
 _WANTED = f"state NOT IN ('{State.REMOVED}', '{State.CONSUMED}') AND accepted IS NULL"
 _ABSENT = f"{TROUBLED} AND {_WANTED}"
-"""As the index of what is in trouble has it. A product that the service has no more counts, too: it
-cannot be had again, and somebody has to know."""
+"""The condition of the index of products with problems. It includes products that the service no
+longer has: they cannot be downloaded again, and a user has to know."""
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorReport:
-    """What one run did, and how the folder stands after it."""
+    """What one run did, and the state of the folder after it."""
 
     full: bool
-    """Whether all of the query was listed, not only what was published lately."""
+    """Whether the whole query was listed, not only recent publications."""
     listed: int
-    """Products that the listing met."""
+    """Number of products listed."""
     counts: Mapping[Status, int]
-    """Outcomes of the products that were listed, or still to be fetched from earlier."""
+    """Outcomes of the products that were listed, or still in the queue from earlier runs."""
     bytes: int
-    """Of the products that this run brought."""
+    """Bytes of the products that this run downloaded."""
     removed: int
-    """Files deleted because the service has the products no more."""
+    """Number of files deleted because the service no longer has the products."""
     absent: int
-    """Products of the query that are not here, or not as the catalogue has them, and of which
-    nobody has accepted that."""
+    """Number of products of the query that are missing or not as in the catalogue, and not accepted
+    by a user."""
     watermark: datetime | None
-    """What was published until then is in the ledger."""
+    """Products published until this time are in the ledger."""
     held: int = 0
-    """Files that the service's last listing would have had deleted, had they not been too many."""
+    """Number of files that the last full listing would have deleted, if they had not been too
+    many."""
     hooks_due: int = 0
-    """Products of the query whose hook has not passed yet; 0 in a run with no hook."""
+    """Number of products of the query whose hook has not succeeded yet; 0 in a run without a
+    hook."""
 
     @property
     def ok(self) -> bool:
-        """Whether the folder is equal to the query, and nothing waits for a person."""
+        """Whether the folder equals the query, and nothing needs a user's decision."""
         failed = self.counts.get(Status.FAILED, 0)
         return not (failed or self.absent or self.held or self.hooks_due)
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """How products are brought."""
+    """How products are downloaded."""
 
     bring: Callable[[Product], Awaitable[Outcome | Later]]
-    """As ``Keeper.bring``."""
+    """See ``Keeper.bring``."""
     workers: int
     depth: int
-    """Products that may wait for a worker."""
+    """Maximum number of products that wait for a worker."""
     drained: Callable[[], object]
-    """Called when none waits any more, and none will come."""
+    """Called when no product waits and no more will be queued."""
     size: Callable[[Product], int | None]
-    """The largest of them goes first."""
+    """Returns a product's size; the largest waiting product is downloaded first."""
     hooked: bool = False
-    """Whether a hook runs for each product that comes."""
+    """Whether a hook runs for each downloaded product."""
     consumes: bool = False
-    """Whether that may take the product's file."""
+    """Whether the hook may remove the product's file."""
 
 
 class Mirror:
     """Brings one folder up to date with queries; one run at a time.
 
-    The listing writes what it finds into the ledger and does not wait for the downloads, which
-    take from there: the watermark can move as soon as the listing is complete and written down.
+    The listing writes products into the ledger, from which the downloads take them, so it does not
+    wait for downloads: the watermark moves as soon as the listing is complete and stored.
 
-    Error handling: what concerns one product is a failed Outcome. A listing that breaks off raises
-    after all that it found is worked off; nothing is deleted then, and the watermark moves only
-    where all was asked for in vain and what is new could be listed by itself. A service that is
-    away raises when the listing is over.
+    Error handling: an error of one product is a failed Outcome. If the listing fails, its error is
+    raised after everything listed was downloaded; nothing is deleted then, and the watermark only
+    moves if a full listing failed and recent publications could be listed separately. If the
+    service is unavailable for downloads, that error is raised after the listing.
     """
 
     def __init__(
@@ -140,8 +142,8 @@ class Mirror:
     ) -> MirrorReport:
         """Bring the folder up to date. ``tell`` is awaited for each outcome, one at a time.
 
-        ``reconcile``: list all of the query now. ``retry_failed``: try again also what was given
-        up and what is in quarantine.
+        ``reconcile``: list the whole query now. ``retry_failed``: also retry products that were
+        given up or quarantined.
         """
         now = self._archive.clock()
         service = service_key(self._catalogue.url({}))
@@ -157,11 +159,11 @@ class Mirror:
         teller = Teller(tell, self._keeper, self._observer)
         ending = _INTERRUPTED
         try:
-            check = await self._look_at_files()
+            check = await self._check_files()
             if retry_failed:
                 await self._retry(followed.number)
             if self._pool.hooked:
-                await self._take_up_hooks(followed.number)
+                await self._queue_due_hooks(followed.number)
             await self._list_and_fetch(plan, errand, teller, check)
             await self._empty_trash()
             ending = _COMPLETE
@@ -172,8 +174,8 @@ class Mirror:
             await self._journal.end(teller.sums.into(run), ending, self._archive.clock())
         return await self._report(plan, followed.number, teller.sums)
 
-    async def _look_at_files(self) -> FileCheck:
-        """Find out what was removed, changed or put back by hand since the last run."""
+    async def _check_files(self) -> FileCheck:
+        """Find files that were removed, changed or restored by others since the last run."""
         if self._archive.folder.root is not None:
             await take_back(self._archive)
         if not self._following.check_files:
@@ -184,8 +186,8 @@ class Mirror:
             consumes=self._pool.consumes,
         )
 
-    async def _take_up_hooks(self, query: int) -> None:
-        """Put what waits for its hook on the list: it is here, and comes to that at once."""
+    async def _queue_due_hooks(self, query: int) -> None:
+        """Queue products whose hook is due; their files are present, so the hook runs at once."""
         ledger = self._archive.ledger
         due = f"query = {query} AND hook_due IS NOT NULL AND todo IS NULL"
         async for record in ledger.records(due):
@@ -198,7 +200,7 @@ class Mirror:
     async def _list_and_fetch(
         self, plan: Plan, errand: Errand, teller: Teller, check: FileCheck
     ) -> None:
-        """List and fetch at the same time; what broke either is raised when both are over."""
+        """List and download concurrently; errors of either are raised when both have ended."""
         todo = ToDo(self._archive.ledger, errand.followed.number)
         broken: list[NoaError] = []
 
@@ -215,7 +217,7 @@ class Mirror:
         async def fetch_all() -> None:
             try:
                 await self._fetch(todo, teller)
-            except ServiceAway as error:  # the catalogue may be there, and what is new is noted
+            except ServiceAway as error:  # the catalogue may still be available
                 broken.insert(0, error)
                 await todo.put_back(errand.run.started)
 
@@ -229,7 +231,7 @@ class Mirror:
             raise broken[0]
 
     async def _list(self, plan: Plan, errand: Errand, todo: ToDo, teller: Teller) -> None:
-        """Write the listing into the ledger, and what follows from all that it did not meet."""
+        """Write the listing into the ledger, and process the products missing in it."""
         archive, catalogue = self._archive, self._catalogue
         sightings = Sightings(archive, catalogue, self._journal, todo, errand, teller)
         expected = await expected_coverage(archive, errand.followed)
@@ -251,13 +253,13 @@ class Mirror:
         await sightings.done(plan, held)
 
     async def _fetch(self, todo: ToDo, teller: Teller) -> None:
-        """Bring what is on the list, until that is finished and empty."""
+        """Download what is in the queue, until it is finished and empty."""
         outcomes = run_pipeline(
             self._queued(todo, teller),
             self._bring,
             workers=self._pool.workers,
             depth=self._pool.depth,
-            at_once=self._foresee,
+            at_once=self._prefetch,
             size=self._pool.size,
             drained=self._pool.drained,
         )
@@ -273,20 +275,21 @@ class Mirror:
                 yield record.product
         self._observer(AllQueued())
 
-    def _foresee(self, products: Sequence[Product]) -> Iterable[None]:
-        """All of them are to be brought; the ledger is asked once for them."""
+    def _prefetch(self, products: Sequence[Product]) -> Iterable[None]:
+        """Look up queued products in the ledger in one query."""
         self._archive.foresee(products)
         return [None] * len(products)
 
     async def _bring(self, product: Product) -> Outcome | Later | None:
-        """Bring a product as it is by now; None where a listing found nothing to be done for it."""
+        """Download a product in its latest version; None if a listing found that nothing is to be
+        done."""
         record = self._archive.ledger.get(product.id)
         if record is None or record.todo is None:
             return None
         return await self._pool.bring(record.product)
 
     async def _retry(self, query: int) -> None:
-        """Put what was given up on the list again."""
+        """Put the products that were given up back into the queue."""
         ledger = self._archive.ledger
         given_up = f"state IN ('{State.FAILED}', '{State.QUARANTINED}') OR failures >= {FAILURES}"
         mine = f"query = {query} AND {_WANTED} AND ({given_up})"

@@ -1,4 +1,4 @@
-"""Names that come from a server, made safe as names of files. All of it is pure."""
+"""Convert names from a server to safe file names. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import unicodedata
 from functools import lru_cache
 
 LONGEST = 200
-"""Bytes of UTF-8 in a name: file systems take 255, and some room is kept for what others append."""
+"""Maximum length of a name in bytes of UTF-8: file systems allow 255, and suffixes need some."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_-])?")
 _FORBIDDEN = frozenset('/\\<>:"|?*')
@@ -21,12 +21,12 @@ _ID_SIGNS = re.compile(r"[^A-Za-z0-9]")
 
 
 def safe_name(name: str, fallback: str) -> str:
-    """A server's name as one path component that every file system takes; safe twice is the same.
+    """Return a server's name as one path component that every file system supports. Idempotent.
 
-    What cannot stand in a name becomes ``_``: separators, control and invisible characters, a
-    leading dot (hidden) or dash (an option to a shell's commands). Names that Windows keeps for
-    devices get ``_`` in front. Names past 200 bytes are cut before their endings. A name with
-    nothing left is ``fallback``, made safe as well.
+    Unsuitable characters become ``_``: separators, control and invisible characters, a leading dot
+    (a hidden file) or dash (a shell option). Names that Windows reserves for devices are prefixed
+    with ``_``. Names longer than 200 bytes are truncated before their suffixes. A name with nothing
+    left is replaced by ``fallback``, made safe as well.
 
     >>> safe_name("../../etc/passwd", "0a5c8f2e")
     '_._.._etc_passwd'
@@ -39,7 +39,7 @@ def safe_name(name: str, fallback: str) -> str:
 
 
 def with_zip(name: str, is_zip: bool) -> str:
-    """A safe name with ``.zip`` where the bytes are a zip and the name does not say so.
+    """Return a safe name, with ``.zip`` added if the bytes are a zip and the name does not say so.
 
     >>> with_zip("S1A_X.SAFE", True), with_zip("S1A_X.SAFE.ZIP", True), with_zip("S5P_X.nc", False)
     ('S1A_X.SAFE.zip', 'S1A_X.SAFE.ZIP', 'S5P_X.nc')
@@ -51,7 +51,7 @@ def with_zip(name: str, is_zip: bool) -> str:
 
 
 def with_id(name: str, product_id: str) -> str:
-    """A safe name with 8 characters of the Id before its endings, for two Ids with one Name.
+    """Return a safe name with 8 characters of the Id before its suffixes, to separate equal names.
 
     >>> with_id("X.SAFE.zip", "0a5c8f2e-6b1d-4c55-9f0e-5b0f3a2d7c11")
     'X_0a5c8f2e.SAFE.zip'
@@ -61,7 +61,8 @@ def with_id(name: str, product_id: str) -> str:
 
 
 def with_ids(name: str, product_id: str) -> tuple[str, str]:
-    """The names to try in turn where ``name`` is another's: with 8 characters of the Id, with all.
+    """Return the names to try if ``name`` is taken: with 8 characters of the Id, then with all of
+    it.
 
     >>> with_ids("X.zip", "0a5c8f2e-6b1d")
     ('X_0a5c8f2e.zip', 'X_0a5c8f2e-6b1d.zip')
@@ -71,9 +72,10 @@ def with_ids(name: str, product_id: str) -> tuple[str, str]:
 
 
 def fold(path: str) -> str:
-    """The key under which paths are equal that some file system takes for the same.
+    """Return a key that is equal for all paths that any file system treats as the same.
 
-    It makes more equal than any one of them does: that costs a longer name, never a lost file.
+    It maps more paths to the same key than any one file system does; that only leads to longer
+    names.
 
     >>> fold("Data/Étude.SAFE") == fold("data/E\u0301TUDE.safe")
     True
@@ -83,23 +85,25 @@ def fold(path: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", path).upper().casefold())
 
 
-@lru_cache(maxsize=1024)  # each is asked for several times while its product is brought
+@lru_cache(maxsize=1024)  # called several times per product
 def _safe(name: str) -> str:
     if _PLAIN.fullmatch(name) and not _RESERVED.fullmatch(name):
         return name
-    name = "".join(map(_sign, unicodedata.normalize("NFC", name))).lstrip(" ").rstrip(" .")
+    name = (
+        "".join(map(_safe_character, unicodedata.normalize("NFC", name))).lstrip(" ").rstrip(" .")
+    )
     if name.startswith((".", "-")):
         name = f"_{name[1:]}"
     if _RESERVED.fullmatch(name):
         name = f"_{name}"
     if _size(name) > LONGEST:
         name = _fit(*_split(name))
-    # What was cut may have ended in a device's name and spaces.
+    # Truncation may leave a device's name followed by spaces.
     return f"_{name}" if _RESERVED.fullmatch(name) else name
 
 
-def _sign(sign: str) -> str:
-    """A character as it may stand in a name; spaces of all widths become the plain one."""
+def _safe_character(sign: str) -> str:
+    """Return a character as it may occur in a name; spaces of any width become a plain space."""
     category = unicodedata.category(sign)
     if category == "Zs":
         return " "
@@ -107,13 +111,13 @@ def _sign(sign: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Stem and endings, such as ``.SAFE.zip``."""
+    """Split a name into its stem and suffixes, such as ``.SAFE.zip``."""
     found = _ENDINGS.search(name)
     return (name[: found.start()], found[0]) if found else (name, "")
 
 
 def _fit(stem: str, ending: str) -> str:
-    """Both together in ``LONGEST`` bytes, the stem cut between two characters."""
+    """Join both within ``LONGEST`` bytes, truncating the stem between two characters."""
     room = LONGEST - _size(ending)
     if _size(stem) > room:
         stem = stem.encode()[:room].decode(errors="ignore").rstrip(" .")

@@ -1,4 +1,4 @@
-"""What a folder holds, read from its ledger at once, also while a run writes it."""
+"""Read an overview of an archive from its ledger, also during a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _EPOCH = date(1970, 1, 1)
 _SUMS = "sum(products), sum(bytes) FROM sums"
 _LAST = "(SELECT query FROM runs WHERE verb = 'mirror' ORDER BY number DESC LIMIT 1)"
-"""The query that was followed last: a run works off no other's list."""
+"""The query followed last; a run only processes the queue of its own query."""
 TROUBLES = f"""
     SELECT state, reason, count(*), count(todo) FILTER (WHERE query = {_LAST}), max(number)
     FROM products
@@ -45,32 +45,33 @@ GONE = "SELECT count(*) FROM products WHERE gone IS NOT NULL AND state <> 'remov
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """Products of a state, and on what they are counted by; bytes are the files' or expected."""
+    """Number of products in a state, by the keys they are counted by; bytes on disk, or
+    expected."""
 
     state: str
     products: int
     bytes: int
     platform: str | None = None
-    """Empty where unknown, None where not counted by it; ``product_type`` the same."""
+    """Empty if unknown, None if not counted by it; the same for ``product_type``."""
     product_type: str | None = None
     day: date | None = None
-    """The sensing day (UTC); None where unknown, or not counted by it."""
+    """The sensing day (UTC); None if unknown, or not counted by it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Products that are not right for the same reason."""
+    """Products with the same problem."""
 
     state: str
     reason: str | None
-    """The error's class; None where it was none."""
+    """The class of the error; None if there was no error."""
     products: int
     retried: int
-    """Of them those that the next run of the query followed last tries again."""
+    """Number of these products that the next run retries (a run of the query followed last)."""
     example: str
-    """The name of the newest of them."""
+    """The name of the newest of these products."""
     error: str | None
-    """And its error."""
+    """The error of the newest of these products."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,42 +82,42 @@ class Overview:
     types: tuple[Amount, ...]
     """By mission, type and state."""
     days: tuple[Amount, ...]
-    """By sensing day and state, the latest first."""
+    """By sensing day and state, latest first."""
     troubles: tuple[Trouble, ...]
-    """By state and reason, the most first."""
+    """By state and reason, largest number first."""
     to_do: int
-    """Products of the query followed last that its next run has to fetch or to look at."""
+    """Number of products of the query followed last that its next run downloads or checks."""
     unfollowed: int
-    """Products that are to be fetched, too, but by no such run: of queries followed before, or of
-    none."""
+    """Number of queued products of other queries, or of none, which that run does not process."""
     gone: int
-    """Products that are kept, though the catalogue does not list them any more."""
+    """Number of products that are kept although the catalogue no longer lists them."""
     queries: tuple[Followed, ...]
     runs: tuple[Run, ...]
-    """The last ones, the newest first."""
+    """The last runs, newest first."""
     archive_id: str | None = None
-    """Its Id; None if it was never opened by a version that gives one."""
+    """The archive's Id; None if only versions opened it that do not assign one."""
     files_checked: float | None = None
     """When all files were last compared with the ledger, by size and time; seconds since 1970."""
     accepted: int = 0
-    """Products that are not here or not right, which somebody has accepted."""
+    """Number of missing or wrong products that a user has accepted."""
     trash_files: int = 0
-    """Files in the trash."""
+    """Number of files in the trash."""
     trash_bytes: int = 0
     hooks_due: int = 0
-    """Products that are here, and whose hook has not passed."""
+    """Number of products that are present, and whose hook has not succeeded."""
     hook_error: str | None = None
-    """Why that of the newest of them failed; None if it did not run yet."""
+    """Why the hook of the newest one failed; None if it has not run yet."""
 
 
 def read_overview(root: Path | StoreUrl, *, runs: int = 5) -> Overview:
-    """The overview of the folder ``root`` with so many of its last runs. Blocks, and takes no lock.
+    """Return the overview of the folder ``root`` with its last ``runs`` runs. Blocks; takes no
+    lock.
 
-    Raises DestinationError where there is no archive, or it cannot be read.
+    Raise DestinationError if there is no archive, or it is unreadable.
     """
     database = read_database(ledger_there(root))
     try:
-        database.script("BEGIN")  # all of it as of one instant
+        database.script("BEGIN")  # a consistent snapshot
         followed, all_of_them = database.row(TO_DO) or (0, 0)
         trash_files, trash_bytes = database.row(TRASH) or (0, 0)
         hooks_due, newest = database.row(HOOKS) or (0, None)
@@ -130,12 +131,12 @@ def read_overview(root: Path | StoreUrl, *, runs: int = 5) -> Overview:
             _troubles(database),
             followed,
             all_of_them - followed,
-            _number(database, GONE),
+            _count(database, GONE),
             tuple(read_followed(database)),
             tuple(read_runs(database, runs)),
             archive_id=None if mark is None else mark.id,
             files_checked=checked[0],
-            accepted=_number(database, ACCEPTED),
+            accepted=_count(database, ACCEPTED),
             trash_files=trash_files,
             trash_bytes=trash_bytes,
             hooks_due=hooks_due,
@@ -172,7 +173,7 @@ def _days(database: Database) -> tuple[Amount, ...]:
 
 
 def _day(number: int) -> date | None:
-    """The day so many days after 1970 began; -1 is unknown."""
+    """Return the day this many days after the start of 1970; None for -1."""
     return None if number < 0 else _EPOCH + timedelta(number)
 
 
@@ -185,6 +186,6 @@ def _troubles(database: Database) -> tuple[Trouble, ...]:
     return tuple(sorted(found, key=lambda one: -one.products))
 
 
-def _number(database: Database, question: str) -> int:
+def _count(database: Database, question: str) -> int:
     [number] = database.row(question) or (0,)
     return int(number)

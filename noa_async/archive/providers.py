@@ -1,4 +1,4 @@
-"""What the stores of S3, Google and Azure differ in: who gives keys, names, what errors mean."""
+"""Define the differences between S3, Google and Azure stores: keys, names, meanings of errors."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _DENIED = {
     "InsufficientAccountPermissions",
 }
 _MISMATCHES = {"BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"}
-"""What stores call bytes whose sum is not the one that came with them."""
+"""Error codes for uploaded bytes that do not match their checksum."""
 _MISSING = {"404", "ContainerNotFound", "NoSuchBucket", "NotFound"}
 _MACHINE = ("//169.254.169.254/", "//metadata.google.internal/")
-"""Who is asked for keys at last, where nothing gave any."""
+"""The metadata services that are asked for keys last, if nothing else provides any."""
 _LOG_IN = "performing token request"
-"""What is said where keys are exchanged for a token, and are refused."""
+"""The text of the error when keys are rejected in exchange for a token."""
 _ACCOUNT_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_ACCESS_KEY",
@@ -65,39 +65,40 @@ class Provider:
     """One kind of store."""
 
     holder: str
-    """What objects lie in."""
+    """What contains the objects, such as a bucket."""
     keys: str
-    """The variables that give keys."""
+    """The variables that provide keys."""
     address: str
-    """The variable that leads to another store of that kind."""
+    """The variable that selects another store of this kind."""
     options: Callable[[Mapping[str, str]], dict[str, str]]
-    """For obstore, beside the variables that it reads itself. Raises SettingsError for what is
-    missing, or cannot be."""
+    """Returns options for obstore, in addition to the variables that it reads itself. Raises
+    SettingsError for missing or invalid ones."""
     joint: str = "-"
-    """Between the words of a name in an object's metadata."""
+    """The separator of words in the name of an object's metadata."""
 
     def named(self, attributes: Mapping[str, str]) -> dict[str, str]:
-        """Metadata by the names that this kind takes."""
+        """Return metadata with the names that this kind of store supports."""
         return {name.replace("-", self.joint): value for name, value in attributes.items()}
 
     def refusal(self, text: str, code: str, kind: str) -> tuple[str, str]:
-        """What an error is, in a word or a few, and what to do about it.
+        """Return a short description of an error, and what to do about it.
 
-        ``text``: all that obstore says; ``code``: the store's own; ``kind``: the class of it.
+        ``text``: the message of obstore; ``code``: the store's error code; ``kind``: the error's
+        class.
         """
         if any(one in text for one in _MACHINE):
-            return "no keys were found", f"Give them by {self.keys}: this machine has none."
+            return "no keys were found", f"Set {self.keys}: this machine provides none."
         if code in _WRONG or kind == "UnauthenticatedError" or _LOG_IN in text:
-            return code, f"The keys are wrong or have expired: renew them ({self.keys})."
+            return code, f"The keys are wrong or expired: renew them ({self.keys})."
         if code in _DENIED or kind == "PermissionDeniedError":
             return code, (
-                "These keys may not do that, or are wrong: they need to list, read, write and "
-                "delete there."
+                "The keys are wrong or lack permissions: they must be allowed to list, read, write "
+                "and delete objects."
             )
-        kept = "What has arrived is kept in the scratch folder: start again when the store is well."
+        kept = "Downloads are kept in the scratch folder: start again when the store is available."
         hints = (
-            (_MISSING, f"Make the {self.holder} first, and check its name and {self.address}."),
-            (_MISMATCHES, f"Bytes change on their way there: reach it by https. {kept}"),
+            (_MISSING, f"Create the {self.holder} first, or check its name and {self.address}."),
+            (_MISMATCHES, f"The data was changed in transit: use https. {kept}"),
         )
         for codes, hint in hints:
             if code in codes:
@@ -108,12 +109,12 @@ class Provider:
 
 
 def provider_of(scheme: str) -> Provider:
-    """The kind that an address's scheme means."""
+    """Return the kind of store that a URL scheme means."""
     return _PROVIDERS[scheme]
 
 
 def refusal_code(text: str) -> str | None:
-    """What a store calls its refusal, or the status; None where it did not answer.
+    """Return the error code or status in a store's error; None if the store did not answer.
 
     >>> refusal_code("400 Bad Request: <Error><Code>BadDigest</Code></Error>")
     'BadDigest'
@@ -123,17 +124,17 @@ def refusal_code(text: str) -> str | None:
 
 
 def is_mismatch(text: str) -> bool:
-    """Whether a store refused bytes whose sum is not the one that came with them."""
+    """Return whether a store rejected bytes that do not match their checksum."""
     return refusal_code(text) in _MISMATCHES
 
 
 def plain(options: Mapping[str, str]) -> bool:
-    """Whether a store is asked over HTTP without TLS, as one on this machine is."""
+    """Return whether the store is accessed over HTTP without TLS, such as one on this machine."""
     return any(options.get(name, "").startswith("http://") for name in ("endpoint", "base_url"))
 
 
 def metadata_name(name: str) -> str:
-    """As S3 has it, whatever kind of store it comes from.
+    """Return a metadata name in S3's form, whatever kind of store it comes from.
 
     >>> metadata_name("noa_sensing_start"), metadata_name("Noa-Id")
     ('noa-sensing-start', 'noa-id')
@@ -142,9 +143,9 @@ def metadata_name(name: str) -> str:
 
 
 def azure_options(environ: Mapping[str, str]) -> dict[str, str]:
-    """Options for ``az://``, also from what Azure's own tools read.
+    """Return the options for ``az://``, also from the variables of Azure's own tools.
 
-    The account's own variables go first, then ``AZURE_STORAGE_CONNECTION_STRING``.
+    The account's variables come first, then ``AZURE_STORAGE_CONNECTION_STRING``.
     """
     if environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in {"1", "true", "on", "yes", "y"}:
         return {}
@@ -159,20 +160,20 @@ def azure_options(environ: Mapping[str, str]) -> dict[str, str]:
         options = {option: value for option, value in given.items() if value}
     else:
         raise SettingsError(
-            "az:// needs the storage account that the container is in.",
+            "az:// needs the storage account of the container.",
             hint="Set AZURE_STORAGE_ACCOUNT_NAME, or AZURE_STORAGE_CONNECTION_STRING.",
         )
     try:
         base64.b64decode(options.get("account_key", ""), validate=True)
     except ValueError:
         raise SettingsError(
-            "The key of the storage account is no base64.", hint="Copy it whole, with its end."
+            "The key of the storage account is not base64.", hint="Copy the complete key."
         ) from None
     return options
 
 
 def _connection(text: str) -> dict[str, str]:
-    """What a connection string says: ``Name=Value;Name=Value``."""
+    """Return the options in a connection string: ``Name=Value;Name=Value``."""
     said = {}
     for part in filter(None, text.split(";")):
         name, _, value = part.partition("=")
@@ -184,8 +185,8 @@ def _connection(text: str) -> dict[str, str]:
     options.setdefault("account_name", host.partition(".")[0])
     if not options["account_name"]:
         raise SettingsError(
-            "AZURE_STORAGE_CONNECTION_STRING names no account.",
-            hint="Copy it whole: it begins with DefaultEndpointsProtocol or BlobEndpoint.",
+            "AZURE_STORAGE_CONNECTION_STRING has no account name.",
+            hint="Copy all of it: it starts with DefaultEndpointsProtocol or BlobEndpoint.",
         )
     suffix = said.get("endpointsuffix")
     if suffix and "endpoint" not in options:
@@ -195,7 +196,8 @@ def _connection(text: str) -> dict[str, str]:
 
 
 def google_options(environ: Mapping[str, str]) -> dict[str, str]:
-    """Options for ``gs://``. What holds keys is looked at, for obstore does not name it."""
+    """Return the options for ``gs://``. Key files are checked here, because obstore's errors do not
+    name them."""
     found: dict[str, object] = {}
     for name in _KEY_FILES:
         if environ.get(name):
@@ -211,8 +213,8 @@ def _key_file(variable: str, path: str) -> dict[str, object]:
         said = None
     if not isinstance(said, dict):
         raise SettingsError(
-            f"{variable} names {path}, which cannot be read as a file of keys.",
-            hint="It is JSON: of a service account, or of gcloud auth application-default login.",
+            f"{variable} is {path}, which is not a readable key file.",
+            hint="It is JSON, of a service account or of gcloud auth application-default login.",
         )
     return said
 
@@ -229,6 +231,6 @@ _PROVIDERS = {
         "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN",
         "AZURE_STORAGE_ACCOUNT_NAME",
         azure_options,
-        joint="_",  # Azure takes what C# takes as a name
+        joint="_",  # Azure requires C# identifiers
     ),
 }

@@ -1,6 +1,6 @@
-"""A ledger that was lost or damaged, made again: from a copy, the manifest, and what can be read.
+"""Rebuild a lost or damaged ledger from a copy, the manifest, and what is still readable.
 
-All of it blocks.
+All functions block.
 """
 
 from __future__ import annotations
@@ -49,26 +49,26 @@ _COPY_EVERY = 20 * 3600.0
 _COPY_UNCHANGED = 3600.0
 """Seconds between copies if no file came or went: a look each minute would else write gigabytes."""
 _SMALL = 32 << 20
-"""Bytes of a ledger that is copied after each run that changed files; a larger one is copied once a
+"""A ledger up to this many bytes is copied after each run that changed files; a larger one once a
 day."""
 _BATCH = 500
 _RANGE = 512
 _CHECKSUM = re.compile(r"[a-z0-9-]{2,16}:[0-9a-f]{8,128}")
 _YEAR_10000 = 253_402_300_800
 _ROWS_A_PAGE = 40
-"""More rows than a page of the ledger holds."""
+"""More rows than fit on a page of the ledger."""
 
 
 def copy_of(state: Path, number: int) -> Path:
-    """The ``number``-th copy of a ledger, the newest being 1."""
+    """Return the path of the ``number``-th copy of a ledger; 1 is the newest."""
     return state / "copies" / f"ledger-{number}.sqlite3"
 
 
 def keep_copy(database: Database, spare: int) -> bool:
-    """Copy a ledger, if that is due and ``spare`` bytes and more stay free; whether it was.
+    """Copy a ledger, if that is due and leaves ``spare`` bytes free. Return whether it was copied.
 
-    The newest copy is of the last run; those before it are a day older each, at least. A ledger in
-    which anything is out of order is not copied: the copies from before stay.
+    The newest copy is from the last run; each older one is at least a day older. A ledger with any
+    inconsistency is not copied, so that the older copies stay.
     """
     state = database.path.parent
     newest = copy_of(state, 1)
@@ -102,7 +102,8 @@ def is_copy_old(state: Path) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Seconds since a file was written; negative if there is none, or the clock was ahead."""
+    """Return the seconds since a file was written; negative if it does not exist, or is in the
+    future."""
     try:
         return time.time() - path.stat().st_mtime
     except OSError:
@@ -112,11 +113,12 @@ def _age(path: Path) -> float:
 def open_recovered(
     path: Path, *, suspect: bool, anew: bool, read: Callable[[Database], None]
 ) -> Database:
-    """As ``open_database``; a ledger that is lost or damaged is made again as far as it can be.
+    """Open a ledger like ``open_database``, and rebuild it as far as possible if it is lost or
+    damaged.
 
-    That is done even if not ``anew``, if there is a copy or a manifest to make it from. It gets its
-    name when it is whole: a kill on the way leaves it to the next opening.
-    ``Database.recovered`` says how many products came of it.
+    It is rebuilt if ``anew``, or if there is a copy or a manifest. The rebuilt ledger gets its name
+    when it is complete; after a kill, the next call starts again. ``Database.recovered`` is the
+    number of products recovered.
     """
     with blamed_on(path):
         lost = not path.exists() or path.stat().st_size == 0
@@ -130,7 +132,7 @@ def open_recovered(
             if not (anew or has_sources(path)):
                 raise
             with blamed_on(path):
-                ensure_own(_draft_of(path))  # says what goes on, should a kill end it
+                ensure_own(_draft_of(path))  # marks the rebuilding, in case of a kill
             aside = set_aside(path)
     elif aside is None and not has_sources(path):
         return open_database(path, anew=anew)
@@ -142,7 +144,8 @@ def open_recovered(
 
 
 def _rebuild(path: Path, aside: Path | None) -> int:
-    """Make a ledger from a copy, the manifest and the one that was set ``aside``; its products."""
+    """Rebuild a ledger from a copy, the manifest and the old ledger ``aside``. Return its
+    products."""
     draft = _draft_of(path)
     with blamed_on(draft):
         for log in ("", "-wal", "-shm"):
@@ -153,7 +156,7 @@ def _rebuild(path: Path, aside: Path | None) -> int:
         recovered = recover(database, aside, Manifest(path.parent))
         database.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     with blamed_on(path):
-        for log in ("-wal", "-shm"):  # another ledger's
+        for log in ("-wal", "-shm"):  # they belong to the old ledger
             path.with_name(f"{path.name}{log}").unlink(missing_ok=True)
         draft.replace(path)
         sync_folder(path.parent)
@@ -161,25 +164,25 @@ def _rebuild(path: Path, aside: Path | None) -> int:
 
 
 def _draft_of(path: Path) -> Path:
-    """What a ledger that is made again is called before it is whole."""
+    """Return the path of a ledger that is being rebuilt."""
     return path.with_name("ledger.draft.sqlite3")
 
 
 def check_ledger(path: Path) -> None:
-    """Raise DestinationError if there is no ledger at ``path``, and nothing to make it from."""
+    """Raise DestinationError if there is no ledger at ``path``, and nothing to rebuild it from."""
     if not has_sources(path):
         check_there(path)
 
 
 def has_sources(path: Path) -> bool:
-    """Whether a ledger at ``path`` could be made again, were it lost."""
+    """Return whether a ledger at ``path`` could be rebuilt if it were lost."""
     state = path.parent
     copies = any(copy_of(state, number).exists() for number in range(1, _COPIES + 1))
     return copies or Manifest(state).path.exists()
 
 
 def seed(path: Path, draft: Path) -> bool:
-    """Make a draft of a ledger from its newest copy that is sound; whether there is one."""
+    """Create a draft of a ledger from its newest intact copy. Return whether there is one."""
     for number in range(1, _COPIES + 1):
         copy = copy_of(path.parent, number)
         if not copy.exists():
@@ -195,19 +198,19 @@ def seed(path: Path, draft: Path) -> bool:
 
 
 def recover(database: Database, damaged: Path | None, manifest: Manifest) -> int:
-    """Fill a ledger that was begun anew, or from a copy; how many products it knows then.
+    """Fill a new ledger, or one from a copy. Return how many products it then has.
 
-    From the manifest, and from the ``damaged`` ledger, as far as that can be read. Of each product
-    the newest record holds. All of each followed query is to be listed again.
+    Uses the manifest, and what is readable of the ``damaged`` ledger; the newest record of each
+    product counts. Every followed query will be listed completely again.
     """
-    _overlay(database, records_in(manifest.read()), doubt=False)
-    _overlay_queries(database, _queries_in(manifest))
+    _merge(database, records_in(manifest.read()), doubt=False)
+    _insert_queries(database, _queries_in(manifest))
     if damaged is not None:
         with suppress(DestinationError), closing(Database(damaged)) as source:
-            _overlay(database, _salvaged(source), doubt=True)
+            _merge(database, _salvaged(source), doubt=True)
             with suppress(DestinationError):
-                _overlay_queries(database, _salvaged_queries(source))
-        with blamed_on(damaged):  # all that its log held is known by now
+                _insert_queries(database, _salvaged_queries(source))
+        with blamed_on(damaged):  # the content of its log has been read
             for log in ("-wal", "-shm"):
                 damaged.with_name(f"{damaged.name}{log}").unlink(missing_ok=True)
     database.script(
@@ -223,22 +226,22 @@ def recover(database: Database, damaged: Path | None, manifest: Manifest) -> int
 def merged(
     known: Record | None, found: Record, *, doubt: bool, now: float = math.inf
 ) -> Record | None:
-    """The record that holds, of one that is known and one that was found; None: the known one.
+    """Return the valid one of a known record and a found one; None for the known one.
 
-    ``doubt``: the one that was found may be garbled. If it says something else of the file than the
-    one that is known, the file is to be read before it is believed.
+    ``doubt``: the found record may be corrupted. If it describes another file than the known
+    record, the file must be read before the record is trusted.
 
-    One that lies ahead of the clock was written by a clock that was wrong: it is older than all
-    that do not.
+    A record with a time in the future was written with a wrong clock: it counts as older than all
+    others.
 
-    | known         | found            | in doubt | holds                       |
-    |---------------|------------------|----------|-----------------------------|
-    | nothing       |                  | no       | what was found              |
-    | nothing       |                  | yes      | what was found, to be read  |
-    | something     | as old, or older |          | what is known               |
-    | the same file | newer            |          | what was found              |
-    | another file  | newer            | no       | what was found              |
-    | another file  | newer            | yes      | what was found, to be read  |
+    | known         | found            | in doubt | valid                      |
+    |---------------|------------------|----------|----------------------------|
+    | nothing       |                  | no       | the found one              |
+    | nothing       |                  | yes      | the found one, to be read  |
+    | something     | as old, or older |          | the known one              |
+    | the same file | newer            |          | the found one              |
+    | another file  | newer            | no       | the found one              |
+    | another file  | newer            | yes      | the found one, to be read  |
     """
     if known is None:
         return replace(found, mtime_ns=None) if doubt and found.held else found
@@ -249,18 +252,18 @@ def merged(
 
 
 def _age_of(record: Record, now: float) -> tuple[bool, float]:
-    """What records are ordered by, the oldest first."""
+    """Return the sort key of a record; the oldest is first."""
     return record.updated <= now, record.updated
 
 
-def _overlay(database: Database, found: Iterable[Record | str], *, doubt: bool) -> None:
-    """Put records over those of a ledger; an Id alone is a product that is forgotten."""
+def _merge(database: Database, found: Iterable[Record | str], *, doubt: bool) -> None:
+    """Merge records into a ledger; an Id alone is a product that was removed from it."""
     records = iter(found)
     while batch := list(islice(records, _BATCH)):
-        _overlay_some(database, batch, doubt=doubt)
+        _merge_batch(database, batch, doubt=doubt)
 
 
-def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool) -> None:
+def _merge_batch(database: Database, batch: list[Record | str], *, doubt: bool) -> None:
     chosen: dict[str, Record] = {}
     forgotten: set[str] = set()
     ids = [one if isinstance(one, str) else one.id for one in batch]
@@ -284,7 +287,7 @@ def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool)
             del chosen[rival.id]
         else:
             forgotten.add(other.id)
-    alone: dict[str, Record] = {}  # one product a path
+    alone: dict[str, Record] = {}  # one product per path
     for record in sorted(chosen.values(), key=lambda one: _age_of(one, time.time())):
         alone[record.path_key or f"/{record.id}"] = record
     rows = [row_of(record) for record in alone.values()]
@@ -300,14 +303,14 @@ def _overlay_some(database: Database, batch: list[Record | str], *, doubt: bool)
 
 
 def _by(database: Database, column: str, values: list[str]) -> list[Record]:
-    """The records that have one of some values in a column."""
+    """Return the records that have one of some values in a column."""
     among = ", ".join("?" * len(values))
     question = f"SELECT {NAMES} FROM products WHERE {column} IN ({among})"  # noqa: S608 (of ours)
     return database.made(record_of, question, values)
 
 
 def _salvaged(source: Database) -> Iterator[Record]:
-    """The records of a damaged ledger that can be read, and that can be right."""
+    """Yield the records of a damaged ledger that are readable and plausible."""
     there = {str(name) for _, name, *_ in source.rows("PRAGMA table_info(products)")}
     names = [name for name in COLUMNS if name in there]
     if "number" not in there:
@@ -355,7 +358,7 @@ def _spans(source: Database) -> Iterator[tuple[int, int]]:
 
 
 def _last_number(source: Database) -> int:
-    """The highest number of a record, or more."""
+    """Return the highest number of a record, or an upper bound."""
     with suppress(LedgerDamaged):
         [number] = source.row("SELECT max(number) FROM products") or (0,)
         return int(number or 0)
@@ -364,7 +367,7 @@ def _last_number(source: Database) -> int:
 
 
 def plausible(held: dict[str, Any]) -> Record | None:
-    """The record of the columns of a row; None if that cannot be what was written."""
+    """Return the record of a row's columns; None if its values are impossible."""
     empty = {"checksums": "", "online": 1, "attempts": 0, "failures": 0, "seen": 0, "absences": 0}
     row = [held.get(name, empty.get(name)) for name in COLUMNS]
     try:
@@ -397,8 +400,8 @@ def plausible(held: dict[str, Any]) -> Record | None:
     return record if good else None
 
 
-def _overlay_queries(database: Database, found: Iterable[dict[str, Any]]) -> None:
-    """Know of the queries that were followed, under their numbers."""
+def _insert_queries(database: Database, found: Iterable[dict[str, Any]]) -> None:
+    """Insert followed queries with their numbers."""
     names = ("number", "filter", "service", "listed")
     insert = f"INSERT OR IGNORE INTO queries ({', '.join(names)}) VALUES (?, ?, ?, ?)"  # noqa: S608
     rows = [tuple(held[name] for name in names) for held in found]

@@ -1,4 +1,5 @@
-"""What the service has no more: noted, and moved to the trash if that is asked for and safe."""
+"""Record products that the service no longer has, and move their files to the trash if
+configured."""
 
 from __future__ import annotations
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from noa_async.events import Observer
 
 _AT_ONCE = 4
-"""Products that the service is asked for at the same time."""
-_TOLD_EXACTLY = 100
-"""So many that are gone are counted though they are too many to delete."""
+"""Number of concurrent requests to the service."""
+_COUNT_EXACTLY = 100
+"""Up to this many, products that are gone are counted exactly, even if too many to delete."""
 _HERE = f"path IS NOT NULL AND state IN ({', '.join(repr(str(one)) for one in sorted(HELD))})"
 
 
@@ -37,19 +38,19 @@ async def remove_gone(
     *,
     only_note: bool = False,
 ) -> tuple[int, int]:
-    """Note what a complete listing of all of the query did not meet, and delete what may go.
+    """Record the products missing in a complete full listing, and delete files if allowed.
 
-    ``only_note``: delete nothing; the listing was far shorter than the one before. Return how many
-    files were deleted, and how many would have been, had they not been too many.
+    ``only_note``: delete nothing, because the listing was far shorter than the one before. Return
+    how many files were deleted, and how many would have been, if they had not been too many.
 
-    A file is deleted only if enough listings in a row, over enough days, did not meet its product
-    (``Following.gone_listings``, ``gone_for``), if the service, asked for this product alone, has
-    it no more, if not too large a share of the files would go, and if the file is the one that was
-    recorded. What was never here is forgotten; but if something has gathered of it, or it is to be
-    fetched, only when the service says so, too: it may have left the query, or be listed late.
-    Safe while products are fetched.
+    A file is deleted only if enough listings in a row, over enough days, did not contain its
+    product (``Following.gone_listings``, ``gone_for``), if the service, asked for this product, no
+    longer has it, if the fraction of files to delete is not too large, and if the file is the
+    recorded one. The state of a product without a file becomes ``removed``. If the product has a
+    part file or is queued, the service is asked first, because it may have left the query or be
+    listed late. Safe during downloads.
 
-    Error handling: raises what the catalogue raises; what was noted until then is kept.
+    Error handling: raises the catalogue's errors; what was recorded before is kept.
     """
     removal = _Removal(archive, catalogue, errand, observer)
     await removal.note()
@@ -68,7 +69,7 @@ async def remove_gone(
 
 
 class _Removal:
-    """One run's look at the products that its listing did not meet."""
+    """One run's processing of the products missing in its listing."""
 
     def __init__(
         self, archive: Archive, catalogue: Catalogue, errand: Errand, observer: Observer
@@ -83,9 +84,10 @@ class _Removal:
         self._counted = self._following.gone_listings if deletes else 0
 
     async def denied(self) -> tuple[list[str], int]:
-        """The Ids of files that may go and that the service has no more, and how many are here.
+        """Return the Ids of files to delete, which the service no longer has, and the number of
+        files.
 
-        If they are too many to be deleted, not all of them.
+        If they are too many to delete, the list is incomplete.
         """
         here = await self._archive.ledger.count(f"{self._mine} AND {_HERE}")
         denied: list[str] = []
@@ -104,14 +106,14 @@ class _Removal:
             async for product_id in answers:
                 if product_id is not None:
                     denied.append(product_id)
-                enough = len(denied) >= _TOLD_EXACTLY
+                enough = len(denied) >= _COUNT_EXACTLY
                 if enough and not may_delete(len(denied), here, self._following):
                     break
         return denied, here
 
     async def delete(self, product_id: str) -> bool:
-        """Delete a product's file; False if there is none, it is another than the recorded one, or
-        it cannot be deleted: the others go on.
+        """Delete a product's file. Return False if there is none, it is not the recorded one, or it
+        cannot be deleted; the other removals continue.
         """
         async with self._archive.only_one(product_id):
             record = self._archive.ledger.get(product_id)
@@ -134,7 +136,7 @@ class _Removal:
             return True
 
     async def note(self) -> None:
-        """Note what was not met. What was noted, and counted often enough, is left as it is."""
+        """Record the missing products; those already recorded often enough are unchanged."""
         news = self._archive.ledger.records(
             f"{self._unseen} AND ((path IS NULL AND (state <> '{State.CONSUMED}' OR gone IS NULL))"
             f" OR gone IS NULL OR absences < {self._counted})"
@@ -150,7 +152,7 @@ class _Removal:
         async with self._archive.only_one(record.id):
             now = self._archive.ledger.get(record.id)
             if now is None or now.path != record.path:
-                return  # it came just now: the next look tells
+                return  # it was just downloaded: the next listing decides
             after = unmet(now, self._archive.clock(), there=there)
             if after != now:
                 self._archive.ledger.put(after)
@@ -159,39 +161,40 @@ class _Removal:
 
 
 def why_kept(record: Record, facts: FileFacts | None, instead: str) -> str:
-    """Why a product's file is not deleted; empty if it may be.
+    """Return why a product's file is not deleted; empty if it may be.
 
-    | in its place                        | deleted                      |
-    |-------------------------------------|------------------------------|
-    | nothing                             | yes: the record alone is left |
-    | the recorded file                   | yes                          |
-    | a file of another size or time      | no                           |
-    | a link, a folder, or the like       | no                           |
+    | found at its path                        | deleted                 |
+    |------------------------------------------|-------------------------|
+    | nothing                                  | yes: only a record left |
+    | the recorded file                        | yes                     |
+    | a file of another size or time           | no                      |
+    | a link, a folder or another special file | no                      |
     """
     if facts is None:
         return instead
     if (facts.size, facts.mtime_ns) != (record.size, record.mtime_ns):
-        return "it is not the file that was recorded: its size or time is another"
+        return "it is not the recorded file: its size or time differs"
     return ""
 
 
 def unmet(record: Record, now: float, *, there: bool) -> Record:
-    """The record of a product that a complete listing did not meet.
+    """Return the record of a product that a complete listing did not contain.
 
-    ``there``: the service, asked for it alone, has it. It is asked if a part has gathered, or the
-    product is to be fetched; the part goes with that.
+    ``there``: whether the service, asked for this product, has it. It is asked if the product has a
+    part file or is queued.
 
-    | its file | the service         | becomes                                    |
-    |----------|---------------------|--------------------------------------------|
-    | none     | is not asked        | removed                                    |
-    | none     | has it no more      | removed                                    |
-    | none     | has it              | as it is, still to be fetched              |
-    | consumed |                     | noted as gone                              |
-    | there    | is not asked        | noted as gone, once more                   |
-    | there    | has it no more      | noted as gone, once more, nothing to do    |
-    | there    | has it              | noted as gone, once more, still to be done |
+    | its file | the service       | becomes                                        |
+    |----------|-------------------|------------------------------------------------|
+    | none     | is not asked      | removed                                        |
+    | none     | no longer has it  | removed                                        |
+    | none     | has it            | unchanged, still queued                        |
+    | consumed |                   | recorded as gone                               |
+    | present  | is not asked      | recorded as gone, counted                      |
+    | present  | no longer has it  | recorded as gone, counted, no longer queued    |
+    | present  | has it            | recorded as gone, counted, still queued        |
 
-    It is gone since the first such listing; an instant that lies ahead of the clock is none.
+    Counted: one more listing did not contain it (``absences``). It is gone since the first of those
+    listings; a time in the future is ignored.
     """
     if record.path is None and record.state is not State.CONSUMED:
         return record if there else record.removed(now)

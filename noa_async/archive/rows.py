@@ -1,4 +1,4 @@
-"""A record as a row of the ledger, and back. All of it is pure."""
+"""Convert records to rows of the ledger and back. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CATALOGUE = (
 KEPT_ATTRIBUTES = (
     "cloudCover", "orbitDirection", "polarisationChannels", "operationalMode",
 )  # fmt: skip
-"""Attributes of the catalogue that are kept as they came, for ``noa-async export``."""
+"""Attributes of the catalogue that are stored unchanged, for ``noa-async export``."""
 _FACETS = tuple(ATTRIBUTES)
 _OWN = (
     "state", "path", "size", "mtime_ns", "checksum", "verified", "looked", "attempts",
@@ -36,17 +36,18 @@ _OWN = (
 )  # fmt: skip
 COLUMNS = (*_CATALOGUE, *_FACETS, *_OWN, "path_key")
 NAMES = ", ".join(COLUMNS)
-"""The columns as SQL has them."""
+"""The columns, as SQL."""
 _CHANGES = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name != "id")
 _ROW = f"({', '.join('?' for _ in COLUMNS)})"
 _ROWS = 24
-"""Records that one statement writes: each statement gives the interpreter away and waits for it. An
-SQLite of old takes 999 values in one."""
+"""Records written per statement, because each statement releases the GIL and waits for it again.
+Old versions of SQLite allow 999 values per statement."""
 _STATES = frozenset(State)
 
 
 def row_of(record: Record) -> tuple[Any, ...]:
-    """The columns of ``COLUMNS``; half a surrogate, which no file can hold, is replaced."""
+    """Return the values of ``COLUMNS``; unpaired surrogates, which SQLite cannot store, are
+    replaced."""
     product = record.product
     known = facets(product)
     row = (
@@ -91,10 +92,10 @@ def row_of(record: Record) -> tuple[Any, ...]:
 
 
 def record_of(row: Sequence[Any]) -> Record:
-    """The record of a row. A state that this version does not know is taken for failed.
+    """Return the record of a row. A state that this version does not know is read as failed.
 
-    Raises TypeError, ValueError, OverflowError or AttributeError for what ``row_of`` has not
-    written.
+    Raise TypeError, ValueError, OverflowError or AttributeError for a row that ``row_of`` did not
+    write.
     """
     catalogue = row[: len(_CATALOGUE)]
     held = row[len(_CATALOGUE) : len(_CATALOGUE) + len(_FACETS)]
@@ -128,14 +129,14 @@ def _product(catalogue: Sequence[Any], held: Sequence[Any]) -> Product:
 
 
 def _kept(product: Product) -> str:
-    """Return the attributes to keep as JSON; nothing if there are none."""
+    """Return the attributes to store, as JSON; empty if there are none."""
     attributes = product.attributes
     kept = {name: attributes[name] for name in KEPT_ATTRIBUTES if name in attributes}
     return json.dumps(kept) if kept else ""
 
 
 def upserts(rows: Iterator[tuple[Any, ...]]) -> Iterator[Statement]:
-    """The statements that put ``rows`` in place of those of the same Ids."""
+    """Yield the statements that insert ``rows``, replacing those with the same Ids."""
     while some := list(islice(rows, _ROWS)):
         values = ", ".join([_ROW] * len(some))
         sql = (
@@ -146,12 +147,12 @@ def upserts(rows: Iterator[tuple[Any, ...]]) -> Iterator[Statement]:
 
 
 def instant(milliseconds: int | None) -> datetime | None:
-    """The instant so many milliseconds after 1970 began, UTC."""
+    """Return the UTC instant this many milliseconds after the start of 1970."""
     return None if milliseconds is None else _EPOCH + milliseconds * _MILLISECOND
 
 
 def milliseconds(moment: datetime | None) -> int | None:
-    """Whole milliseconds from the start of 1970 to an instant."""
+    """Return the whole milliseconds from the start of 1970 to an instant."""
     if moment is None:
         return None
     since = moment - _EPOCH

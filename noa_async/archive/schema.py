@@ -1,19 +1,20 @@
-"""The ledger's schema: one script for each version, oldest first.
+"""The ledger's schema: one migration script per version, oldest first.
 
-``products`` holds one line a product. ``sums`` counts them by state, mission, type and sensing day
-(days since 1970); triggers keep it, so that a status is read at once however many there are.
-``queries`` are those that were followed here, each at one service, ``runs`` what was done and how
-it ended, ``notes`` single facts about the whole folder, such as when its files were last looked at.
-Instants of the catalogue are milliseconds since 1970, those of the archive seconds.
+``products`` has one row per product. ``sums`` counts them by state, mission, type and sensing day
+(days since 1970); triggers maintain it, so that a status takes the same time for any number of
+products. ``queries`` has the queries followed here, each at one service; ``runs`` has the runs and
+their results; ``notes`` has single values about the whole folder, such as when its files were last
+checked. Times of the catalogue are in milliseconds since 1970, those of the archive in seconds.
 """
 
 TROUBLED = "state NOT IN ('verified', 'unverified')"
-"""The products that ``products_troubled`` holds; a question must say so to be answered by it."""
+"""The products in the index ``products_troubled``; a query must contain this condition to use
+it."""
 _KEYS = "state, platform, product_type, day"
 
 
 def _count(row: str, sign: str) -> str:
-    """Add a row of ``products`` to ``sums``, or take it away."""
+    """Return the SQL that adds a row of ``products`` to ``sums``, or subtracts it."""
     return f"""
         INSERT INTO sums ({_KEYS}, products, bytes) VALUES (
             {row}.state, {row}.platform, {row}.product_type,

@@ -1,4 +1,4 @@
-"""A listing written into the ledger: what is here is told, the rest put on the to-do list."""
+"""Write a listing into the ledger: report products that are done, queue the others."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 
 LISTED = f"state <> '{State.REMOVED}' AND gone IS NULL"
-"""The products that the service has, as far as is known."""
+"""The products that the service has, as far as known."""
 
 
 def _recent(followed: Followed) -> str:
-    """The products that were met since the last listing of all, as SQL."""
+    """Return the products listed since the last full listing, as SQL."""
     return f"query = {followed.number} AND {LISTED} AND seen > {followed.full_run}"
 
 
 async def expected_coverage(archive: Archive, followed: Followed) -> Coverage:
-    """What a listing of all can be expected to meet; asked for before it begins."""
+    """Return what a full listing is expected to contain; call before it starts."""
     if followed.listed is None or followed.full_run is None:
         return Coverage(0, await archive.ledger.count(f"query = {followed.number} AND {LISTED}"))
     recent = await archive.ledger.count(_recent(followed))
@@ -53,7 +53,7 @@ async def expected_coverage(archive: Archive, followed: Followed) -> Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What a run is about."""
+    """The query, run and settings that a listing belongs to."""
 
     query: Query
     followed: Followed
@@ -64,8 +64,8 @@ class Errand:
 class Sightings:
     """One run's listing.
 
-    Error handling: raises what the catalogue raises, after all that came before is written down;
-    then the watermark stays, and nothing may be removed. ListingShrunk the same.
+    Error handling: raises the catalogue's errors after everything listed before is stored; then the
+    watermark stays, and nothing may be deleted. The same holds for ListingShrunk.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Sightings:
         errand: Errand,
         teller: Teller,
     ) -> None:
-        """``teller`` is told of each product with nothing to be done."""
+        """``teller`` is called for each product with nothing to be done."""
         self._archive = archive
         self._catalogue = catalogue
         self._journal = journal
@@ -90,34 +90,35 @@ class Sightings:
         self._listings = 0
 
     async def take(self, plan: Plan) -> Plan:
-        """List what ``plan`` asks for; the plan that was followed at the end.
+        """List what ``plan`` requests. Return the plan that was executed.
 
-        A listing of what is new lists what is known again, as far as the overlap reaches. If it is
-        empty though several products are known from then, all is listed.
+        A listing of recent publications also contains known products within the overlap. If it is
+        empty although several products of that time are known, the whole query is listed.
         """
         grown = await self._list(plan)
-        if not plan.full and plan.query is not None and await self._lacks_all(plan):
+        if not plan.full and plan.query is not None and await self._is_suspiciously_empty(plan):
             plan = Plan(self._errand.query, full=True)
             grown = await self._list(plan)
         if grown and plan.full:
-            # Published while all was listed: the few of them are asked for by their date.
-            await self._list_lately(self._watermark())
+            # Products published during a full listing: the few of them are listed by publication
+            # date.
+            await self._list_recent(self._watermark())
         self._whole = True
         return plan
 
-    async def _lacks_all(self, plan: Plan) -> bool:
-        """Whether a listing since an instant met nothing, though products are known from then."""
+    async def _is_suspiciously_empty(self, plan: Plan) -> bool:
+        """Return whether a partial listing is empty although products of that time are known."""
         since = milliseconds(plan.since)
         if self._teller.sums.listed or since is None:
             return False
         known = f"query = {self._followed.number} AND {LISTED} AND published >= {since}"
-        return await self._archive.ledger.count(known) > 1  # one may have been withdrawn
+        return await self._archive.ledger.count(known) > 1  # a single one may have been withdrawn
 
     async def believe(self, expected: Coverage) -> bool:
-        """Raise ListingShrunk if the listing of all is too short to be believed as yet.
+        """Raise ListingShrunk if the full listing is too short to be trusted yet.
 
-        Return whether it is too short, but believed. ``expected``: as of ``expected_coverage``,
-        before it began.
+        Return whether it is too short, but trusted. ``expected``: the result of
+        ``expected_coverage``.
         """
         ledger, run, following = self._archive.ledger, self._errand.run, self._errand.following
         coverage = replace(expected, listed=self._teller.sums.listed)
@@ -143,9 +144,10 @@ class Sightings:
         return shrunk
 
     async def done(self, plan: Plan, held: int = 0) -> None:
-        """Move the watermark: all was listed, and what it did not meet has been seen to.
+        """Move the watermark: the listing is complete, and the products missing in it are
+        processed.
 
-        ``held``: files that a listing of all would have had deleted, had they not been too many.
+        ``held``: files that a full listing would have deleted, if they had not been too many.
         """
         followed = replace(self._followed, watermark=self._watermark())
         if plan.full:
@@ -154,30 +156,31 @@ class Sightings:
         await self._journal.keep(followed)
 
     async def broke_off(self) -> None:
-        """A listing of all failed: what was published lately does not wait until it is mended.
+        """After a failed full listing, list recent publications anyway, so that they are not
+        delayed.
 
-        That may move the watermark; another listing of all has time until tomorrow.
+        That may move the watermark; the next full listing is due tomorrow.
         """
         followed = replace(self._followed, tried=self._errand.run.started)
         await self._journal.keep(followed)
-        with suppress(ServiceError):  # what broke the first is told
+        with suppress(ServiceError):  # the first error is reported
             if not self._whole:
                 if followed.watermark is None:
-                    return  # the next run begins anew
-                await self._list_lately(followed.watermark)
+                    return  # the next run starts again
+                await self._list_recent(followed.watermark)
             await self._journal.keep(replace(followed, watermark=self._watermark()))
 
     def _watermark(self) -> datetime | None:
         before = self._followed.watermark
         return new_watermark(before, self._latest, self._errand.run.started)
 
-    async def _list_lately(self, mark: datetime | None) -> None:
+    async def _list_recent(self, mark: datetime | None) -> None:
         if mark is not None:
             overlap = self._errand.following.overlap
             await self._list(plan_since(self._errand.query, mark - overlap))
 
     async def _list(self, plan: Plan) -> bool:
-        """Whether more was counted at the end than was listed."""
+        """Return whether the final count was higher than the number of products listed."""
         if plan.query is None:
             return False
         self._listings += 1
@@ -191,29 +194,29 @@ class Sightings:
             async for page in pages:
                 self._archive.foresee(page, paths=False)
                 for product in page:
-                    await self._meet(product)
+                    await self._record(product)
                 self._todo.grown()
                 await self._archive.ledger.settle()
         return listing.counted is not None and listing.counted > listing.listed
 
-    async def _meet(self, product: Product) -> None:
+    async def _record(self, product: Product) -> None:
         if product.published is not None:
             self._latest = max(self._latest or product.published, product.published)
         run, number = self._errand.run, self._followed.number
-        again = self._listings > 1 and self._was_met(product)
+        again = self._listings > 1 and self._was_listed(product)
         sighting = Sighting(run.number, number, self._archive.clock(), FAILURES)
         record = self._archive.note(product, sighting)
         if again:
             return
         self._teller.sums.listed += 1
         if record.todo is not None or run.started <= record.updated <= self._archive.clock():
-            return  # it is to come, or came in this run and is told already
+            return  # still queued, or downloaded in this run and already reported
         if record.state in DONE:
             await self._teller.met(self._archive.outcome(product, record))
         elif record.accepted is None:
             await self._teller.met(self._archive.given_up(product, record))
 
-    def _was_met(self, product: Product) -> bool:
-        """Whether an earlier listing of this run met it."""
+    def _was_listed(self, product: Product) -> bool:
+        """Return whether an earlier listing of this run contained the product."""
         record = self._archive.ledger.get(product.id)
         return record is not None and record.seen == self._errand.run.number

@@ -1,4 +1,4 @@
-"""What the folder holds of a product, and how that may change: one table."""
+"""Define the states of a product in the archive and the allowed transitions, in one table."""
 
 from __future__ import annotations
 
@@ -6,36 +6,38 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """What the folder holds of a product."""
+    """The state of a product in the archive."""
 
     LISTED = "listed"
-    """In the catalogue; to be fetched."""
+    """In the catalogue; to be downloaded."""
     WAITING = "waiting"
-    """Asked for; the service has to bring it on line first."""
+    """Requested; the service has to restore it from its long-term archive first."""
     VERIFIED = "verified"
-    """Here, and its checksum is the catalogue's."""
+    """Downloaded, and its checksum is the catalogue's."""
     UNVERIFIED = "unverified"
-    """Here, whole by size; the catalogue has no usable checksum."""
+    """Downloaded, with the right size; the catalogue has no usable checksum."""
     OUTDATED = "outdated"
-    """Here as it was; the catalogue has other bytes by now."""
+    """Downloaded, but the catalogue now has a newer version."""
     DAMAGED = "damaged"
-    """Its file is not what was published any more."""
+    """The content of its file has changed since it was verified."""
     MISSING = "missing"
     """Its file is gone."""
     FAILED = "failed"
-    """Could not be fetched; later runs try again, up to a limit."""
+    """The download failed; later runs try again, up to a limit."""
     QUARANTINED = "quarantined"
-    """Arrived whole, twice, with wrong bytes; not tried again before something changes."""
+    """Downloaded completely twice, with a wrong checksum; not tried again until something
+    changes."""
     CONSUMED = "consumed"
-    """Was here and right; the hook of a run moved, changed or deleted its file, as it may."""
+    """Was downloaded and right; the hook of a run then moved, changed or deleted its file, as
+    allowed."""
     REMOVED = "removed"
-    """The service has it no more, and neither has the folder, but for its trash."""
+    """The service no longer has it, and its file is deleted or in the trash."""
 
 
 HELD = frozenset({State.VERIFIED, State.UNVERIFIED})
-"""Here and right."""
+"""The file is present and right."""
 DONE = HELD | {State.CONSUMED}
-"""Nothing is missing."""
+"""Nothing is to be done."""
 _ENDS = HELD | {State.WAITING, State.FAILED, State.QUARANTINED, State.REMOVED}
 _SPOILT = frozenset({State.OUTDATED, State.DAMAGED, State.MISSING})
 
@@ -53,15 +55,16 @@ MOVES: dict[State | None, frozenset[State]] = {
     State.QUARANTINED: HELD | {State.LISTED, State.REMOVED},
     State.REMOVED: HELD | {State.LISTED},
 }
-"""From each state (None: not in the ledger) those it may move to; staying is always allowed."""
+"""From each state (None: not in the ledger) the states it may change to; no change is always
+allowed."""
 
 
 class IllegalMove(RuntimeError):
-    """A change of state that is not in the table: a fault of this program."""
+    """A transition that is not in the table: a bug in this program."""
 
 
 def check_move(before: State | None, after: State) -> None:
-    """Raise IllegalMove where a product cannot change so.
+    """Raise IllegalMove if a product cannot change from one state to the other.
 
     >>> check_move(State.LISTED, State.VERIFIED)
     >>> check_move(State.VERIFIED, State.LISTED)

@@ -1,4 +1,4 @@
-"""A run's outcomes: told one at a time, and added up."""
+"""Report a run's outcomes one at a time, and count them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Sums:
-    """What adds up during a run."""
+    """Counters of a run."""
 
     counts: Counter[Status] = field(default_factory=Counter)
     listed: int = 0
-    """Products that the listing met, each once."""
+    """Number of distinct products listed."""
     brought: int = 0
     bytes: int = 0
     removed: int = 0
@@ -37,7 +37,7 @@ class Sums:
             self.bytes += outcome.bytes
 
     def into(self, run: Run) -> Run:
-        """The run with its sums."""
+        """Return the run with these counters."""
         return replace(
             run,
             listed=self.listed,
@@ -49,7 +49,7 @@ class Sums:
 
 
 class Teller:
-    """Tells the outcomes of one run. Safe for many tasks at once."""
+    """Reports the outcomes of one run. Safe for concurrent tasks."""
 
     def __init__(
         self,
@@ -65,17 +65,17 @@ class Teller:
         self.sums = Sums()
 
     def queued(self, product: Product) -> None:
-        """A product was put into the queue."""
+        """Report that a product was queued."""
         self._observer(ProductQueued(product.id, product.name, product.size))
 
     async def ended(self, outcome: Outcome) -> None:
-        """A product that was worked on has ended; its worker has told the observer."""
+        """Count the outcome of a processed product, and report it; its event was emitted before."""
         async with self._turn:
             self.sums.add(outcome)
             await self._tell(outcome)
 
     async def met(self, outcome: Outcome) -> None:
-        """A product with nothing to be done: it is here, or given up."""
+        """Count and report a product with nothing to be done: it is present, or given up."""
         self.queued(outcome.product)
         self._keeper.tell(outcome)
         await self.ended(outcome)

@@ -1,4 +1,4 @@
-"""The list of what is to be fetched, kept in the ledger: a listing fills it, workers empty it."""
+"""A queue of products to download, stored in the ledger; a listing fills it, workers empty it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _AT_ONCE = 64
 
 
 class ToDo:
-    """What one followed query has to fetch, each product once a run.
+    """The products that one followed query has to download, each once per run.
 
-    The listing does not wait for the downloads: what it finds is on disk, however much it is.
+    The listing does not wait for the downloads: the queue is on disk and has no limit.
     """
 
     def __init__(self, ledger: Ledger, query: int) -> None:
@@ -30,25 +30,26 @@ class ToDo:
         self._finished = False
 
     def grown(self) -> None:
-        """Something was put on the list."""
+        """Wake the reader: products were added."""
         self._more.set()
 
     def finish(self) -> None:
-        """Nothing more will be put on the list in this run."""
+        """Declare that no more products will be added in this run."""
         self._finished = True
         self._more.set()
 
     async def put_back(self, since: float) -> None:
-        """Put what failed since then behind all else, so that the next run begins with others."""
+        """Move products that failed since then to the end, so that the next run starts with
+        others."""
         failed = f"state = '{State.FAILED}' AND todo IS NOT NULL AND updated >= {since!r}"
         async for record in self._ledger.records(f"query = {self._query} AND {failed}"):
             self._ledger.put(replace(record, todo=self._ledger.next_place()))
 
     async def records(self) -> AsyncGenerator[Record]:
-        """The records on the list, in its order, until it is finished and empty."""
+        """Yield the records in the queue's order, until it is finished and empty."""
         place = 0
         while True:
-            finished = self._finished  # asked first: what was put until now is seen below
+            finished = self._finished  # read first, so that everything added before is seen below
             self._more.clear()
             records = await self._ledger.todo(self._query, place, _AT_ONCE)
             for record in records:

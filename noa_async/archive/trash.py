@@ -1,7 +1,7 @@
-"""The trash: files that were deleted because the service has their products no more.
+"""Manage the trash: files deleted because the service no longer has their products.
 
-They lie in ``.noa-async/trash/DAY/PATH`` for some days. A file that is moved back to its path is
-its product again, and stays.
+They are kept in ``.noa-async/trash/DAY/PATH`` for some days. A file that a user moves back to its
+path belongs to its product again, and is kept.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ IN_TRASH = f"trash IS NOT NULL AND state = '{State.REMOVED}'"
 
 
 def path_in_trash(trash: str) -> str:
-    """Where ``Record.trash`` is, from the output folder."""
+    """Return the path of ``Record.trash`` relative to the output folder."""
     return f"{STATE_FOLDER}/{TRASH}/{trash}"
 
 
 def path_before(trash: str) -> str:
-    """The path that a file in the trash had.
+    """Return the original path of a file in the trash.
 
     >>> path_before("2026-12-01/2026/01/S2A.zip")
     '2026/01/S2A.zip'
@@ -49,9 +49,9 @@ def path_before(trash: str) -> str:
 
 
 async def throw_away(archive: Archive, record: Record) -> str | None:
-    """Move a product's file into the trash; its place there, None if there is no such file.
+    """Move a product's file to the trash. Return its path there; None if there is no such file.
 
-    The ledger knows of the place before the file is moved, so that no kill loses track of it.
+    The path is stored in the ledger before the file is moved, so that it is known after a kill.
     """
     assert record.path is not None
     day = datetime.fromtimestamp(archive.clock(), UTC).date().isoformat()
@@ -69,9 +69,9 @@ async def throw_away(archive: Archive, record: Record) -> str | None:
 
 
 async def empty_trash(archive: Archive, keep: timedelta) -> int:
-    """Delete for good what has lain in the trash for longer than ``keep``; how many files.
+    """Delete files that were in the trash for longer than ``keep``. Return how many.
 
-    A day that lies ahead of the clock becomes today: it was written by a clock that was wrong.
+    A day in the future, from a clock that was wrong, is changed to today.
     """
     if archive.folder.root is None:
         return 0
@@ -89,20 +89,20 @@ async def empty_trash(archive: Archive, keep: timedelta) -> int:
 
 
 def _days(folder: Path) -> list[tuple[str, date]]:
-    """The folders of the trash, and the day of each."""
+    """Return the folders of the trash with their days."""
     found = []
     with blamed_on(folder), suppress(FileNotFoundError, NotADirectoryError):
         for one in folder.iterdir():
             day = _DAY.fullmatch(one.name)
             if day is None or one.is_symlink() or not one.is_dir():
-                continue  # somebody else's
+                continue  # not one of ours
             with suppress(ValueError):
                 found.append((one.name, date.fromisoformat(day[1])))
     return sorted(found)
 
 
 def _renamed(folder: Path, to: Path) -> bool:
-    """Give a day's folder another name; not if that is taken."""
+    """Rename a day's folder. Return False if the new name exists."""
     if to.exists():
         return False
     with blamed_on(folder):
@@ -111,7 +111,7 @@ def _renamed(folder: Path, to: Path) -> bool:
 
 
 def _deleted(folder: Path) -> int:
-    """Delete a day's folder; how many files were in it."""
+    """Delete a day's folder. Return how many files were in it."""
     files = sum(1 for one in folder.rglob("*") if not one.is_dir())
     with blamed_on(folder):
         shutil.rmtree(folder)
@@ -119,8 +119,8 @@ def _deleted(folder: Path) -> int:
 
 
 async def _change(archive: Archive, day: str, to: str | None) -> None:
-    """Note that a day's folder has another name, or is gone."""
-    within = f"trash IS NOT NULL AND trash >= '{day}/' AND trash < '{day}0'"  # 0 comes behind /
+    """Store that a day's folder was renamed or deleted."""
+    within = f"trash IS NOT NULL AND trash >= '{day}/' AND trash < '{day}0'"  # 0 sorts after /
     async for record in archive.ledger.records(within):
         trash = None if to is None else f"{to}/{path_before(record.trash or '')}"
         archive.ledger.put(replace(record, trash=trash))
@@ -128,9 +128,9 @@ async def _change(archive: Archive, day: str, to: str | None) -> None:
 
 
 async def take_back(archive: Archive) -> int:
-    """Take the files that were moved back out of the trash for their products; how many.
+    """Give files that a user moved back out of the trash to their products. Return how many.
 
-    They stay, though the service has the products no more: whoever moved one back wants it.
+    They are kept although the service no longer has the products, because the user wants them.
     """
     taken = 0
     async for record in archive.ledger.records(IN_TRASH):
@@ -149,7 +149,7 @@ async def _taken_back(archive: Archive, record: Record) -> bool:
         if facts is None or not archive.places.is_free(path, record.id):
             return False
         if archive.folder.facts(path_in_trash(record.trash)) is not None:
-            return False  # a copy, and nobody has said which is meant
+            return False  # a copy: unclear which one is meant
         checksum = record.checksum
         if checksum is None or facts.size != record.size:
             return False

@@ -1,4 +1,4 @@
-"""An archive read again: which files are right, and which are damaged, missing or foreign."""
+"""Verify an archive: read all files, and find those that are damaged, missing or foreign."""
 
 from __future__ import annotations
 
@@ -36,63 +36,63 @@ _ENTRIES = 500
 _HERE = "path IS NOT NULL AND state IN ('verified', 'unverified')"
 _EXPECTED_HERE = "path IS NOT NULL AND state NOT IN ('outdated', 'removed')"
 _AT_REST = HELD | {State.DAMAGED, State.MISSING}
-"""Nobody tried to fetch the product since its file was last looked at."""
+"""States in which no download was tried since the file was last checked."""
 _AGE = "CAST(max(coalesce(looked, 0), coalesce(verified, 0)) * 1000 AS INTEGER)"
 
 
 class Condition(StrEnum):
-    """What a file was found to be."""
+    """The result of checking a file."""
 
     RIGHT = "right"
-    """Its bytes are those that were published."""
+    """Its content has the right checksum."""
     DAMAGED = "damaged"
-    """Its bytes are others, or the disk cannot read them any more."""
+    """Its content differs, or the disk cannot read it any more."""
     MISSING = "missing"
     """There is no regular file."""
     UNREADABLE = "unreadable"
-    """This user cannot read it: nobody knows."""
+    """This user may not read it, so its condition is unknown."""
     ACCEPTED = "accepted"
-    """Not right, as somebody has seen and accepted."""
+    """Not right, but accepted by a user."""
     FOREIGN = "foreign"
-    """In the folder, and no product's."""
+    """In the folder, but not a product's file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One file, and what it is."""
+    """A file and its condition."""
 
     condition: Condition
     path: str
-    """From the output folder, with ``/``."""
+    """Relative to the output folder, with ``/``."""
     why: str = ""
-    """Empty where the condition says it all."""
+    """Details; empty if the condition says enough."""
     product_id: str | None = None
     name: str | None = None
-    """The product's."""
+    """The product's name."""
     read: int = 0
-    """Bytes that were read of it."""
+    """Number of bytes read from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which products to read; by default all, and what is foreign is looked for, too."""
+    """Which products to verify; by default all, and foreign files are found as well."""
 
     since: float | None = None
-    """Only those whose file came or changed since then; seconds since 1970."""
+    """Only products whose file was downloaded or changed since then; seconds since 1970."""
     sample: float | None = None
-    """Only so large a share (0 to 1) of those that are here: the ones looked at longest ago."""
+    """Only this fraction (0 to 1) of the files present: those checked longest ago."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a selection comes to."""
+    """The size of a selection."""
 
     where: str
-    """Those products, as SQL."""
+    """The selected products, as SQL."""
     products: int
     bytes: int
     everything: bool
-    """Whether it leaves nothing out."""
+    """Whether nothing is left out."""
 
 
 _KNOWS_NOTHING = """
@@ -102,20 +102,20 @@ _KNOWS_NOTHING = """
 
 
 async def check_known(archive: Archive) -> None:
-    """Raise DestinationError where there are files, and the ledger was begun anew and not filled.
+    """Raise DestinationError if there are files, but the ledger is new and empty.
 
-    All of them would be foreign, and nothing wrong.
+    Otherwise all files would count as foreign, and none as wrong.
     """
     [nothing] = await archive.ledger.ask(lambda base: base.row(_KNOWS_NOTHING)) or (True,)
-    if nothing and await in_thread(_some, archive.folder.files()):
+    if nothing and await in_thread(_batch, archive.folder.files()):
         raise DestinationError(
-            f"The ledger of {archive.folder.name} knows of no product, but files are there.",
+            f"The ledger of {archive.folder.name} has no products, but the folder has files.",
             hint=ANEW,
         )
 
 
 async def measure(archive: Archive, selection: Selection) -> Extent:
-    """How much a selection is to read."""
+    """Return how much a selection has to read."""
     await archive.ledger.flush()
     return await archive.ledger.ask(lambda database: _extent(database, selection))
 
@@ -132,13 +132,13 @@ def _extent(database: Database, selection: Selection) -> Extent:
 
 
 def _oldest(database: Database, where: str, share: float) -> str:
-    """The ``share`` looked at longest ago, at least one, as SQL; a wrong one is none of them.
+    """Return the ``share`` of products checked longest ago, at least one, as an SQL condition.
 
-    The last of them is looked up once, for a page of the ledger should not need a sort. Ages are
-    whole numbers, which are the same as text.
+    The last of them is looked up once, so that reading pages of the ledger needs no sort. Ages are
+    integers, so that they can be written as text without loss.
     """
     [count] = database.row(f"SELECT count(*) FROM products WHERE {where}") or (0,)  # noqa: S608
-    last = max(1, min(count, ceil(count * share - 1e-6))) - 1  # up: 1 % is all in 100 rounds
+    last = max(1, min(count, ceil(count * share - 1e-6))) - 1  # rounded up
     question = (
         f"SELECT {_AGE}, number FROM products "  # noqa: S608 (SQL of ours)
         f"WHERE {where} ORDER BY 1, 2 LIMIT 1 OFFSET {last}"
@@ -150,14 +150,14 @@ def _oldest(database: Database, where: str, share: float) -> str:
 async def verify(archive: Archive, extent: Extent) -> AsyncGenerator[Finding]:
     """Read the files of ``extent`` on all cores and compare them with the ledger's checksums.
 
-    Files that were moved back out of the trash are their products' again. If it is everything,
-    files that are no product's are told at the end, and left alone. The
-    ledger learns what was found: right ones with the instant, wrong ones as what is to be
-    fetched. A product that is being fetched meanwhile is waited for.
+    Files that a user moved back out of the trash belong to their products again. If ``extent`` is
+    everything, foreign files are reported at the end, and left alone. The results are stored in the
+    ledger: right files with the time of the check, wrong ones are queued for download. Products
+    being downloaded are waited for.
 
-    Error handling: a file that cannot be read is a finding; DestinationError where the folder or
-    the ledger cannot.
-    Resources: closing the generator stops the reading. What was found until then is kept.
+    Error handling: an unreadable file is a finding; DestinationError if the folder or the ledger is
+    unreadable.
+    Resources: closing the generator stops the reading. The results so far are kept.
     """
     if archive.folder.root is not None:
         await take_back(archive)
@@ -188,10 +188,10 @@ async def verify(archive: Archive, extent: Extent) -> AsyncGenerator[Finding]:
 
 
 async def _foreign(archive: Archive) -> AsyncGenerator[Finding]:
-    """The files in the folder that are no product's."""
+    """Yield the files in the folder that do not belong to a product."""
     files = archive.folder.files()
     await archive.ledger.flush()
-    while batch := await in_thread(_some, files):
+    while batch := await in_thread(_batch, files):
         for path in batch:
             stored = archive.ledger.stored(fold(str(path)))
             if stored == str(path):
@@ -200,14 +200,15 @@ async def _foreign(archive: Archive) -> AsyncGenerator[Finding]:
                 yield Finding(Condition.FOREIGN, str(path))
 
 
-def _some(files: Generator[PurePosixPath]) -> list[PurePosixPath]:
+def _batch(files: Generator[PurePosixPath]) -> list[PurePosixPath]:
     return list(islice(files, _ENTRIES))
 
 
 async def _check(
     archive: Archive, product_id: str, pool: ThreadPoolExecutor, stopped: Callable[[], bool]
 ) -> Finding | None:
-    """What a product's file is, written down; None where there is nothing to look at any more."""
+    """Check a product's file and store the result. Return None if there is no file to check any
+    more."""
     async with archive.only_one(product_id):
         record = archive.ledger.get(product_id)
         if record is None or record.path is None or _is_older(record):
@@ -223,7 +224,7 @@ async def _check(
 
 
 def _is_older(record: Record) -> bool:
-    """Whether the file is what was published before, kept while the new one cannot be fetched."""
+    """Return whether the file is an older version, kept until the new one can be downloaded."""
     if record.state in _AT_REST:
         return False
     if record.checksum is None:
@@ -234,7 +235,7 @@ def _is_older(record: Record) -> bool:
 
 
 def _expected(record: Record) -> str | None:
-    """The checksum that the file must have: of one that was right, what it had."""
+    """Return the checksum that the file must have: the recorded one if it was right."""
     wanted = wanted_checksum(record.product)
     return (record.checksum or wanted) if record.held else (wanted or record.checksum)
 
@@ -242,7 +243,7 @@ def _expected(record: Record) -> str | None:
 def _look(
     folder: Destination, record: Record, stopped: Callable[[], bool]
 ) -> tuple[FileFacts | None, Finding]:
-    """The file of a record as it is now. Blocks."""
+    """Check the file of a record. Blocks."""
     assert record.path is not None
     finding = Finding(Condition.RIGHT, record.path, "", record.id, record.product.name)
     try:
@@ -251,7 +252,7 @@ def _look(
             why = folder.instead(record.path)
             return None, replace(finding, condition=Condition.MISSING, why=why)
         if record.size is not None and facts.size != record.size:
-            why = f"{facts.size} bytes long, not {record.size}"
+            why = f"its size is {facts.size} bytes, not {record.size}"
             return facts, replace(finding, condition=Condition.DAMAGED, why=why)
         why = _read(folder, record.path, _expected(record), stopped)
     except (OSError, FileInaccessible) as error:
@@ -267,12 +268,12 @@ def _look(
 
 
 def _read(folder: Destination, path: str, expected: str | None, stopped: Callable[[], bool]) -> str:
-    """Why a file's bytes are not right; empty where they are. Raises OSError."""
+    """Return why a file's content is wrong; empty if it is right. Raise OSError."""
     algorithm, _, value = (expected or "").partition(":")
     try:
         found = folder.digest(path, algorithm, stopped)
     except KeyError:
-        return "no checksum is known that could be taken here"
+        return "no checksum is known that this machine can compute"
     return "" if found == value else f"its {algorithm} is {found}, not {value}"
 
 
@@ -283,19 +284,19 @@ def after(
     now: float,
     place: Callable[[], int],
 ) -> Record:
-    """The record of a product whose file was looked at.
+    """Return the record of a product whose file was checked.
 
-    | the file       | the record             | becomes              | to do |
-    |----------------|------------------------|----------------------|-------|
-    | right          | held                   | as it is, verified   | as it was |
-    | right          | any other              | verified, unverified | no    |
-    | wrong          | held, damaged, missing | damaged or missing   | yes   |
-    | wrong          | these, but accepted    | damaged or missing   | no    |
-    | wrong          | failed                 | damaged or missing   | as it was |
-    | wrong          | any other              | as it is             | as it was |
-    | unreadable     | any                    | as it is             | as it was |
+    | the file   | the record             | becomes              | queued    |
+    |------------|------------------------|----------------------|-----------|
+    | right      | held                   | unchanged, verified  | unchanged |
+    | right      | any other              | verified, unverified | no        |
+    | wrong      | held, damaged, missing | damaged or missing   | yes       |
+    | wrong      | these, but accepted    | damaged or missing   | no        |
+    | wrong      | failed                 | damaged or missing   | unchanged |
+    | wrong      | any other              | unchanged            | unchanged |
+    | unreadable | any                    | unchanged            | unchanged |
 
-    Whatever it is, it is no more what was looked at longest ago.
+    In every case the time of the check is recorded.
     """
     record = replace(record, looked=now)
     if finding.condition is Condition.UNREADABLE:

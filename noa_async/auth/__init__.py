@@ -1,1 +1,1 @@
-"""Who we are to the service: credentials, and the one token all workers share."""
+"""Authenticate with the service: credentials, and one access token shared by all workers."""

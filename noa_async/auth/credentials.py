@@ -1,4 +1,4 @@
-"""User name and password: from the environment, netrc or the keyring; never an argument."""
+"""Find the user name and password in the environment, netrc or the keyring; never in arguments."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _VARIABLES = (("NOA_USERNAME", "NOA_PASSWORD"), ("ESA_USERNAME", "ESA_PASSWORD")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A user name and a password; the password is in no repr.
+    """A user name and a password; the repr does not contain the password.
 
-    Line ends at their end are dropped, and a byte order mark before them: a file that holds a
-    secret has them, and no password does.
+    A byte order mark at the start and line ends at the end are dropped: files that hold a secret
+    often have them, and passwords do not.
 
     >>> Credentials("ada", "secret", source="example")
     Credentials(username='ada', source='example')
     """
 
     username: str
-    """As the mirror knows it."""
+    """The user name at the service."""
     password: str = field(repr=False)
-    """Sent to the token service alone."""
+    """The password; sent to the token endpoint only."""
     source: str = "arguments"
-    """Where they were found, for messages."""
+    """Where the credentials were found, for messages."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "username", _bare(self.username))
@@ -45,10 +45,11 @@ class Credentials:
 def find_credentials(
     token_url: str, environ: Mapping[str, str] | None = None, *, keyring: bool = True
 ) -> Credentials:
-    """The first pair found: ``NOA_*``, ``ESA_*``, netrc (the token host's entry), the keyring.
+    """Return the first pair found: ``NOA_*``, ``ESA_*``, netrc (the token host's entry), the
+    keyring.
 
-    Raise CredentialsMissing if there is none, or the keyring cannot be used; SettingsError if half
-    of a pair is given, or the netrc file cannot be read or can be read by others.
+    Raise CredentialsMissing if there is none or the keyring fails; SettingsError if only one half
+    of a pair is set, or the netrc file is unreadable or readable by other users.
     """
     host = urlsplit(token_url).hostname or ""
     environ = os.environ if environ is None else environ
@@ -59,9 +60,9 @@ def find_credentials(
         try:
             if found := _from_keyring(host):
                 return found
-        except Exception as error:  # noqa: BLE001 (a backend raises errors of its own libraries)
-            if type(error).__name__ != "NoKeyringError":  # the system has none
-                trouble = f" The keyring cannot be used: {first_line(error)}."
+        except Exception as error:  # noqa: BLE001 (a backend raises the errors of its own libraries)
+            if type(error).__name__ != "NoKeyringError":  # the system has no keyring
+                trouble = f" The keyring failed: {first_line(error)}."
     raise CredentialsMissing(
         f"No user name and password were found.{trouble}",
         hint="Set NOA_USERNAME and NOA_PASSWORD, or add "
@@ -76,12 +77,15 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials | None:
             return Credentials(user, password, source=f"{user_key} and {password_key}")
         if user or password:
             given, absent = (user_key, password_key) if user else (password_key, user_key)
-            raise SettingsError(f"{given} is set, but {absent} is not.", hint="Set both, or none.")
+            raise SettingsError(
+                f"{given} is set, but {absent} is not.", hint="Set both or neither."
+            )
     return None
 
 
 def netrc_path(environ: Mapping[str, str]) -> Path | None:
-    """Where the netrc file is, or would be; None for a user with no home."""
+    """Return the path of the netrc file, which may not exist; None if the user has no home
+    directory."""
     try:
         return Path(environ.get("NETRC") or "~/.netrc").expanduser()
     except RuntimeError:
@@ -89,7 +93,7 @@ def netrc_path(environ: Mapping[str, str]) -> Path | None:
 
 
 def keyring_service(host: str) -> str:
-    """Under which name the keyring holds the pair for a token host."""
+    """Return the service name under which the keyring holds the credentials for a token host."""
     return f"noa-async:{host}"
 
 
@@ -102,16 +106,16 @@ def _from_netrc(host: str, environ: Mapping[str, str]) -> Credentials | None:
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
-        message = f"{path} cannot be understood: it is not UTF-8."
-        raise SettingsError(message, hint="Mend that file.") from None
+        message = f"Cannot parse {path}: it is not UTF-8."
+        raise SettingsError(message, hint="Save the file as UTF-8.") from None
     except netrc.NetrcParseError as error:
-        # The parser's own message quotes the line it stumbled over, which may hold a password.
+        # The parser's own message quotes the line in error, which may contain a password.
         where = f" (line {error.lineno})" if error.lineno else ""
-        message = f"{path} cannot be understood{where}."
-        raise SettingsError(message, hint="Mend that entry.") from None
+        message = f"Cannot parse {path}{where}."
+        raise SettingsError(message, hint="Correct that entry.") from None
     except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
-    who = None if entry is None else _whole(entry[0], entry[2], str(path))
+        raise SettingsError(f"Cannot read {path}: {error.strerror}.") from error
+    who = None if entry is None else _complete(entry[0], entry[2], str(path))
     if who is not None:
         _check_private(path)
     return who
@@ -121,13 +125,13 @@ def _check_private(path: Path) -> None:
     """Raise SettingsError if every user of this machine can read the file."""
     if path.stat().st_mode & stat.S_IROTH:
         raise SettingsError(
-            f"{path} holds a password and can be read by every user of this machine.",
-            hint=f"Make it yours alone: chmod 600 {path}",
+            f"{path} contains a password, and every user of this machine can read it.",
+            hint=f"Restrict it to you: chmod 600 {path}",
         )
 
 
 def _from_keyring(host: str) -> Credentials | None:
-    """Return the pair in the keyring. Raise whatever its backend does."""
+    """Return the credentials in the keyring. Raises the errors of the keyring's backend."""
     try:
         import keyring  # noqa: PLC0415 (an extra, and slow to import)
     except ModuleNotFoundError as error:
@@ -135,11 +139,11 @@ def _from_keyring(host: str) -> Credentials | None:
             return None
         raise
     entry = keyring.get_credential(keyring_service(host), None)
-    return None if entry is None else _whole(entry.username, entry.password, "keyring")
+    return None if entry is None else _complete(entry.username, entry.password, "keyring")
 
 
-def _whole(username: str | None, password: str | None, source: str) -> Credentials | None:
-    """A pair; None if half of it is empty."""
+def _complete(username: str | None, password: str | None, source: str) -> Credentials | None:
+    """Return the credentials; None if either half is empty."""
     who = Credentials(username or "", password or "", source)
     return who if who.username and who.password else None
 
@@ -149,7 +153,7 @@ def _bare(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """An error of another library, in part of a line.
+    """Return the first line of another library's error, shortened.
 
     >>> first_line(RuntimeError("No bus.\\nTry this.")), first_line(KeyError("bus"))
     ('No bus', "KeyError: 'bus'")

@@ -1,22 +1,22 @@
-"""What an answer of the token endpoint means, and whether its request is repeated. Pure.
+"""Interpret the responses of the token endpoint, and decide about retries. Pure.
 
-Only a clear no to the password counts as one: a JSON error of OAuth about the password or the
-account. Whatever else comes in place of a token is trouble of the service, and passes.
+Only an explicit rejection of the password is treated as one: a JSON error of OAuth about the
+password or the account. Any other response without a token counts as a temporary failure.
 
     status       body                                            grant     cause
     -----------  ----------------------------------------------  --------  ---------------------
     200          JSON with an access token                       any       (a token)
     below 500    JSON: too many sessions                         any       SESSIONS
-    below 500    JSON, invalid_grant: locked for a while         password  LOCKED
+    below 500    JSON, invalid_grant: locked temporarily         password  LOCKED
     below 500    JSON, invalid_grant: maintenance, try again     password  AWAY
     below 500    JSON, invalid_grant or access_denied            password  REFUSED
-    below 500    JSON, invalid_client or the like                any       CLIENT
+    below 500    JSON, invalid_client or similar                 any       CLIENT
     below 500    JSON, invalid_grant or access_denied            refresh   EXPIRED
     400 401      any other, not HTML                             refresh   EXPIRED
-    3xx          its Location is a token endpoint too            any       ADDRESS
-    other 4xx    not HTML, nothing that passes                   any       ADDRESS
+    3xx          Location is a token endpoint too                any       ADDRESS
+    other 4xx    not HTML, not temporary                         any       ADDRESS
     any other    -                                               any       AWAY
-    -            (no connection, no answer)                      any       UNREACHABLE
+    -            (no connection, no response)                    any       UNREACHABLE
     -            (TLS or the address itself)                     any       UNUSABLE
 """
 
@@ -55,16 +55,16 @@ _MARGIN_SHARE = 0.2
 _RESERVE_SHARE = 0.05
 _RESERVE = 5.0
 _FIRST_CONTACT_RETRIES = 2
-"""An endpoint that never gave a token is more likely a wrong address than down."""
+"""Retries of an endpoint that has never returned a token: its address is probably wrong."""
 _SESSION_RETRIES = 2
-"""Each refused session counts as a failed log-in for Keycloak's brute-force guard."""
+"""Retries after too many sessions; Keycloak counts each as a failed log-in."""
 _PAUSE = (30.0, 60.0)
-"""Seconds before a request that counts against the account is repeated."""
+"""Range of seconds to wait before repeating a request that counts as a failed log-in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a grant gave; the instants are on the clock of the manager that asked."""
+    """A token of a grant; times are on the clock of the manager that requested it."""
 
     access: str = field(repr=False)
     asked_at: float
@@ -74,12 +74,12 @@ class Token:
 
     @property
     def renew_at(self) -> float:
-        """When to renew: 60 s before the end, or a fifth of a short life before it."""
+        """When to renew: 60 s before expiry, or after four fifths of a short lifetime."""
         return self.expires_at - min(_MARGIN, self._life * _MARGIN_SHARE)
 
     @property
     def usable_until(self) -> float:
-        """Until when a request may still be sent with it: it has to arrive in time."""
+        """Until when a request may be sent with the token: it has to arrive before expiry."""
         return self.expires_at - min(_RESERVE, self._life * _RESERVE_SHARE)
 
     @property
@@ -91,28 +91,28 @@ class Cause(StrEnum):
     """Why there is no token."""
 
     REFUSED = "refused"
-    """A clear no to the user name and password, or to the account."""
+    """The service explicitly rejects the user name and password, or the account."""
     LOCKED = "locked"
-    """The account is locked for a while, mostly after wrong passwords."""
+    """The account is locked temporarily, usually after wrong passwords."""
     CLIENT = "client"
-    """The service does not know the client id, or does not let it log in by password."""
+    """The service does not know the client id, or does not allow it to log in by password."""
     SESSIONS = "sessions"
     """The account has too many sessions."""
     EXPIRED = "expired"
-    """The refresh token is no longer taken: log in by password."""
+    """The refresh token is no longer accepted: log in by password."""
     ADDRESS = "address"
-    """Nothing at this address gives tokens."""
+    """There is no token endpoint at this address."""
     AWAY = "away"
-    """Maintenance, overload, or any other trouble that passes."""
+    """Maintenance, overload or another temporary failure."""
     UNREACHABLE = "unreachable"
-    """No connection, or no whole answer in time."""
+    """No connection, or no complete response in time."""
     UNUSABLE = "unusable"
-    """TLS refuses the host, or the address cannot be used."""
+    """TLS verification failed, or the address is unusable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """No token: why, and the error that says so."""
+    """Why there is no token, and the error that says so."""
 
     cause: Cause
     error: NoaError
@@ -129,15 +129,16 @@ def wait_after(
 ) -> float | None:
     """Return the seconds until the request is repeated; None if ``cause`` is final.
 
-    ``failures``: in a row, this one included. ``refusals``: clear noes in a row. ``accepted``:
-    whether these credentials gave a token before. ``asked``: the service's Retry-After, seconds.
+    ``failures``: number in a row, including this one. ``refusals``: explicit rejections in a row.
+    ``accepted``: whether these credentials have returned a token before. ``asked``: the service's
+    Retry-After, seconds.
 
         cause                    accepted  repeated
         -----------------------  --------  ---------------------------------------
-        AWAY                     -         by the retry policy
-        UNREACHABLE ADDRESS      yes       by the retry policy
+        AWAY                     -         as the retry policy says
+        UNREACHABLE ADDRESS      yes       as the retry policy says
         UNREACHABLE ADDRESS      no        twice, with the policy's waits
-        UNUSABLE                 yes       by the retry policy
+        UNUSABLE                 yes       as the retry policy says
         UNUSABLE                 no        never
         SESSIONS                 -         twice, after 30 to 60 s each
         REFUSED CLIENT           yes       once, after 30 to 60 s
@@ -164,12 +165,12 @@ def wait_after(
 
 
 def _pause() -> float:
-    return random.uniform(*_PAUSE)  # noqa: S311 (so that many programs do not come back at once)
+    return random.uniform(*_PAUSE)  # noqa: S311 (so that clients do not retry together)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the token endpoint; of a refusal's body, the start is enough."""
+    """A response of the token endpoint; if it has no token, ``body`` may be truncated."""
 
     status: int
     headers: Mapping[str, str]
@@ -177,16 +178,16 @@ class Answer:
 
 
 class Reader:
-    """Reads answers to the requests for one account's tokens at one service."""
+    """Parser of token responses for one account at one service."""
 
     def __init__(self, service: Service, credentials: Credentials) -> None:
         self._service = service
         self._credentials = credentials
 
     def read(self, answer: Answer, grant: str, asked_at: float) -> Token | Denial:
-        """Return the token in an answer to ``grant``, or why there is none.
+        """Return the token in the response to ``grant``, or why there is none.
 
-        Life times count from ``asked_at``, when the request was sent.
+        Lifetimes count from ``asked_at``, when the request was sent.
         """
         document = _json_object(answer.body)
         if answer.status == 200 and not document.get("error"):
@@ -213,47 +214,47 @@ class Reader:
     ) -> ServiceFault | ServiceRefused:
         if cause is Cause.SESSIONS:
             return ServiceFault(
-                f"The log-in service refuses another session{words}: this account has too many "
+                f"The log-in service rejects another session{words}: this account has too many "
                 "sessions.",
-                hint="Other programs that use the account hold them: end those, or wait until "
-                "their sessions expire. The password was not refused.",
+                hint="Other programs use the account: end those, or wait until "
+                "their sessions expire. The password was not rejected.",
             )
         if cause is Cause.EXPIRED:
-            return ServiceFault(f"The log-in service no longer takes the refresh token{words}.")
+            return ServiceFault(f"The log-in service no longer accepts the refresh token{words}.")
         if cause is Cause.ADDRESS:
             target = answer.headers.get("Location")
             moved = f", a redirect to {excerpt(target)}" if target else ""
             return ServiceRefused(
                 f"The log-in service answered {answer.status} at {self._service.token_url}"
                 f"{moved}{words}.",
-                hint="Check the token address.",
+                hint="Check the token address (--token-url).",
             )
-        hint = "The password was not refused: start again later."
+        hint = "The password was not rejected. Try again later."
         if meaning is Meaning.PROXY:
-            hint = "A proxy on the way refuses: check the one that the environment names."
-        what = _what_came(answer, meaning, words)
+            hint = "A proxy rejects the request: check the one in the environment (HTTPS_PROXY)."
+        what = _describe_response(answer, meaning, words)
         return ServiceFault(f"The log-in service is unavailable: {what}.", hint=hint)
 
     def _refused(self, cause: Cause, said: str) -> CredentialsRefused:
         who = self._credentials
         if cause is Cause.CLIENT:
             return CredentialsRefused(
-                f"The log-in service refuses the client id {self._service.client_id!r}: {said}.",
+                f"The log-in service rejects the client id {self._service.client_id!r}: {said}.",
                 hint=f"Check the client id {self._service.client_id!r} and the token address. The "
-                "user name and password were not judged.",
+                "user name and password were not checked.",
             )
         if cause is Cause.LOCKED:
             return CredentialsRefused(
-                f"The account {who.username!r} is locked for a while: {said}.",
-                hint="Mostly this follows wrong passwords, of any program that uses the account. "
-                "Nothing more is sent now; start again in a quarter of an hour.",
+                f"The account {who.username!r} is temporarily locked: {said}.",
+                hint="The usual reason is wrong passwords, from any program that uses the account. "
+                "No more log-ins are sent; try again in 15 minutes.",
                 more_tries=1,
             )
         return CredentialsRefused(
-            f"The service refuses the credentials of {who.username!r} (from {who.source}): {said}.",
+            f"The service rejects the credentials of {who.username!r} (from {who.source}): {said}.",
             hint=next(
                 (hint for pattern, hint in _HINTS if pattern.search(said)),
-                "Check them on the mirror's web page; nothing is sent again before they change.",
+                "Check them on the service's web page; they are not sent again until they change.",
             ),
         )
 
@@ -268,8 +269,8 @@ _CLIENT_ERRORS = frozenset(
     }
 )
 _LONGEST_SAID = 1000
-"""Characters of an error that are looked at: some of the patterns take a time that grows faster."""
-_NOES = frozenset({"invalid_grant", "access_denied"})
+"""Characters of an error that are searched: the time that some patterns take grows faster."""
+_REJECTIONS = frozenset({"invalid_grant", "access_denied"})
 _LOCKED = re.compile(
     r"\block(?:ed)?\b|\bblocked\b|temporar\w+ (?:disabled|suspended|blocked)"
     r"|(?:disabled|suspended|blocked) temporar"
@@ -289,7 +290,7 @@ _CUT_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*"(\w{1,40})"')
 _HINTS = (
     (
         re.compile(r"disabled|suspended|deactivated", re.IGNORECASE),
-        "The account is disabled: ask the service's operators. Nothing is sent again.",
+        "The account is disabled: ask the service's operators. The log-in is not repeated.",
     ),
     (
         re.compile(r"not fully set up|required action|verif|terms", re.IGNORECASE),
@@ -300,11 +301,11 @@ _HINTS = (
         "Renew the password or the account on the service's web page, then start again.",
     ),
 )
-"""What to do about some refusals of an account."""
+"""Hints for some reasons why an account is rejected."""
 
 
 def _cause(answer: Answer, document: Mapping[str, Any], grant: str, url: str) -> Cause:
-    """Return the cause by the table of this module."""
+    """Return the cause, by the table in the module's docstring."""
     status, headers, text = answer.status, answer.headers, answer.body.decode(errors="replace")
     meaning = classify(status, headers, answer.body, sender=Sender.LOGIN).meaning
     if status < 500:
@@ -323,14 +324,14 @@ def _cause(answer: Answer, document: Mapping[str, Any], grant: str, url: str) ->
 def _cause_by_words(
     said: str, code: str, meaning: Meaning, grant: str, *, full: bool
 ) -> Cause | None:
-    """Return the cause that an error of OAuth names. ``full``: a quota of sessions is exceeded."""
-    denied = code in _NOES and grant == PASSWORD
+    """Return the cause that an OAuth error names. ``full``: a limit of sessions is exceeded."""
+    denied = code in _REJECTIONS and grant == PASSWORD
     rows = (
         (denied and _LOCKED.search(said), Cause.LOCKED),
         (full or _SESSIONS.search(said), Cause.SESSIONS),
         (denied and (meaning is Meaning.MAINTENANCE or _PASSES.search(said)), Cause.AWAY),
         (denied, Cause.REFUSED),
-        (code in _NOES, Cause.EXPIRED),
+        (code in _REJECTIONS, Cause.EXPIRED),
         (code in _CLIENT_ERRORS, Cause.CLIENT),
     )
     return next((cause for applies, cause in rows if applies), None)
@@ -342,7 +343,7 @@ def _text(document: Mapping[str, Any], key: str) -> str:
 
 
 def _leads_to_tokens(location: str, url: str) -> bool:
-    """Whether a redirect leads to another token endpoint, such as https in place of http."""
+    """Return whether a redirect leads to another token endpoint, such as https in place of http."""
     try:
         target = urlsplit(location).path.rstrip("/")
     except ValueError:
@@ -350,15 +351,15 @@ def _leads_to_tokens(location: str, url: str) -> bool:
     return bool(target) and target.rpartition("/")[2] == urlsplit(url).path.rpartition("/")[2]
 
 
-def _what_came(answer: Answer, meaning: Meaning, words: str) -> str:
-    """What came in place of a token, for the end of a sentence."""
+def _describe_response(answer: Answer, meaning: Meaning, words: str) -> str:
+    """Describe a response without a token, for the end of a sentence."""
     status = answer.status
     target = answer.headers.get("Location", "") if status in REDIRECTS else ""
     if status in REDIRECTS:
         where = f" to {excerpt(target, 100)}" if target else ""
         return f"it answered {status}, a redirect{where}, probably to a maintenance page"
     if meaning is Meaning.PROXY:
-        return f"a proxy on the way answered {status}{words}"
+        return f"a proxy answered {status}{words}"
     if meaning is Meaning.MAINTENANCE:
         return f"it shows a maintenance page, status {status}{words}"
     if is_html(answer.body.decode(errors="replace")):
@@ -367,15 +368,15 @@ def _what_came(answer: Answer, meaning: Meaning, words: str) -> str:
 
 
 def read_token(answer: Mapping[str, Any], asked_at: float) -> Token:
-    """A Token from a token endpoint's answer; life times count from ``asked_at``.
+    """Return the Token in a token endpoint's response; lifetimes count from ``asked_at``.
 
-    Raises ServiceFault if there is no access token.
+    Raise ServiceFault if there is no access token.
     """
     access = answer.get("access_token")
     if not (isinstance(access, str) and access and access.isascii() and access.isprintable()):
         raise ServiceFault(
-            "The log-in service is unavailable: it answered without a token.",
-            hint="It may be in trouble, or the token address leads to something else.",
+            "The log-in service is unavailable: its response has no token.",
+            hint="It may have a temporary failure, or the token address is wrong.",
         )
     refresh = answer.get("refresh_token")
     refresh_life = _seconds(answer.get("refresh_expires_in"), 0.0)
@@ -384,7 +385,7 @@ def read_token(answer: Mapping[str, Any], asked_at: float) -> Token:
         asked_at=asked_at,
         expires_at=asked_at + _seconds(answer.get("expires_in"), _DEFAULT_LIFE),
         refresh=refresh if isinstance(refresh, str) and refresh else None,
-        # Keycloak says 0 for an offline token, which does not end.
+        # Keycloak sends 0 for an offline token, which does not expire.
         refresh_expires_at=asked_at + refresh_life if refresh_life else float("inf"),
     )
 
@@ -401,16 +402,16 @@ def _json_object(body: bytes) -> Mapping[str, Any]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        # Cut short, perhaps: a clear no to the password is one even so.
+        # Possibly truncated: an explicit rejection of the password still counts.
         found = _CUT_ERROR.match(body)
         return {"error": found[1].decode()} if found else {}
     return answer if isinstance(answer, dict) else {}
 
 
 def logout_url(token_url: str) -> str | None:
-    """Return where a session of the token endpoint is ended; None if that is not known.
+    """Return the URL that ends a session of the token endpoint; None if it is unknown.
 
-    Keycloak has the two side by side.
+    Keycloak's log-out endpoint is beside its token endpoint.
 
     >>> logout_url("https://sso.example/realms/x/protocol/openid-connect/token")
     'https://sso.example/realms/x/protocol/openid-connect/logout'

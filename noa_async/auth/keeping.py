@@ -1,7 +1,7 @@
-"""User name and password put where they are found again: the keyring, or a netrc file.
+"""Store the user name and password in the keyring or a netrc file.
 
-A netrc file is changed in place of one entry alone. What came of that is read again before it
-counts, and nothing is written where any other entry would be another.
+Only the host's entry in a netrc file is changed. The new file is parsed before it replaces the old
+one, and discarded if any other entry would differ.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     from noa_async.auth.credentials import Credentials
 
-_BY_HAND = "Add the entry by hand, or keep the password elsewhere."
+_ADD_MANUALLY = "Add the entry with an editor, or store the password elsewhere."
 _PLAIN = re.compile(r'[^\s"\\#][^\s"\\]*')
-"""What needs no quotes."""
+"""A value that needs no quotes."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|(?:[^\s\\]|\\.)+', re.DOTALL)
 
 
 def keep_in_keyring(who: Credentials, host: str) -> str:
-    """Keep the pair in the system's keyring; its name, for messages.
+    """Store the credentials in the system's keyring. Return a name of the keyring, for messages.
 
-    Raises SettingsError where there is no keyring, or it does not take the pair.
+    Raise SettingsError if there is no keyring, or it rejects the credentials.
     """
     service = keyring_service(host)
     try:
@@ -38,49 +38,49 @@ def keep_in_keyring(who: Credentials, host: str) -> str:
 
         held = keyring.get_credential(service, None)
         if held is not None and held.username != who.username:
-            keyring.delete_password(service, held.username)  # or that one might be found
+            keyring.delete_password(service, held.username)  # else the old entry might be found
         keyring.set_password(service, who.username, who.password)
     except Exception as error:  # noqa: BLE001 (a backend raises errors of its own libraries)
         if isinstance(error, ModuleNotFoundError) and error.name == "keyring":
             raise SettingsError(
-                "The password was not kept: no keyring is installed.",
+                "The password was not stored: no keyring is installed.",
                 hint="Install it with pip install 'noa-async[keyring]', or use --keep netrc.",
             ) from None
         raise SettingsError(
-            f"The password was not kept: the keyring did not take it ({first_line(error)}).",
-            hint="This system may have none, or it is locked; --keep netrc uses a file.",
+            f"The password was not stored: the keyring failed ({first_line(error)}).",
+            hint="The keyring may be missing or locked; --keep netrc uses a file.",
         ) from None
     return "the system's keyring"
 
 
 def keep_in_netrc(who: Credentials, host: str, environ: Mapping[str, str] | None = None) -> Path:
-    """Keep the pair in the netrc file, which only this user can read then; the file's path.
+    """Store the credentials in the netrc file, readable by this user only. Return the file's path.
 
-    Raises SettingsError where the file cannot be understood or written; then it is as it was.
+    Raise SettingsError if the file cannot be parsed or written; it is then unchanged.
     """
     path = netrc_path(os.environ if environ is None else environ)
     if path is None:
-        raise SettingsError("The password was not kept: this user has no home folder for a netrc.")
+        raise SettingsError("The password was not stored: this user has no home directory.")
     try:
-        path = path.resolve()  # a link stays one
+        path = path.resolve()  # keep a symbolic link
         before = path.read_bytes().decode() if path.exists() else ""
         after = with_entry(before, host, who.username, who.password)
         _replace(path, after, lambda draft: _check(path, draft, host, who))
     except (UnicodeError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not all of it is UTF-8"
-        raise SettingsError(f"{path} cannot be changed: {reason}.", hint=_BY_HAND) from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"Cannot change {path}: {reason}.", hint=_ADD_MANUALLY) from None
     return path
 
 
 def with_entry(text: str, host: str, user: str, password: str) -> str:
-    r"""A netrc file's text with the pair for a host; all else stays, to the letter.
+    r"""Return a netrc file's text with the credentials for a host; other text is unchanged.
 
     >>> with_entry("# mine\nmachine a login b password c\n", "a", "x", "y z")
     '# mine\nmachine a login x password "y z"\n'
     >>> with_entry("machine a login b password c", "d", "x", "y")
     'machine a login b password c\nmachine d login x password y\n'
     """
-    wanted = {"login": _written(user), "password": _written(password)}
+    wanted = {"login": _quoted(user), "password": _quoted(password)}
     changes = list(_changes(text, host, wanted))
     if not changes:
         entry = f"machine {host} login {wanted['login']} password {wanted['password']}\n"
@@ -92,10 +92,10 @@ def with_entry(text: str, host: str, user: str, password: str) -> str:
 
 
 def _changes(text: str, host: str, wanted: Mapping[str, str]) -> Iterator[tuple[int, int, str]]:
-    """What to put where in a text that has entries for the host: from, to, the new piece."""
+    """Yield the changes to a text that has entries for the host: start, end, replacement."""
     tokens = list(_tokens(text))
     for place, (_, _, word) in enumerate(tokens):
-        if word != "machine" or place + 1 >= len(tokens) or _read(tokens[place + 1][2]) != host:
+        if word != "machine" or place + 1 >= len(tokens) or _unquoted(tokens[place + 1][2]) != host:
             continue
         missing = dict(wanted)
         at = place + 2
@@ -111,7 +111,7 @@ def _changes(text: str, host: str, wanted: Mapping[str, str]) -> Iterator[tuple[
 
 
 def _tokens(text: str) -> Iterator[tuple[int, int, str]]:
-    """The words of a netrc file with their places; remarks and macros are passed over."""
+    """Yield the words of a netrc file with their positions; comments and macros are skipped."""
     at = 0
     while found := _TOKEN.search(text, at):
         at = found.end()
@@ -128,12 +128,12 @@ def _after(text: str, sign: str, start: int) -> int:
     return len(text) if end < 0 else end + len(sign)
 
 
-def _read(word: str) -> str:
+def _unquoted(word: str) -> str:
     quoted = word.startswith('"')
     return re.sub(r"\\(.)", r"\1", word[1:].removesuffix('"') if quoted else word, flags=re.DOTALL)
 
 
-def _written(value: str) -> str:
+def _quoted(value: str) -> str:
     if _PLAIN.fullmatch(value):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
@@ -141,13 +141,13 @@ def _written(value: str) -> str:
 
 
 def _check(path: Path, draft: Path, host: str, who: Credentials) -> None:
-    """Raise SettingsError where ``draft`` is not what ``path`` is, with the pair in it."""
+    """Raise SettingsError if ``draft`` differs from ``path`` in more than the new credentials."""
     try:
         old = netrc.netrc(path) if path.exists() else None
         new = netrc.netrc(draft)
-    except netrc.NetrcParseError as error:  # whose text may quote a password
+    except netrc.NetrcParseError as error:  # its message may quote a password
         where = f" (line {error.lineno})" if error.lineno else ""
-        raise SettingsError(f"{path} cannot be understood{where}.", hint=_BY_HAND) from None
+        raise SettingsError(f"Cannot parse {path}{where}.", hint=_ADD_MANUALLY) from None
     login, _, password = new.hosts.pop(host, ("", "", ""))
     hosts = {} if old is None else {name: held for name, held in old.hosts.items() if name != host}
     macros = {} if old is None else old.macros
@@ -156,12 +156,13 @@ def _check(path: Path, draft: Path, host: str, who: Credentials) -> None:
         new.macros,
     ):
         raise SettingsError(
-            f"{path} was not changed: its form, or this password, is too special.", hint=_BY_HAND
+            f"{path} was not changed: its format, or this password, is not supported.",
+            hint=_ADD_MANUALLY,
         )
 
 
 def _replace(path: Path, text: str, check: Callable[[Path], None]) -> None:
-    descriptor, name = tempfile.mkstemp(prefix=".netrc-", dir=path.parent)  # of mode 0600
+    descriptor, name = tempfile.mkstemp(prefix=".netrc-", dir=path.parent)  # created with mode 0600
     draft = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:

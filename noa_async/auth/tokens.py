@@ -1,4 +1,5 @@
-"""One token manager for all workers: it logs in, refreshes before expiry, one request at a time."""
+"""Share one access token among all workers: log in, refresh it before expiry, one request at a
+time."""
 
 from __future__ import annotations
 
@@ -49,55 +50,56 @@ __all__ = ["LoginState", "Token", "TokenManager", "log_out_at_exit", "read_token
 
 _ANSWER_LIMIT = 1 << 20
 _FIRST_WAIT = 2.0
-"""Seconds that a renewal is waited for while the token in hand holds."""
+"""Seconds to wait for a renewal while the current token is still valid."""
 _QUIET = 10.0
-"""Seconds without another renewal after one failed for good while the token in hand holds."""
+"""Seconds without another renewal after a failed one, while the current token is still valid."""
 _MOST_REJECTIONS = 3
 _FRESH = 60.0
-"""Seconds: the service should not reject a token that is younger than that."""
+"""Seconds: a service should not reject a token younger than this."""
 _COUNTED = frozenset({Cause.REFUSED, Cause.CLIENT})
-"""Refusals that may count against the account."""
+"""Causes that may count as failed log-ins of the account."""
 _LOG_OUT_TIME = 3.0
-"""Seconds that the end of a session may take; a run that ends does not wait for longer."""
+"""Maximum seconds to wait for the log-out at the end of a run."""
 
 
 @dataclass(slots=True)
 class LoginState:
-    """What outlives a token manager: the next one for the same account goes on with it."""
+    """The state that outlives a token manager; pass it to the next manager for the same account."""
 
     token: Token | None = field(repr=False, default=None)
     rejected: bool = False
     """Whether the service answered 401 to the token."""
     accepted: bool = False
-    """Whether the user name and password gave a token before."""
+    """Whether the user name and password have ever returned a token."""
     refusals: int = 0
-    """How often in a row they were refused since then."""
+    """How often in a row the user name and password were rejected since they last returned a
+    token."""
     not_before: float = 0.0
-    """The instant before which they are not sent again, on the manager's clock."""
+    """Time before which the password must not be sent again, on the manager's clock."""
 
 
 class Waits(Protocol):
-    """How often something is tried again, and the waits between."""
+    """The retry policy, and how to wait between attempts."""
 
     @property
     def retry(self) -> RetryPolicy:
-        """The policy."""
+        """The retry policy."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for that long."""
+        """Wait for this many seconds."""
 
 
 class TokenManager:
-    """Gives every worker a token that holds, and asks for one only when it must.
+    """Provides all workers with a valid token, and requests one only when necessary.
 
-    A token that holds is used for as long as it does, even if the log-in service is down. Without
-    one, ``token`` waits for the log-in service, by the retry policy.
+    A token is used until it expires, even while the log-in service is down. If there is no valid
+    one, ``token`` waits for the log-in service as long as the retry policy allows.
 
-    Error handling: ``token`` raises CredentialsRefused once the service clearly refuses the user
-    name and password; they are not sent again then. ServiceAway if the log-in service, which gave
-    tokens before, is down for longer than the retry policy waits. If it never gave one:
-    ServiceUnreachable, ServiceRefused or ServiceAway.
-    Resources: an async context manager, or call ``close``. Safe for many tasks at once.
+    Error handling: ``token`` raises CredentialsRefused once the service explicitly rejects the user
+    name and password, which are then not sent again. It raises ServiceAway if the log-in service
+    returned tokens before and is down for longer than the retry policy waits; if it never returned
+    one, ServiceUnreachable, ServiceRefused or ServiceAway.
+    Resources: an async context manager, or call ``close``. Safe for concurrent tasks.
     """
 
     def __init__(
@@ -111,9 +113,8 @@ class TokenManager:
         waits: Waits | None = None,
         state: LoginState | None = None,
     ) -> None:
-        """``waits``: None is one attempt, whose error is raised as it is. ``state``: that of an
-        earlier manager for the same account, on the same clock.
-        """
+        """``waits``: how to retry; None makes one attempt and raises its error unchanged.
+        ``state``: the state of an earlier manager for the same account, on the same clock."""
         self._transport = transport
         self._service = service
         self._credentials = credentials
@@ -135,22 +136,22 @@ class TokenManager:
         await self.close()
 
     async def close(self, *, log_out: bool = True) -> None:
-        """End the renewal that is under way, if any, and with ``log_out`` the session.
+        """Cancel a renewal in progress, and end the session if ``log_out``.
 
         Takes a few seconds at most.
         """
         renewal = self._renewal
         if renewal is not None:
-            if self._sending and log_out:  # the session that it opens could not be ended otherwise
+            if self._sending and log_out:  # else the session that it opens could not be ended
                 await asyncio.wait([renewal], timeout=_LOG_OUT_TIME / 2)
             await end_tasks(renewal)
         if log_out:
             await self.log_out()
 
     async def log_out(self) -> None:
-        """End the session at the service, if the service has an address for that.
+        """End the session at the service, if the service has a log-out address.
 
-        Whatever the service answers, nothing is raised. The next token takes a new log-in.
+        Never raises. The next call of ``token`` logs in again.
         """
         request = _log_out_request(self._service, self._state, self._clock())
         self._state.token = None
@@ -164,29 +165,31 @@ class TokenManager:
 
     @property
     def expires_in(self) -> float:
-        """Seconds that the present token still holds, 0 if there is none."""
+        """Seconds until the current token expires; 0 if there is none."""
         return max(0.0, self._token.expires_at - self._clock()) if self._token else 0.0
 
     @property
     def refresh_expires_in(self) -> float:
-        """Seconds for which the log-in can be renewed without the password.
+        """Seconds during which the session can be renewed without the password.
 
-        0 if it cannot; infinite if that does not end, or the service does not say when.
+        0 if it cannot be renewed; infinite if it does not expire, or the service does not say when.
         """
         if self._token is None or self._token.refresh is None:
             return 0.0
         return max(0.0, self._token.refresh_expires_at - self._clock())
 
     async def token(self) -> str:
-        """Return a token that holds now; renew it first if it is about to end.
+        """Return a valid token; renew it first if it is about to expire.
 
-        token in hand           renewal        what is returned
-        ----------------------  -------------  --------------------------------------------
-        holds for long enough   -              that token
-        about to end            not begun      what a renewal brings within 2 s, else that token
-        about to end            under way      that token
-        about to end            just failed    that token
-        rejected, ended, none   -              what a renewal brings, or its error
+        current token           renewal        returned
+        ----------------------  -------------  ------------------------------------------------
+        valid for long enough   -              the current token
+        about to expire         not started    the new token if it arrives within 2 s, else the
+                                               current one
+        about to expire         in progress    the current token
+        about to expire         just failed    the current token
+        rejected, expired,      -              the new token, or the renewal's error
+        none
         """
         held = self._usable
         if held is not None and (self._clock() < held.renew_at or self._is_quiet):
@@ -199,21 +202,21 @@ class TokenManager:
             renewal.add_done_callback(self._renewed)
             if held is not None:
                 await asyncio.wait([renewal], timeout=_FIRST_WAIT)
-        if held is not None and not _brought_one(renewal):
+        if held is not None and not _has_token(renewal):
             return held.access
         try:
             return (await asyncio.shield(renewal)).access
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if renewal.cancelled() and not (task and task.cancelling()):
-                raise UsageError("This client was closed.") from None
+                raise UsageError("The client is closed.") from None
             raise
 
     def reject(self, access: str) -> bool:
-        """Have the token ``access`` renewed, to which the service answered 401.
+        """Mark the token ``access``, to which the service answered 401, for renewal.
 
-        Return whether another token is to be had. It is not if the service rejects fresh tokens
-        again and again: then one is renewed a minute, not one for each request.
+        Return whether to retry with another token. False if the service repeatedly rejects new
+        tokens: then one is renewed per minute, not one per request.
         """
         token = self._token
         if token is None or token.access != access or self._state.rejected:
@@ -226,7 +229,7 @@ class TokenManager:
         return True
 
     def accept(self, access: str) -> None:
-        """Note that the service took the token ``access``."""
+        """Record that the service accepted the token ``access``."""
         if self._token is not None and self._token.access == access:
             self._rejections = 0
 
@@ -236,7 +239,7 @@ class TokenManager:
 
     @property
     def _usable(self) -> Token | None:
-        """The token in hand, if a request may still be sent with it."""
+        """The current token, if a request may still be sent with it."""
         token = self._token
         if token is None or self._state.rejected or self._clock() >= token.usable_until:
             return None
@@ -244,7 +247,7 @@ class TokenManager:
 
     @property
     def _is_quiet(self) -> bool:
-        """Whether to leave the log-in service alone for as long as the token in hand holds."""
+        """Whether to skip renewals while the current token is valid."""
         return self._refused is not None or self._clock() < self._quiet_until
 
     def _renewed(self, renewal: asyncio.Task[Token]) -> None:
@@ -265,7 +268,9 @@ class TokenManager:
                 return found
             attempts, failures = attempts + 1, failures + 1
             if self._usable is not None and self._waits is not None:
-                failures = min(failures, self._waits.retry.retries)  # nobody waits yet
+                failures = min(
+                    failures, self._waits.retry.retries
+                )  # do not give up while a token is valid
             delay = self._wait_after(found, failures)
             if delay is None or self._waits is None:
                 raise self._final(found, attempts, self._clock() - began)
@@ -287,7 +292,7 @@ class TokenManager:
         )
 
     def _final(self, denial: Denial, attempts: int, seconds: float) -> NoaError:
-        """Return the error that ends the attempts."""
+        """Return the error to raise after the last attempt."""
         error = denial.error
         if denial.cause in {*_COUNTED, Cause.LOCKED}:
             self._refused = error
@@ -300,14 +305,14 @@ class TokenManager:
             return error
         hint = error.hint
         if never and isinstance(error, ServiceError) and error.status in {404, 405, 410}:
-            hint = "If it never gave a token, check the token address; else start again later."
+            hint = "If the token address never worked, check it; otherwise try again later."
         tries = f"{attempts} requests in {seconds:.0f} s. " if attempts > 1 else ""
         away = ServiceAway(error.message, hint=f"{tries}{hint}".rstrip())
         away.retry_after = error.retry_after
         return away
 
     async def _once(self) -> Token | Denial:
-        """Return what one attempt brings: a refresh if that is possible, else a log-in."""
+        """Return the result of one attempt: a refresh if possible, otherwise a log-in."""
         token = self._token
         if token is not None and token.refresh and self._clock() < token.refresh_expires_at:
             found = await self._ask(REFRESH, {"refresh_token": token.refresh})
@@ -326,7 +331,7 @@ class TokenManager:
             return Denial(Cause.UNREACHABLE, error)
         except ServiceRefused as error:
             return Denial(Cause.UNUSABLE, error)
-        except ServiceFault as error:  # its answer is too large
+        except ServiceFault as error:  # the response is too large
             return Denial(Cause.AWAY, error)
         finally:
             self._sending = False
@@ -340,7 +345,8 @@ class TokenManager:
         return found
 
     async def _exchange(self, form: Mapping[str, str]) -> Answer:
-        """Send a request; its answer, all of which has to come within the answer time-out."""
+        """Send a request. Return the response, which must arrive completely within the answer
+        time-out."""
         url, seconds = self._service.token_url, self._transport.timeouts.answer
         form = {"client_id": self._service.client_id, **form}
         try:
@@ -353,22 +359,22 @@ class TokenManager:
                     return Answer(response.status, response.headers, body)
         except TimeoutError:
             raise ServiceUnreachable(
-                f"{host_of(url)} did not finish its answer within {seconds:g} s."
+                f"{host_of(url)} did not finish its response within {seconds:g} s."
             ) from None
 
 
 def log_out_at_exit(settings: Settings, state: LoginState) -> None:
-    """End a session while the program ends; never raise for it.
+    """End a session at interpreter exit. Never raises.
 
-    Block for a few seconds at most. An event loop could not resolve a name any more: it takes
-    threads for that, which Python refuses by then.
+    Blocks for a few seconds at most. asyncio cannot be used here: it resolves host names in
+    threads, which Python no longer starts at exit.
     """
     request = _log_out_request(settings.service, state, time.monotonic())
     state.token = None
     if request is None:
         return
     url, form = request
-    asked = urllib.request.Request(url, urlencode(form).encode())  # noqa: S310 (as it was checked)
+    asked = urllib.request.Request(url, urlencode(form).encode())  # noqa: S310 (the URL was validated)
     with suppress(OSError, ValueError, HTTPException, NoaError):
         tls = tls_context(settings)
         urllib.request.urlopen(asked, timeout=_LOG_OUT_TIME, context=tls).close()  # noqa: S310
@@ -377,12 +383,12 @@ def log_out_at_exit(settings: Settings, state: LoginState) -> None:
 def _log_out_request(
     service: Service, state: LoginState, now: float
 ) -> tuple[str, dict[str, str]] | None:
-    """The address and the form that end a session; None if there is none, or no address."""
+    """Return the URL and form that end a session; None if there is no session or no URL."""
     token, url = state.token, logout_url(service.token_url)
     if token is None or token.refresh is None or url is None or now >= token.refresh_expires_at:
         return None
     return url, {"client_id": service.client_id, "refresh_token": token.refresh}
 
 
-def _brought_one(renewal: asyncio.Task[Token]) -> bool:
+def _has_token(renewal: asyncio.Task[Token]) -> bool:
     return renewal.done() and not renewal.cancelled() and renewal.exception() is None

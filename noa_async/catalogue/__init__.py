@@ -1,1 +1,1 @@
-"""Asking the catalogue: what to ask for, and what its entries mean."""
+"""Query the catalogue: build queries, list the products that match, parse their entries."""

@@ -1,4 +1,4 @@
-"""How long the addresses of a query are, and what makes them shorter. Pure."""
+"""Limit the length of the URLs that a query is sent with. Pure."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
     from noa_async.catalogue.query import Query
     from noa_async.services import Service
 
-_ANY = datetime(2000, 1, 1, tzinfo=UTC)
+_ANY_INSTANT = datetime(2000, 1, 1, tzinfo=UTC)
 _TIME_BOUNDS = 400
-"""Bytes that a query's time may take. They are left free where an area is simplified, so that the
-same area comes of it whatever the time."""
+"""Bytes reserved for the time conditions when an area is simplified, so that the result does not
+depend on the query's times."""
 
 
 def list_address(url: str, options: Mapping[str, str]) -> str:
-    """Return the address of a list; empty options are left out."""
+    """Return the URL of a list request; empty options are left out."""
     return f"{url}?{encode_query({key: value for key, value in options.items() if value})}"
 
 
 def longest_address(filter_: str, service: Service) -> int:
-    """Return the bytes of the longest address that a listing of ``filter_`` can send.
+    """Return the length in bytes of the longest URL that a listing of ``filter_`` can send.
 
-    That is the first page of a window of time that is cut by publication, too; the links of its
-    pages are the service's.
+    That is the first page of a window that is also split by publication date. Links to further
+    pages come from the service and are not counted.
     """
-    window = Window(filter_, Axis.SENSED, _ANY, _ANY).deeper()
-    assert window is not None  # one cut by sensing time can be cut once more
+    window = Window(filter_, Axis.SENSED, _ANY_INSTANT, _ANY_INSTANT).deeper()
+    assert window is not None  # a window split by sensing time can always be split once more
     options = {
-        "$filter": replace(window, start=_ANY, end=_ANY).filter,
+        "$filter": replace(window, start=_ANY_INSTANT, end=_ANY_INSTANT).filter,
         "$orderby": f"{Axis.PUBLISHED} asc,Id asc",
         "$top": str(2 * service.page_size),
         "$count": "true",
@@ -48,16 +48,17 @@ def longest_address(filter_: str, service: Service) -> int:
 
 
 def fitted(query: Query, service: Service) -> Query:
-    """Return the query with an area that fits into an address that the service takes.
+    """Return the query with its area shortened, if needed, so that its URLs fit the service's
+    limit.
 
-    | longest address | with no spaces in the area | ``query.simplify`` | returned             |
-    |-----------------|----------------------------|--------------------|----------------------|
-    | fits            | -                          | -                  | the query            |
-    | too long        | fits                       | -                  | that, the same area  |
-    | too long        | too long                   | yes                | with a larger area   |
-    | too long        | too long                   | no                 | raises               |
+    | longest URL | without spaces in the area | ``query.simplify`` | returned                     |
+    |-------------|----------------------------|--------------------|------------------------------|
+    | fits        | -                          | -                  | the query, unchanged         |
+    | too long    | fits                       | -                  | the same area without spaces |
+    | too long    | too long                   | yes                | a larger area, fewer points  |
+    | too long    | too long                   | no                 | raises                       |
 
-    Raise QueryError if it cannot be made to fit.
+    Raise QueryError if the query cannot be made to fit.
     """
     limit = service.max_url_length
     length = longest_address(query.filter, service)
@@ -84,20 +85,20 @@ def _too_long(query: Query, area: Area | None, length: int, limit: int) -> Query
     if query.rules:
         count = len(query.rules)
         size = len(quote_odata(" or ".join(rule.filter for rule in query.rules)))
-        parts.append(f"{size:,} are the {'rule' if count == 1 else f'{count} rules'}'s")
+        parts.append(f"{size:,} for {'the rule' if count == 1 else f'the {count} rules'}")
     if area is not None:
-        parts.append(f"{len(quote_odata(area.filter)):,} the area's, of {area.points:,} points")
+        parts.append(f"{len(quote_odata(area.filter)):,} for the area ({area.points:,} points)")
     ways = []
     if area is not None and not query.simplify:
         ways.append("simplify the area (--simplify, or simplify=True)")
     if query.rules:
-        ways.append("ask with fewer rules or values, in several runs")
+        ways.append("use fewer rules or values, in several runs")
     if query.raw:
         ways.append("shorten the filter")
     hint = ", or ".join(ways)
-    of = f" Of these {', '.join(parts)}." if parts else ""
+    of = f", of them {' and '.join(parts)}" if parts else ""
     return QueryError(
-        f"The query is too long: an address of it has up to {length:,} bytes, and {limit:,} is "
-        f"the most that is sent.{of}",
-        hint=f"{hint[:1].upper()}{hint[1:]}. If the service takes more, set max_url_length.",
+        f"The query is too long: its URL can have {length:,} bytes{of}. The limit is "
+        f"{limit:,} bytes.",
+        hint=f"{hint[:1].upper()}{hint[1:]}. If the service allows more, set max_url_length.",
     )

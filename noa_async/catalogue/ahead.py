@@ -1,4 +1,4 @@
-"""Pages asked for before a link leads to them, where links have been seen to count on."""
+"""Prefetch catalogue pages while the links to the next page follow a regular ``$skip`` sequence."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _SKIP = re.compile(r"(?:\$|%24)skip=([0-9]{1,9})(?![0-9])", re.IGNORECASE)
 
 
 def following(before: str, link: str, count: int) -> Iterator[str]:
-    """The links after ``link``, if they go on as from the page at ``before`` to it.
+    """Yield the links expected after ``link``, if ``$skip`` grows regularly from ``before`` to it.
 
-    ``count``: products that there are; past it lies nothing.
+    ``count``: the number of products; no link beyond it is yielded.
 
     >>> list(following("Products?$skip=50&$top=50", "Products?$skip=100&$top=50", 201))
     ['Products?$skip=150&$top=50', 'Products?$skip=200&$top=50']
@@ -40,20 +40,19 @@ def following(before: str, link: str, count: int) -> Iterator[str]:
 
 
 class PagesAhead:
-    """The pages of one window, some of them asked for while those before are still awaited.
+    """The pages of one window, some of them requested before the pages that link to them arrive.
 
-    What comes ahead is used where a link then leads to just that address, so that no page is used
-    that no link named; the first link that leads elsewhere ends it. As many are asked for as there
-    are places free.
+    A prefetched page is used only if a link then names exactly its URL; the first link that names
+    another one ends the prefetching. No more pages are prefetched than there are free permits.
 
-    Error handling: an error of a page is raised where that page is asked for, else not at all.
-    Resources: a context manager; leaving it ends what is under way.
+    Error handling: an error of a prefetched page is raised when that page is read, otherwise never.
+    Resources: a context manager; leaving it cancels the requests in flight.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._asked: dict[str, asyncio.Task[Page]] = {}
-        self._counts_on = True
+        self._requested: dict[str, asyncio.Task[Page]] = {}
+        self._predictable = True
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,35 +61,35 @@ class PagesAhead:
         await self._drop()
 
     def begin(self, before: str, link: str, count: int) -> None:
-        """Ask for ``link``, and where there are places for what will follow it."""
-        self._counts_on = self._counts_on and (link in self._asked or not self._asked)
-        if not self._counts_on:
+        """Request ``link`` and, if there are free permits, the pages expected after it."""
+        self._predictable = self._predictable and (link in self._requested or not self._requested)
+        if not self._predictable:
             return
-        room = min(self._catalogue.free, self._catalogue.at_once - len(self._asked))
+        room = min(self._catalogue.free, self._catalogue.at_once - len(self._requested))
         for url in chain((link,), following(before, link, count)):
-            if url in self._asked:
+            if url in self._requested:
                 continue
             if room <= 0 and url != link:
                 break
-            self._asked[url] = asyncio.create_task(self._catalogue.page(url))
+            self._requested[url] = asyncio.create_task(self._catalogue.page(url))
             room -= 1
 
     async def end(self) -> None:
-        """Ask for nothing ahead any more, and use nothing that was."""
-        self._counts_on = False
+        """Stop prefetching and discard the pages prefetched so far."""
+        self._predictable = False
         await self._drop()
 
     async def page(self, url: str) -> Page:
-        """The page at ``url``, as ``Catalogue.page``."""
-        task = self._asked.pop(url, None)
+        """Return the page at ``url``, as ``Catalogue.page`` does."""
+        task = self._requested.pop(url, None)
         if task is not None:
             return await task
         await self._drop()
         return await self._catalogue.page(url)
 
     async def _drop(self) -> None:
-        tasks = list(self._asked.values())
-        self._asked.clear()
+        tasks = list(self._requested.values())
+        self._requested.clear()
         await end_tasks(*tasks)
         for task in tasks:
             task.cancelled() or task.exception()  # what was asked for ahead may fail unseen

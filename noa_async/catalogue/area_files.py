@@ -1,4 +1,4 @@
-"""Files that hold an area: which can be read, and what converts the others."""
+"""Read files that hold an area, and name the command that converts other formats."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOREIGN_SUFFIXES = (
     *(".shp", ".dbf", ".shx", ".gpkg", ".kml", ".kmz", ".gml", ".gpx", ".fgb", ".gdb", ".sqlite"),
     *(".tab", ".mif", ".dxf", ".parquet", ".geoparquet", ".topojson", ".zip", ".osm", ".pbf"),
 )
-"""Of files that hold geometries in other forms than text."""
+"""Suffixes of geometry files that are not WKT or GeoJSON text."""
 _LARGEST_FILE = 20_000_000
 _FORMS = "Give WKT, a .wkt or .geojson file, a GeoJSON object, or a box W,S,E,N."
 _STARTS = (
@@ -30,39 +30,41 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file that may hold WKT or GeoJSON, without blanks around it.
+    """Return the stripped text of a file that may hold WKT or GeoJSON.
 
-    UTF-8 and UTF-16 are read, with and without a byte order mark; in another encoding the letters
-    of names are lost, which are no part of an area.
+    UTF-8 and UTF-16 are read, with or without a byte order mark. In any other encoding, letters
+    outside ASCII are lost; they occur in names only, not in coordinates.
 
-    Raise QueryError if the file cannot be read, is empty or too large, or is of another kind: then
-    with the command that converts it.
+    Raise QueryError if the file is unreadable, empty, larger than 20 MB or in another format; for
+    another format the hint is the command that converts it.
     """
     try:
         in_folder = path.suffix.lower() in FOREIGN_SUFFIXES and path.is_dir()
         if not in_folder and path.stat().st_size > _LARGEST_FILE:
-            raise QueryError(f"The area's file {path} has over 20 MB.", hint="Simplify the area.")
+            raise QueryError(
+                f"The area file {path} is larger than 20 MB.", hint="Simplify the area."
+            )
         content = b"" if in_folder else path.read_bytes()
     except OSError as error:
         raise QueryError(
-            f"Cannot read the area's file {path}: {error.strerror or error}.", hint=_FORMS
+            f"Cannot read the area file {path}: {error.strerror or error}.", hint=_FORMS
         ) from error
-    except (ValueError, RuntimeError) as error:  # a NUL in the name; ~nobody
-        raise QueryError(f"Cannot read the area's file {path!s:.200}: {error}.") from error
+    except (ValueError, RuntimeError) as error:  # a NUL in the name, or ~ of an unknown user
+        raise QueryError(f"Cannot read the area file {path!s:.200}: {error}.") from error
     if kind := _foreign_kind(path, content):
         raise QueryError(
-            f"The area's file {path} is {kind}, which is not read here.",
+            f"The area file {path} is {kind}, which is not supported.",
             hint=f"Convert it: {conversion(path)}",
         )
     encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"
     text = content.decode(encoding, errors="replace").strip().strip("\ufeff")
     if not text:
-        raise QueryError(f"The area's file {path} is empty.", hint=_FORMS)
+        raise QueryError(f"The area file {path} is empty.", hint=_FORMS)
     return text
 
 
 def conversion(path: Path) -> str:
-    """Return the command that converts a file of GIS data into GeoJSON in degrees.
+    """Return the command that converts a GIS file to GeoJSON in degrees.
 
     >>> from pathlib import Path
     >>> conversion(Path("my area.shp"))
@@ -73,7 +75,7 @@ def conversion(path: Path) -> str:
 
 
 def _foreign_kind(path: Path, content: bytes) -> str:
-    """Return what a file is in words, if it is none that is read here."""
+    """Return the name of a file's format if it is not supported, else an empty string."""
     suffix = path.suffix.lower()
     for start, kind in _STARTS:
         if content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(start):

@@ -1,4 +1,4 @@
-"""Areas changed as geometries: parts joined, coordinates made fewer. Pure, with shapely."""
+"""Join the parts of an area and reduce the number of its points. Pure, with shapely."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _WIDEST = 180.0
 _TOLERANCES = tuple(
     step * 10.0**power for power in range(-5, 2) for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 )
-"""Degrees within which points are left out, the smallest first: from 1 m to 70 degrees."""
+"""Tolerances in degrees for leaving out points, smallest first: from 1 m to 70 degrees."""
 _SPARE = 1.15
-"""What an area is grown by, as a multiple of what simplifying may take away again."""
+"""Factor by which an area is grown beyond what simplification can cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """By how much an area was grown so that it has fewer points.
+    """How much an area was enlarged to have fewer points.
 
     >>> str(Growth(0.2224, 1.24)), str(Growth(3.3, None))
     ('by up to 222 m, 1.2 % more area', 'by up to 3.3 km')
     """
 
     km: float
-    """How far the new boundary lies outside of the old one at the most."""
+    """Greatest distance of the new boundary from the old area, km."""
     percent: float | None
-    """How much larger it is; None for an area of points."""
+    """Enlargement of the area in percent; None for an area of points."""
 
     def __str__(self) -> str:
         far = f"{self.km * 1000:.0f} m" if self.km < 1 else f"{self.km:.1f} km"
@@ -43,9 +43,9 @@ class Growth:
 
 
 def joined(shapes: Sequence[Shape]) -> list[Shape]:
-    """Return shapes without those that others cover, and with touching polygons made one.
+    """Return shapes with touching polygons joined and covered shapes left out.
 
-    Those that touch no other come back as they are.
+    Shapes that touch no other are returned unchanged.
     """
     polygons = [shape for shape in shapes if shape.kind == "POLYGON"]
     points = list(
@@ -53,7 +53,7 @@ def joined(shapes: Sequence[Shape]) -> list[Shape]:
     )
     if len(polygons) < 2 and not (polygons and points):
         return [*polygons, *points]
-    import shapely  # noqa: PLC0415 (a tenth of a second; a single part does without)
+    import shapely  # noqa: PLC0415 (loading it takes 0.1 s, and a single part does not need it)
 
     geometries = [_polygon(shape) for shape in polygons]
     union = shapely.unary_union(geometries, grid_size=_GRID)
@@ -80,7 +80,7 @@ def joined(shapes: Sequence[Shape]) -> list[Shape]:
 
 
 def repaired(shape: Shape) -> list[Shape]:
-    """Return a polygon that is valid again, if rounding its coordinates made it invalid."""
+    """Return a polygon, made valid if rounding its coordinates made it invalid."""
     import shapely  # noqa: PLC0415
 
     polygon = _polygon(shape)
@@ -93,9 +93,9 @@ def repaired(shape: Shape) -> list[Shape]:
 def simplified(
     shapes: Sequence[Shape], fits: Callable[[Sequence[Shape]], bool]
 ) -> tuple[list[Shape], Growth] | None:
-    """Return the least grown area with so few points that it ``fits``; None if none does.
+    """Return the least enlarged area with so few points that it ``fits``; None if there is none.
 
-    The area that comes back holds all of the one that was given: that is verified.
+    The returned area is verified to contain the given one.
     """
     import shapely  # noqa: PLC0415
 
@@ -120,12 +120,13 @@ def simplified(
 
 
 def _grown(given: Any, tolerance: float) -> list[Any]:
-    """Return polygons with fewer points that together hold the given area; none if they do not."""
+    """Return polygons with fewer points that contain the given area; empty if they do not contain
+    it."""
     import shapely  # noqa: PLC0415
 
     decimals = _decimals(tolerance)
-    # Simplified first, for a buffer around thousands of points takes seconds; what that takes away,
-    # and what the second time takes away, the buffer makes up for.
+    # Simplify first, because a buffer around thousands of points takes seconds. The buffer makes up
+    # for what both simplifications cut off.
     core = given.simplify(tolerance)
     spare = 2 * tolerance * _SPARE + 10.0**-decimals
     outline = core.buffer(spare, join_style="mitre", mitre_limit=2.0).simplify(tolerance)
@@ -137,7 +138,7 @@ def _grown(given: Any, tolerance: float) -> list[Any]:
 
 
 def _decimals(tolerance: float) -> int:
-    """Return how many decimals say coordinates to a twentieth of the tolerance."""
+    """Return the number of decimals that represent coordinates to a twentieth of the tolerance."""
     return max(0, min(DECIMALS, math.ceil(-math.log10(tolerance / 10))))
 
 
@@ -146,8 +147,8 @@ def _growth(given: Any, pieces: Sequence[Any], tolerance: float) -> Growth:
 
     grown = shapely.union_all(pieces)
     corners = shapely.points(shapely.get_coordinates(grown))
-    # A cove that is filled is farthest from the old boundary in its middle, and no farther than
-    # the boundary was moved; a corner lies farther out.
+    # The middle of a filled bay is farthest from the old boundary, at most as far as the boundary
+    # was moved; corners can be farther away.
     degrees = max(float(shapely.distance(corners, given).max()), (1 + 2 * _SPARE) * tolerance)
     percent = 100 * (grown.area / given.area - 1) if given.area else None
     return Growth(degrees * _KM_PER_DEGREE, percent)
@@ -159,7 +160,7 @@ def _is_wide(polygon: Any) -> bool:
 
 
 def _halves(polygon: Any) -> Iterator[Any]:
-    """Yield a polygon, or its western and eastern parts if it is wider than half the Earth."""
+    """Yield a polygon, or its western and eastern halves if it is wider than 180 degrees."""
     if not _is_wide(polygon):
         yield polygon
         return
@@ -177,7 +178,7 @@ def _polygon(shape: Shape) -> Any:
 
 
 def _polygons(geometry: Any) -> Iterator[Any]:
-    """Yield the polygons of a geometry of any kind; what is left over has no area."""
+    """Yield the polygons of a geometry of any kind; other parts have no area."""
     if geometry.geom_type == "Polygon":
         if not geometry.is_empty:
             yield geometry

@@ -1,4 +1,4 @@
-"""Footprints as servers write them, made plain WKT; no geometry library needed."""
+"""Convert footprints as servers write them to plain WKT, without a geometry library."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _WGS84 = "4326"
 
 
 def read_footprint(value: object) -> str | None:
-    """Read a ``Footprint`` or ``GeoFootprint``; ``None`` where it is not one.
+    """Parse a ``Footprint`` or ``GeoFootprint``. Return ``None`` if it is neither.
 
-    Takes ``geography'SRID=4326;Polygon((...))'`` in any letter case, bare WKT, or a GeoJSON
-    object. Gives WKT in upper case, longitude before latitude, in degrees (WGS 84).
+    Accepts ``geography'SRID=4326;Polygon((...))'`` in any letter case, bare WKT, or a GeoJSON
+    object. Returns WKT in upper case, longitude before latitude, in degrees (WGS 84).
 
     >>> read_footprint("geography'SRID=4326;Polygon((22 38,23 38,23 39,22 38))'")
     'POLYGON((22 38,23 38,23 39,22 38))'
     """
     if isinstance(value, str):
         return _read_text(value)
-    if value is not None and isinstance(value, Mapping):  # of None, that takes long
+    if value is not None and isinstance(value, Mapping):  # isinstance is slow for None
         try:
             return geojson_to_wkt(value)
         except (TypeError, ValueError, LookupError):
@@ -32,7 +32,7 @@ def read_footprint(value: object) -> str | None:
 
 
 def _read_text(value: str) -> str | None:
-    """The WKT in a text; every step takes a time that grows with the length, and no faster."""
+    """Return the WKT in a text, in time linear in its length."""
     text = value.strip()
     prefix = _PREFIX.match(text)
     srid = prefix[1] if prefix else None
@@ -43,9 +43,10 @@ def _read_text(value: str) -> str | None:
 
 
 def geojson_to_wkt(geometry: Mapping[str, Any]) -> str:
-    """Write a GeoJSON geometry (or a Feature's) as two-dimensional WKT, numbers as they are.
+    """Return a GeoJSON geometry (or a Feature's geometry) as two-dimensional WKT, numbers
+    unchanged.
 
-    Raises ``TypeError``, ``ValueError`` or ``LookupError`` where it is not one.
+    Raise ``TypeError``, ``ValueError`` or ``LookupError`` if it is not one.
 
     >>> geojson_to_wkt({"type": "Point", "coordinates": [23.7, 38]})
     'POINT(23.7 38)'
@@ -55,7 +56,8 @@ def geojson_to_wkt(geometry: Mapping[str, Any]) -> str:
         geometry = geometry["geometry"]
         kind = geometry["type"]
     if kind == "GeometryCollection":
-        # One level only: RFC 7946 advises against nesting, and depth must not be the server's.
+        # One level only: RFC 7946 advises against nesting, and a server must not control the
+        # recursion.
         parts = [_simple(part) for part in geometry["geometries"]]
         if not parts:
             raise ValueError("empty")

@@ -1,4 +1,4 @@
-"""Greek regions and the world's countries by name, each with the boxes around it."""
+"""Look up the bounding boxes of Greek regions and of countries by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Box = tuple[float, float, float, float]
-"""West, south, east, north in degrees; west above east crosses the antimeridian."""
+"""West, south, east, north in degrees; a box with west greater than east crosses the
+antimeridian."""
 
 _MOST_NEAR = 4
 _SHORTEST_PIECE = 4
@@ -26,21 +27,21 @@ class Place:
     """A region or a country."""
 
     names: tuple[str, ...]
-    """In English, then in Greek, then what else it is called."""
+    """The English name, the Greek name, then any other names."""
     boxes: tuple[Box, ...]
-    """The largest first; parts that lie far from each other have boxes of their own."""
+    """The largest first; parts far from each other have boxes of their own."""
 
     @property
     def name(self) -> str:
-        """Its name, in both languages."""
+        """The English and the Greek name."""
         return f"{self.names[0]} ({self.names[1]})"
 
 
 def find_place(name: str) -> Place:
-    """The place of a name in Latin or Greek letters, or of a country's code.
+    """Return the place with a name in Latin or Greek letters, or with a country code.
 
-    Letter case, accents and signs do not matter. Raises `QueryError`, naming the nearest, for a
-    name that is none.
+    Letter case, accents and punctuation are ignored. Raise `QueryError`, which suggests similar
+    names, for an unknown name.
 
     >>> find_place("κρητη").name, find_place("CRETE").boxes
     ('Crete (Κρήτη)', ((23.5, 34.75, 26.35, 35.7),))
@@ -52,14 +53,14 @@ def find_place(name: str) -> Place:
         hint = (
             f"Did you mean {' or '.join(near)}?"
             if near
-            else "It has the 13 regions of Greece, such as Crete, and the world's countries."
+            else "It contains the 13 regions of Greece, such as Crete, and all countries."
         )
-        raise QueryError(f"The gazetteer has no {name!r:.80}.", hint=hint)
+        raise QueryError(f"The gazetteer does not contain {name!r:.80}.", hint=hint)
     return found
 
 
 def places() -> tuple[Place, ...]:
-    """All of them: the regions of Greece, then the countries by name."""
+    """Return all places: the regions of Greece, then the countries by name."""
     return tuple(dict.fromkeys(_places().values()))
 
 
@@ -76,7 +77,7 @@ def _places() -> Mapping[str, Place]:
 
 
 def _key(name: str) -> str:
-    """What counts of a name.
+    """Return a name in the form in which names are compared.
 
     >>> _key("The Côte d'Ivoire"), _key("ΝΟΤΙΟ ΑΙΓΑΙΟ") == _key("Νότιο Αιγαίο")
     ('cote divoire', True)
@@ -88,7 +89,7 @@ def _key(name: str) -> str:
 
 
 def _near(key: str, places: Mapping[str, Place]) -> list[str]:
-    """Those of which the name is a part, from a word's start; then those spelt like it."""
+    """Return the names that contain ``key`` at the start of a word, then those spelt similarly."""
     from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
 
     long = len(key) >= _SHORTEST_PIECE

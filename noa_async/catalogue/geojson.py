@@ -1,4 +1,4 @@
-"""Areas written as GeoJSON."""
+"""Parse areas written as GeoJSON."""
 
 import math
 import re
@@ -12,24 +12,24 @@ from noa_async.errors import QueryError
 from noa_async.excerpts import represent
 
 _WGS84 = re.compile(r"\b4326\b|CRS:?84")
-_DEEPEST = 8  # collections within collections; a hostile file may have thousands
+_DEEPEST = 8  # nesting of collections; a hostile file may have thousands of levels
 _MEMBERS = {"FeatureCollection": "features", "GeometryCollection": "geometries"}
 
 
 def read_geojson(value: object, depth: int = 0) -> Iterator[Shape]:
     """Yield the parts of a GeoJSON geometry, Feature or FeatureCollection.
 
-    Raises `QueryError` for what is none, or is in other coordinates than WGS 84.
+    Raise `QueryError` if the value is not GeoJSON, or its coordinates are not WGS 84.
 
     >>> [shape.wkt for shape in read_geojson({"type": "Point", "coordinates": [23.7, 38, 150]})]
     ['POINT(23.7 38)']
     """
     if not isinstance(value, Mapping) or depth > _DEEPEST:
-        raise QueryError(f"The area is no GeoJSON: {represent(value)} where an object is due.")
+        raise QueryError(f"The area is not GeoJSON: {represent(value)} in place of an object.")
     _check_crs(value.get("crs"))
     kind = value.get("type")
     if not isinstance(kind, str):
-        raise QueryError(f"The area is no GeoJSON: no type in {represent(value)}.")
+        raise QueryError(f"The area is not GeoJSON: {represent(value)} has no type.")
     if kind in _MEMBERS:
         for member in _list(value.get(_MEMBERS[kind]), _MEMBERS[kind]):
             yield from read_geojson(member, depth + 1)
@@ -62,26 +62,27 @@ def _position(value: object, number: int) -> Vertex:
 
 
 def _is_number(value: object) -> bool:
-    """Return whether a value is a number, numpy's own included; not an infinite one."""
+    """Return whether a value is a finite number, including those of numpy."""
     return isinstance(value, Real) and not isinstance(value, bool) and abs(value) != math.inf
 
 
 def _number_text(number: Real) -> str:
     try:
         return format(Decimal(str(number)), "f")
-    except ValueError:  # of more digits than Python writes out
+    except ValueError:  # more digits than Python converts
         return "inf"
 
 
 def _list(value: object, what: str) -> list[Any] | tuple[Any, ...]:
     if not isinstance(value, list | tuple) or not value:
         met = represent(value)
-        raise QueryError(f"The area is no GeoJSON: {met} where a list of {what} is due.")
+        raise QueryError(f"The area is not GeoJSON: {met} in place of a list of {what}.")
     return value
 
 
 def _check_crs(crs: object) -> None:
-    """Refuse other coordinates; the member is older than RFC 7946, and still written."""
+    """Raise QueryError for other coordinates than WGS 84; files may still have the old crs
+    member."""
     held = crs.get("properties") if isinstance(crs, Mapping) else None
     name = held.get("name", held.get("code")) if isinstance(held, Mapping) else crs
     if name is not None and not (
@@ -89,7 +90,7 @@ def _check_crs(crs: object) -> None:
     ):
         raise QueryError(
             f"The area's coordinates are not WGS 84: its crs is {represent(name)}.",
-            hint="Write it again in EPSG:4326, for instance with ogr2ogr -t_srs EPSG:4326.",
+            hint="Convert it to EPSG:4326, for instance with ogr2ogr -t_srs EPSG:4326.",
         )
 
 

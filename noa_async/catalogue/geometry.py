@@ -1,4 +1,4 @@
-"""The area of a query: WKT, GeoJSON, a box or a file becomes what the catalogue intersects."""
+"""Parse the area of a query from WKT, GeoJSON, a box or a file."""
 
 import json
 import os
@@ -29,29 +29,31 @@ _FORMS = "Give WKT, a .wkt or .geojson file, a GeoJSON object, or a box W,S,E,N.
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Parts of which a footprint must intersect one. Degrees, WGS 84, longitude first.
+    """An area of one or more parts; a product matches if its footprint intersects one of them.
+
+    Coordinates are in degrees, WGS 84, longitude first.
 
     >>> Area.read("22,38,23,39").parts
     ('POLYGON((22 38, 23 38, 23 39, 22 39, 22 38))',)
     """
 
     parts: tuple[str, ...]
-    """WKT of each, ``POLYGON`` or ``POINT``."""
+    """The WKT of each part, a ``POLYGON`` or ``POINT``."""
     growth: Growth | None = field(default=None, compare=False, repr=False)
-    """By how much the area was grown to be simplified; None if it was not."""
+    """How much the area was enlarged to simplify it; None if it was not."""
 
     @classmethod
     def read(cls, roi: "Roi", *, folder: Path | None = None) -> "Area":
-        """Read an area, and check it.
+        """Parse and validate an area.
 
-        ``roi`` is WKT, GeoJSON (text or object), a ``.wkt`` or ``.geojson`` file's path (taken
-        from ``folder``), a box ``"W,S,E,N"`` or ``(W, S, E, N)``, an object with
-        ``__geo_interface__``, or several WKT texts. Valid WKT of one part comes back exactly as it
-        was given, unless its coordinates have more than 7 decimals (1 cm), to which they are
-        rounded. Multi-part areas are split, and parts that touch are joined; heights are dropped;
-        a box with W greater than E crosses the antimeridian.
+        ``roi`` is one of: WKT; GeoJSON (text or object); the path of a ``.wkt`` or ``.geojson``
+        file (relative to ``folder``); a box ``"W,S,E,N"`` or ``(W, S, E, N)``; an object with
+        ``__geo_interface__``; a list of WKT texts. Valid WKT of one part is returned unchanged,
+        except that coordinates with more than 7 decimals (1 cm) are rounded. Multi-part areas are
+        split, and touching parts are joined; heights are dropped; a box with W greater than E
+        crosses the antimeridian.
 
-        Raise QueryError, which names the point that is wrong.
+        Raise QueryError, which names the wrong point.
         """
         if isinstance(roi, Area):
             return roi
@@ -59,17 +61,17 @@ class Area:
 
     @property
     def filter(self) -> str:
-        """The condition as OData; several parts are joined with ``or``, in parentheses."""
+        """The condition in OData; several parts are joined with ``or``, in parentheses."""
         each = [f"OData.CSC.Intersects(area=geography'SRID=4326;{part}')" for part in self.parts]
         return each[0] if len(each) == 1 else f"({' or '.join(each)})"
 
     @property
     def points(self) -> int:
-        """How many points its parts have."""
+        """The number of points in all parts."""
         return sum(part.count(",") + 1 for part in self.parts)
 
     def compact(self) -> "Area":
-        """Return the same area with no space after a comma.
+        """Return the same area without spaces after commas.
 
         >>> Area.read("22,38,23,39").compact().parts
         ('POLYGON((22 38,23 38,23 39,22 39,22 38))',)
@@ -77,9 +79,10 @@ class Area:
         return Area(tuple(_SPACE_AFTER_COMMA.sub("", part) for part in self.parts), self.growth)
 
     def simplified(self, fits: "Callable[[Area], bool]") -> "Area | None":
-        """Return the area grown by as little as makes it simple enough that it ``fits``.
+        """Return the smallest enlargement of the area that has so few points that it ``fits``.
 
-        It holds all of this one; ``growth`` says how much more. None if nothing fits.
+        The result contains this area; its ``growth`` says how much larger it is. None if nothing
+        fits.
         """
         found = simplified(
             [shape for part in self.parts for shape in WktReader(part).read()],
@@ -93,16 +96,16 @@ def _compact(shapes: Sequence[Shape]) -> Area:
 
 
 Roi = Area | str | Path | Mapping[str, Any] | Sequence[float] | Sequence[str]
-"""What a user may give as an area; see `Area.read`."""
+"""The types that an area can be given as; see `Area.read`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of an area as it was read."""
+    """A part of an area, as parsed."""
 
     shape: Shape
     text: str | None = None
-    """Its WKT, if it was given as that, in two dimensions."""
+    """The original WKT, if the part was given as two-dimensional WKT."""
 
     @property
     def wkt(self) -> str:
@@ -110,9 +113,9 @@ class _Part:
 
 
 def parse_area(roi: Roi, *, folder: Path | None = None) -> tuple[str, ...]:
-    """Read an area into the WKT of its parts; see `Area.read`.
+    """Return the WKT of the parts of an area; see `Area.read`.
 
-    Valid WKT of one part comes back exactly as it was given.
+    Valid WKT of one part is returned unchanged.
 
     >>> parse_area("SRID=4326;Point(23.7 38)")
     ('Point(23.7 38)',)
@@ -123,7 +126,7 @@ def parse_area(roi: Roi, *, folder: Path | None = None) -> tuple[str, ...]:
 def _read(roi: object, folder: Path | None) -> list[_Part]:
     _check_crs(roi)
     roi = getattr(roi, "__geo_interface__", roi)
-    if hasattr(roi, "tolist"):  # an array of numpy's, such as the bounds of a GeoDataFrame
+    if hasattr(roi, "tolist"):  # a numpy array, such as the bounds of a GeoDataFrame
         roi = roi.tolist()
     if isinstance(roi, Mapping):
         return _checked(list(read_geojson(roi)))
@@ -135,16 +138,16 @@ def _read(roi: object, folder: Path | None) -> list[_Part]:
         if all(isinstance(part, str) and _WKT.match(part.strip()) for part in roi):
             return [part for text in roi for part in _read_wkt(text.strip())]
         return _checked(_box(roi))
-    raise QueryError(f"The area is {represent(roi)}.", hint=_FORMS)
+    raise QueryError(f"The area is {represent(roi)}, which is not supported.", hint=_FORMS)
 
 
 def _check_crs(roi: object) -> None:
-    """Raise QueryError for an object that says that its coordinates are not WGS 84."""
+    """Raise QueryError for an object that declares other coordinates than WGS 84."""
     to_epsg = getattr(getattr(roi, "crs", None), "to_epsg", None)
     code = to_epsg() if callable(to_epsg) else None
     if code not in (None, 4326):
         raise QueryError(
-            f"The area's coordinates are in EPSG:{code}; the catalogue takes 4326, WGS 84.",
+            f"The area's coordinates are in EPSG:{code}; the catalogue needs 4326, WGS 84.",
             hint="Convert it first: area.to_crs(4326).",
         )
 
@@ -170,7 +173,7 @@ def _read_text(text: str, folder: Path | None) -> list[_Part]:
 def _exists(text: str, folder: Path | None) -> bool:
     try:
         return ((folder or Path()) / text).exists()
-    except (OSError, ValueError):  # too long for a name, or with a NUL in it
+    except (OSError, ValueError):  # too long for a name, or contains a NUL
         return False
 
 
@@ -198,7 +201,7 @@ def _read_json(text: str) -> list[_Part]:
 
 
 def _read_lines(text: str) -> list[Any] | None:
-    """Return the objects of GeoJSON that has one on each line; None if it has not."""
+    """Return the objects of newline-delimited GeoJSON; None if the text is not that."""
     try:
         values = [
             json.loads(line) for line in text.replace("\x1e", "").splitlines() if line.strip()
@@ -213,14 +216,14 @@ def _read_wkt(text: str) -> list[_Part]:
     if srid:
         if srid[1].lstrip("0") != "4326":
             raise QueryError(
-                f"The area's coordinates are in SRID {srid[1]:.20}; the catalogue takes 4326, "
+                f"The area's coordinates are in SRID {srid[1]:.20}; the catalogue needs 4326, "
                 "WGS 84.",
-                hint="Write it again in degrees, longitude first.",
+                hint="Convert it to degrees, longitude first.",
             )
         text = text[srid.end() :]
     reader = WktReader(text)
     checked = _checked(reader.read())
-    # A line end is the only thing changed: raw control characters do not belong in a URL.
+    # Only whitespace is replaced: raw control characters must not occur in a URL.
     return [_Part(checked[0].shape, re.sub(r"\s", " ", text))] if reader.plain else checked
 
 
@@ -233,7 +236,7 @@ def _checked(shapes: Sequence[Shape]) -> list[_Part]:
 
 
 def _finished(parts: Sequence[_Part]) -> tuple[str, ...]:
-    """Return the WKT that is sent: coordinates rounded, parts that touch joined."""
+    """Return the WKT to send: coordinates rounded, touching parts joined."""
     finished: dict[Shape, str] = {}
     for part in parts:
         short = part.shape.rounded()
@@ -243,29 +246,30 @@ def _finished(parts: Sequence[_Part]) -> tuple[str, ...]:
             shapes = repaired(short) if short.kind == "POLYGON" else [short]
             finished |= {shape: shape.wkt for shape in shapes}
     if not finished:
-        raise QueryError("The area is smaller than a centimetre.", hint=WKT_EXAMPLE)
+        raise QueryError("The area is smaller than 1 cm.", hint=WKT_EXAMPLE)
     return tuple(finished.get(shape, shape.wkt) for shape in joined(list(finished)))
 
 
 def _box(values: Sequence[object]) -> list[Shape]:
     try:
-        texts = [str(value).strip() for value in values]  # a bool's is no float's
+        texts = [str(value).strip() for value in values]  # float() takes a bool, but not its text
         west, south, east, north = map(float, texts)
     except ValueError:
         raise QueryError(
-            f"The box {_box_words(values)} is not four numbers.",
-            hint="Such as 14.7,37.6,22.2,41.5.",
+            f"The box {_box_words(values)} does not have four numbers.",
+            hint="Write the box as W,S,E,N, such as 14.7,37.6,22.2,41.5.",
         ) from None
     w, s, e, n = texts
     check_range([Vertex(west, south, f"{w} {s}"), Vertex(east, north, f"{e} {n}")], "of the box")
     if south >= north:
         raise QueryError(
-            f"The box's south, {s}, is not below its north, {n}.", hint="Write the box as W,S,E,N."
+            f"The box's south, {s}, is not less than its north, {n}.",
+            hint="Write the box as W,S,E,N.",
         )
     if west == east or (west > east and east + 360 - west > 180):
         raise QueryError(
-            f"The box's west, {w}, is not left of its east, {e}.",
-            hint="Write the box as W,S,E,N; over the antimeridian it may be 180 degrees wide.",
+            f"The box's west, {w}, is not less than its east, {e}.",
+            hint="Write the box as W,S,E,N; across the antimeridian at most 180 degrees wide.",
         )
     spans = [(w, e)] if west < east else [(w, "180"), ("-180", e)]
     return [_box_shape(a, s, b, n) for a, b in spans if float(a) < float(b)]

@@ -1,4 +1,5 @@
-"""JSON as services send it: one value that cannot be read does not cost the rest of a page."""
+"""Parse JSON as services send it: a value that cannot be parsed does not lose the rest of a
+page."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def decode(body: bytes) -> str:
 def parse(text: str) -> Any:
     """Return the value of a JSON text; NaN, infinities and absurdly long numbers become None.
 
-    Control characters within strings are taken. Raise ValueError if the text is not JSON, and
+    Control characters within strings are accepted. Raise ValueError if the text is not JSON, and
     RecursionError if it is nested too deeply.
 
     >>> parse('{"size": NaN, "name": "a\\tb"}')
@@ -39,7 +40,7 @@ def parse(text: str) -> Any:
 
 
 def _none(_: str) -> None:
-    """Stand for NaN and the infinities, which JSON does not have."""
+    """Return None for NaN and the infinities, which are not JSON."""
 
 
 def _integer(digits: str) -> int | None:
@@ -49,9 +50,9 @@ def _integer(digits: str) -> int | None:
 def split_list(text: str, key: str) -> tuple[str, list[str]] | None:
     """Return an object without the items of its list ``key``, and the text of each item.
 
-    Return None if the object has no such list, or does not end: its brackets must pair, and
-    nothing else is checked, so that an item that is not JSON can be told from its neighbours.
-    Linear in the text's length, whatever its depth.
+    Only brackets are matched, so an item that is not valid JSON can be separated from the others.
+    Return None if the object has no such list or its brackets do not match. Takes time linear in
+    the length of the text, whatever its nesting.
 
     >>> split_list('{"a": 1, "value": [{"b": [1, 2]}, oops, null], "c": 2}', "value")
     ('{"a": 1, "value": [], "c": 2}', ['{"b": [1, 2]}', 'oops', 'null'])
@@ -77,10 +78,10 @@ def split_list(text: str, key: str) -> tuple[str, list[str]] | None:
 
 
 def _signs(text: str) -> Iterator[tuple[str, int, int, int]]:
-    """Yield brackets, commas and strings: each with its start, its end, and how deep it lies.
+    """Yield the brackets, commas and strings of a text: each with its start, end and nesting depth.
 
-    A bracket lies as deep as what is between it and its pair. Raise ValueError if brackets do not
-    pair, or the text is no single object.
+    A bracket has the depth of what it encloses. Raise ValueError if brackets do not match or the
+    text is not a single object.
     """
     closing: list[str] = []
     for found in _BRACKET_COMMA_OR_STRING.finditer(text):

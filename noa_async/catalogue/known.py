@@ -1,4 +1,4 @@
-"""What the missions are known to make: to warn of a likely typo, and never to refuse anything."""
+"""Known products of the missions: to warn of a likely typo, never to reject a query."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PRODUCT_TYPES: dict[str, tuple[str, ...]] = {
         *("L2__O3__PR", "L2__SO2___"),
     ),
 }
-"""For each platform the product types that it is known to have."""
+"""Platform to its known product types."""
 PLATFORMS = tuple(PRODUCT_TYPES)
 VALUES: dict[str, tuple[str, ...]] = {
     "platform": PLATFORMS,
@@ -48,10 +48,10 @@ VALUES: dict[str, tuple[str, ...]] = {
     "op_mode": ("SM", "IW", "EW", "WV"),
     "proc_mode": ("NRTI", "OFFL", "RPRO"),
 }
-"""Of the other keys of a rule the values that are known; to be offered, and no more than that."""
+"""Known values of the other keys of a rule; used for suggestions only."""
 _LEVELS = ("0", "1", "2", "L0", "L1", "L1b", "L2", "LEVEL0", "LEVEL1", "LEVEL2")
 _MORE_VALUES = {"level": (*_LEVELS, "S2MSI1C", "S2MSI2A"), "op_mode": ("INS-NOBS",)}
-"""Values that are known, too, but differ too much from mission to mission to be offered."""
+"""More known values, which differ too much between missions to be suggested."""
 _PLATFORM = re.compile(r"(?:SENTINEL|S)[-_ ]?(?P<number>[1-3]|5P)(?P<serial>[A-D])?", re.IGNORECASE)
 _SHORT_TYPES = {
     **{name: f"S2MSI{name[-2:]}" for name in ("L1C", "L2A", "MSIL1C", "MSIL2A")},
@@ -65,27 +65,27 @@ _CHANNELS = re.compile(r"[HV]{2}")
 _NUMBER = re.compile(r"0*([1-9][0-9]{0,3})")
 
 Spellings = Sequence[tuple[str, str, str]]
-"""What a service writes in its own way: key of a rule, value as it is known here, and there."""
+"""Values that a service spells differently: key of a rule, value as known here, the service's."""
 
 
 def doubts(rules: Iterable[MissionRule], spellings: Spellings = ()) -> list[str]:
-    """Return a sentence for each value that is likely to match nothing, with what may be meant.
+    """Return a warning for each value that probably matches nothing, with the value to use instead.
 
-    | the value                                              | the sentence                    |
-    |--------------------------------------------------------|---------------------------------|
-    | is known, and the service writes it so                 | none                            |
-    | is known, and the service writes it in another way     | its way                         |
-    | is known in another letter case, order or short form   | the known one                   |
-    | is like a known one                                    | the known one                   |
-    | of ``orbit`` is a number                               | what asks for a relative orbit  |
-    | of ``platform``, ``product_type`` or ``orbit``, others | that it is not known            |
-    | of any other key                                       | none: not all of them are known |
+    | the value                                               | the warning names               |
+    |---------------------------------------------------------|---------------------------------|
+    | is known, and the service spells it so                  | (no warning)                    |
+    | is known, and the service spells it differently         | the service's spelling          |
+    | is known in another letter case, order or short form    | the known value                 |
+    | resembles a known value                                 | the known value                 |
+    | of ``orbit`` is a number                                | the filter for a relative orbit |
+    | of ``platform``, ``product_type``, ``orbit``: any other | nothing: the value is not known |
+    | of any other key: any other                             | (no warning: lists are partial) |
 
     >>> from noa_async.catalogue.rules import MissionRule
     >>> doubts([MissionRule(platform="SENTINEL-2", product_type=["S2MSI2A", "S2MS2A"])])
     ['SENTINEL-2 is not known to have the product type S2MS2A; did you mean S2MSI2A?']
     >>> doubts([MissionRule(orbit="descending")])
-    ['orbit descending is not known here; did you mean DESCENDING?']
+    ['orbit descending is not a known value; did you mean DESCENDING?']
     """
     told = {(key, ours): theirs for key, ours, theirs in spellings}
     return list(dict.fromkeys(doubt for rule in rules for doubt in _doubts(rule, told)))
@@ -96,7 +96,7 @@ def _doubts(rule: MissionRule, told: Mapping[tuple[str, str], str]) -> Iterable[
     unknown = [platform for platform in asked if platform not in PRODUCT_TYPES]
     for platform in unknown:
         meant = _platform(platform) or _nearest(platform, PLATFORMS)
-        yield f"{platform} is no platform that is known here{_question(meant)}"
+        yield f"{platform} is not a known platform{_did_you_mean(meant)}"
     if not unknown:
         yield from _type_doubts(rule, asked)
     for key in VALUES:
@@ -115,26 +115,26 @@ def _type_doubts(rule: MissionRule, asked: Iterable[str]) -> Iterable[str]:
         if kind not in known:
             short = _SHORT_TYPES.get(kind.upper(), "")
             meant = short if short in known else _nearest(kind, known)
-            yield f"{whose} {verb} to have the product type {kind}{_question(meant)}"
+            yield f"{whose} {verb} to have the product type {kind}{_did_you_mean(meant)}"
 
 
 def _value_doubts(key: str, value: str, told: Mapping[tuple[str, str], str]) -> Iterable[str]:
     written = {ours: theirs for (of, ours), theirs in told.items() if of == key}
     offered = VALUES.get(key, ())
     if value in written:
-        yield f"{key} {value} is written {written[value]} at this service."
+        yield f"This service spells {key} {value} as {written[value]}."
     if value in (*offered, *_MORE_VALUES.get(key, ()), *written.values()):
         return
     if key == "orbit" and (number := _NUMBER.fullmatch(value)):
         yield (
             f"orbit is the direction, ASCENDING or DESCENDING. The relative orbit {number[1]} is "
-            f"asked for with --filter {_RELATIVE_ORBIT.format(number[1])}"
+            f"selected with --filter {_RELATIVE_ORBIT.format(number[1])}"
         )
         return
     meant = _channels(value) if key == "polarisation" else ""
     meant = meant or _nearest(value, offered or _MORE_VALUES.get(key, ()))
     if meant or key == "orbit":
-        yield f"{key} {value} is not known here{_question(written.get(meant, meant))}"
+        yield f"{key} {value} is not a known value{_did_you_mean(written.get(meant, meant))}"
 
 
 _RELATIVE_ORBIT = (
@@ -144,7 +144,7 @@ _RELATIVE_ORBIT = (
 
 
 def _platform(text: str) -> str:
-    """Return the platform that a short name stands for, such as ``S2A``; else nothing."""
+    """Return the platform that a short name such as ``S2A`` stands for; empty if none."""
     found = _PLATFORM.fullmatch(text.strip())
     if found is None:
         return ""
@@ -153,7 +153,7 @@ def _platform(text: str) -> str:
 
 
 def _channels(text: str) -> str:
-    """Return the polarisation of the same channels, in whatever order and with whatever between."""
+    """Return the known polarisation with the same channels, in any order and with any separator."""
     channels = sorted(_CHANNELS.findall(text.upper()))
     for known in VALUES["polarisation"]:
         if channels and sorted(known.split(",")) == channels:
@@ -162,7 +162,7 @@ def _channels(text: str) -> str:
 
 
 def _nearest(text: str, known: Sequence[str]) -> str:
-    """Return the known value that a text is like, whatever the letter case; else nothing."""
+    """Return the known value most similar to a text, ignoring case; empty if none is."""
     from difflib import get_close_matches  # noqa: PLC0415 (for mistakes only)
 
     upper = {value.upper(): value for value in reversed(known)}
@@ -174,7 +174,7 @@ def _nearest(text: str, known: Sequence[str]) -> str:
     return upper[near[0]] if near else ""
 
 
-def _question(meant: str) -> str:
+def _did_you_mean(meant: str) -> str:
     return f"; did you mean {meant}?" if meant else "."
 
 

@@ -1,4 +1,4 @@
-"""Links from one page of the catalogue to the next. Pure."""
+"""Validate the links from one catalogue page to the next. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ _FRUITLESS = 20
 
 
 def next_address(url: str, link: str, home: str) -> str:
-    """Return the address that the link of the page at ``url`` leads to.
+    """Return the URL to request for the link on the page at ``url``.
 
-    | the link leads to                              | asked is                                |
-    |------------------------------------------------|-----------------------------------------|
-    | the origin of the entity set ``home``          | the link, as it is                      |
-    | another, with the entity set's own path: a     | its query, as it is, of the entity set  |
-    | proxy in front changes scheme, port or name    |                                         |
-    | another, with another path                     | nothing                                 |
+    | the link's origin     | the link's path  | requested                                 |
+    |-----------------------|------------------|-------------------------------------------|
+    | that of ``home``      | any              | the link, unchanged                       |
+    | another one (a proxy  | that of ``home`` | ``home`` with the link's query, unchanged |
+    | changed it)           |                  |                                           |
+    | another one           | another one      | nothing: raises                           |
 
-    The query is sent byte for byte; only what no address may hold, such as a space, is encoded.
-    Raise ServiceFault for the last row, and if the link is no address.
+    ``home`` is the URL of the entity set. The query is sent byte for byte; only characters that a
+    URL must not contain, such as spaces, are encoded. Raise ServiceFault for the last row, and if
+    the link is not a URL.
 
     >>> home = "https://mirror.example/odata/v1/Products"
     >>> next_address(home + "?$top=50", "http://inner:8080/odata/v1/Products?$skip=50&a='b'", home)
@@ -38,7 +39,7 @@ def next_address(url: str, link: str, home: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         raise ServiceFault(
-            f"The catalogue's link to its next page is no address: {link:.100}."
+            f"The catalogue's link to its next page is not a URL: {link:.100}."
         ) from None
     if parts.scheme in {"http", "https"} and _is_at(address, home):
         return address.partition("#")[0]
@@ -47,44 +48,44 @@ def next_address(url: str, link: str, home: str) -> str:
         _, mark, query = link.partition("#")[0].partition("?")
         return f"{home}{mark}{query}"
     raise ServiceFault(
-        f"The catalogue's next page is on another host, {host_of(address) or address:.100}, and "
-        f"not at {own_path}: it is not asked for.",
-        hint="Check the catalogue's address; what was listed before is right.",
+        f"The catalogue's link to its next page leads to another host, "
+        f"{host_of(address) or address:.100}, and another path than {own_path}: not followed.",
+        hint="Check the catalogue address. The products listed so far are valid.",
     )
 
 
 def _is_at(address: str, home: str) -> bool:
-    """Return whether an address is on the origin of ``home``, and names no account."""
+    """Return whether a URL has the origin of ``home`` and no user name in it."""
     return same_origin(address, home) and "@" not in urlsplit(address).netloc
 
 
 class Links:
-    """The addresses asked for one after the other, so that none leads in a circle."""
+    """The URLs requested one after the other, to detect links that lead in a circle."""
 
     def __init__(self, first: str) -> None:
-        self._met = Recent(REMEMBERED, [first])
+        self._seen = Recent(REMEMBERED, [first])
         self._fruitless = 0
 
     def __contains__(self, url: str) -> bool:
-        return url in self._met
+        return url in self._seen
 
     def add(self, url: str) -> bool:
-        """Return whether an address is new, and remember it."""
-        return self._met.add(url)
+        """Record a URL. Return whether it is new."""
+        return self._seen.add(url)
 
     def lead_on(self, new: int) -> bool:
         """Return whether to follow the next link, after a page with ``new`` new products.
 
-        A few pages that hold nothing new may be followed by others that do; twenty in a row are
-        an endless list.
+        A few pages without new products are accepted; after twenty in a row the list counts as
+        endless.
         """
         self._fruitless = 0 if new else self._fruitless + 1
         return self._fruitless < _FRUITLESS
 
 
 def endless_list() -> ServiceFault:
-    """Return the error for pages that lead nowhere."""
+    """Return the error for links that lead in a circle."""
     return ServiceFault(
-        "The catalogue's pages lead in a circle.",
-        hint="What was listed before is right. Ask for a shorter time.",
+        "The catalogue's links from page to page lead in a circle.",
+        hint="The products listed so far are valid. Query a shorter time range.",
     )

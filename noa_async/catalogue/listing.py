@@ -1,4 +1,5 @@
-"""A listing: windows of time read several at once, given out in order, checked against counts."""
+"""List all products of a query: read time windows concurrently, yield them in order, check
+counts."""
 
 from __future__ import annotations
 
@@ -26,24 +27,24 @@ if TYPE_CHECKING:
     from noa_async.events import Observer
 
 _AHEAD_PAGES = 10
-"""So many pages for each request at once may wait for their turn before no window is begun but the
-next ones: many windows are empty, so their number says little."""
+"""Pages per permitted request that may be buffered before no further windows are started, except
+the next ones in order. Windows are not counted, because many are empty."""
 _HELD_PAGES = 30
-"""Pages of one window that may wait for its turn."""
+"""Maximum number of buffered pages of a window that is not the next to be yielded."""
 _SKIPPED_REMEMBERED = 1000
 _PAGES_AT_HAND = 4
-"""Pages of the window whose turn it is that may wait for whoever takes them: more come as soon."""
+"""Maximum number of buffered pages of the window being yielded."""
 
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """A window in its place in the order, and what of it is still to be given out."""
+    """A window at its place in the order, with its pages not yet yielded."""
 
     window: Window
     known: Iterable[str] = ()
-    """Ids given out before; once it was read, those on its pages too."""
+    """Ids yielded before; after reading, also those on the window's pages."""
     counted: int = 0
-    """By the service, when it was read."""
+    """The service's count, once the window has been read."""
     enough: int | None = None
     pages: deque[Sequence[Product]] = field(default_factory=deque)
     started: bool = False
@@ -52,17 +53,20 @@ class _Part:
 
 
 class Listing:
-    """The products that a query matches, to be gone through once with ``pages``.
+    """The products that match a query; iterate once over ``pages``.
 
-    The first page tells how many there are. Up to about fifteen pages are followed by their links;
-    what is more is cut into windows of time, at most ``at_once`` of them read at a time and given
-    out in order. A window whose products and count disagree is read again, in halves where it can
-    be cut. Where all windows together fall short, the products that have no date are asked for.
+    The first page has the total count. Up to about fifteen pages are read by following links;
+    longer listings are split into time windows, at most ``at_once`` of which are read concurrently
+    and yielded in order. A window whose products and count disagree is read again, split if
+    possible. If all windows together have too few products, products without a date are requested
+    as well.
 
-    An entry that is no product is skipped and told as EntrySkipped, and the listing is not whole.
+    An entry that cannot be parsed is skipped and reported as EntrySkipped; the listing is then
+    incomplete.
 
-    Error handling: a page that cannot be had raises after all that comes before it was given out;
-    so does, at the end, ServiceFault where the listing is not whole. Ended without either, it is.
+    Error handling: if a page cannot be read, its error is raised after everything before it was
+    yielded. If the listing is incomplete, ServiceFault is raised at the end. A listing that ends
+    without an error is complete.
     """
 
     def __init__(
@@ -90,30 +94,32 @@ class Listing:
         self._first_count: int | None = None
         self._by_time = False
         self._by_publication = False
-        self._beside: _Part | None = None
-        """The products of no date: read where the windows of time fall short of the count."""
+        self._undated: _Part | None = None
+        """The window of products without a date, which is read if the time windows fall short of
+        the count."""
         self.listed = 0
-        """Products given out so far."""
+        """Number of products yielded so far."""
         self.counted: int | None = None
-        """How many there are by the service's latest count, not above ``query.limit``; at the end
-        more than ``listed`` where products came in meanwhile. None where it does not count."""
+        """The service's latest count, at most ``query.limit``; None if it does not count. At the
+        end it can exceed ``listed`` if products were added meanwhile."""
         self.shortfalls: list[Shortfall] = []
-        """The windows that could not be listed whole."""
+        """The windows that could not be listed completely."""
         self.skipped: dict[str, None] = {}
-        """A sentence for each entry that is no product; the same sentence once."""
+        """One sentence for each entry that could not be parsed, without repetitions."""
 
     async def pages(self) -> AsyncGenerator[Sequence[Product]]:
-        """The products, some at a time, by sensing time (what a second look finds comes later).
+        """Yield the products in batches, by sensing time; products found by a second reading come
+        later.
 
-        Resources: closing the generator cancels every request under way and waits for it.
+        Resources: closing the generator cancels all requests in flight and waits for them.
         """
-        conductor = asyncio.create_task(self._conduct())
+        conductor = asyncio.create_task(self._run_workers())
         conductor.add_done_callback(lambda _: self._notify())
         try:
-            while self._order or await self._look_beside():
+            while self._order or await self._add_undated():
                 part = self._order[0]
                 while part.pages:
-                    if fresh := self._taken(part):
+                    if fresh := self._take_new(part):
                         yield fresh
                     if self.listed == self._query.limit:
                         return
@@ -130,7 +136,7 @@ class Listing:
             await end_tasks(conductor)
         await self._check()
 
-    def _taken(self, part: _Part) -> list[Product]:
+    def _take_new(self, part: _Part) -> list[Product]:
         fresh = [product for product in part.pages.popleft() if self._seen.add(product.id)]
         if self._query.limit is not None:
             del fresh[self._query.limit - self.listed :]
@@ -140,11 +146,11 @@ class Listing:
         return fresh
 
     def _notify(self) -> None:
-        """Wake all who wait now; each looks for itself."""
+        """Wake all waiting tasks; each checks its own condition."""
         self._changed.set()
         self._changed.clear()
 
-    async def _conduct(self) -> None:
+    async def _run_workers(self) -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._at_once):
                 group.create_task(self._work())
@@ -158,7 +164,10 @@ class Listing:
             await self._list(part)
 
     def _next(self) -> _Part | None:
-        """The window to begin with now; the first ones always, that those held can have a turn."""
+        """Return the next window to start, or None if too many pages are buffered.
+
+        The first windows in order are always started, so that the buffered ones can be yielded.
+        """
         place = next((at for at, part in enumerate(self._order) if not part.started), None)
         if place is None:
             return None
@@ -167,8 +176,8 @@ class Listing:
         free = place < at_once or held < at_once * _AHEAD_PAGES
         return self._order[place] if free else None
 
-    def _room(self, part: _Part) -> int:
-        """How many pages of a window may wait."""
+    def _buffer_limit(self, part: _Part) -> int:
+        """Return how many pages of a window may be buffered."""
         return _PAGES_AT_HAND if part in self._order[:1] else _HELD_PAGES
 
     async def _list(self, part: _Part) -> None:
@@ -177,7 +186,7 @@ class Listing:
             self._skip(pages.unreadable)
             part.pages.append(products)
             self._notify()
-            while len(part.pages) > self._room(part):
+            while len(part.pages) > self._buffer_limit(part):
                 await self._changed.wait()
 
         pages = WindowPages(
@@ -197,7 +206,9 @@ class Listing:
                 self._attributes = False
                 await self._list(part)
                 return
-            if part is not self._beside:  # not every service can be asked for what has no date
+            if (
+                part is not self._undated
+            ):  # not every service can filter for products without a date
                 part.error = error
         except NoaError as error:
             part.error = error
@@ -207,19 +218,19 @@ class Listing:
         self._by_time = self._by_time or reader.by_date or bool(pieces)
         if reader.shortfall is not None:
             self.shortfalls.append(reader.shortfall)
-        self._put(part, pieces, pages.seen)
+        self._insert(part, pieces, pages.seen)
         part.done = True
         self._notify()
 
     def _skip(self, unreadable: Sequence[str]) -> None:
-        """Tell of entries that are no products; an archive of nonsense is not remembered whole."""
+        """Report entries that cannot be parsed; only the first ones are kept."""
         for reason in unreadable:
             if reason not in self.skipped and len(self.skipped) < _SKIPPED_REMEMBERED:
                 self.skipped[reason] = None
                 self._observer(EntrySkipped(reason))
 
-    def _put(self, part: _Part, pieces: Iterable[Window], known: Iterable[str]) -> None:
-        """Put ``pieces`` where ``part`` is; nothing comes after an error."""
+    def _insert(self, part: _Part, pieces: Iterable[Window], known: Iterable[str]) -> None:
+        """Insert ``pieces`` after ``part``, or drop everything after ``part`` if it failed."""
         if part not in self._order:
             return
         after = self._order.index(part) + 1
@@ -230,9 +241,9 @@ class Listing:
         if any(each.window.axis is Axis.PUBLISHED for each in parts):
             self._by_publication = True
 
-    async def _look_beside(self) -> bool:
-        """After all windows: whether there is one more to read, of the products with no date."""
-        if self._beside is not None:
+    async def _add_undated(self) -> bool:
+        """After all windows, return whether one more is to be read: the products without a date."""
+        if self._undated is not None:
             return False
         first = self.counted = self._capped(self._first_count)
         if first is not None and (self._by_time or self.listed < first):
@@ -240,25 +251,27 @@ class Listing:
             self.counted = first if again is None else self._capped(again)
         if not self._tally().may_lie_beside:
             return False
-        self._beside = _Part(Window(self._query.filter).undated(), known=self._root.known)
-        self._order.append(self._beside)
+        self._undated = _Part(Window(self._query.filter).undated(), known=self._root.known)
+        self._order.append(self._undated)
         self._notify()
         return True
 
     async def _check(self) -> None:
-        """Compare with the service's counts. Raises ServiceFault where something is missing."""
+        """Compare the listing with the service's counts. Raise ServiceFault if products are
+        missing."""
         tally = self._tally()
-        if tally.short and not await self._every_window_told(tally):
+        if tally.short and not await self._counts_explain_shortage(tally):
             raise tally.fault()
         if tally.skipped:
             raise tally.unread()
 
-    async def _every_window_told(self, tally: Tally) -> bool:
-        """Whether nothing can lie beside the windows, each of which was whole when it was read."""
-        if self._beside is None or self._by_publication or self._query.limit is not None:
+    async def _counts_explain_shortage(self, tally: Tally) -> bool:
+        """Return whether the dated and undated windows, each complete when read, account for the
+        count."""
+        if self._undated is None or self._by_publication or self._query.limit is not None:
             return False
         dated = await self._catalogue.count_or_none(Window(self._query.filter).dated().filter)
-        return dated is not None and tally.accounts_for(dated, self._beside.counted)
+        return dated is not None and tally.accounts_for(dated, self._undated.counted)
 
     def _tally(self) -> Tally:
         return Tally(

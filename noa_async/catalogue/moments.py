@@ -1,4 +1,4 @@
-"""Instants and ranges of time as users give them."""
+"""Parse instants and time ranges as users write them."""
 
 import re
 from calendar import monthrange
@@ -13,9 +13,9 @@ from noa_async.errors import QueryError
 from noa_async.excerpts import represent
 
 Moment = str | date | datetime
-"""What a user may give as an instant."""
+"""The types that an instant can be given as."""
 Times = Sequence[Moment | None] | None
-"""A pair of moments, start and end; `None` at either place, or as a whole, is no limit."""
+"""A start and an end; `None` for either, or for the pair, is no limit."""
 
 _YEAR_FIRST = re.compile(r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d)(.*)", re.DOTALL | re.ASCII)
 _COMPACT = re.compile(r"^(\d{4})(\d\d)(\d\d)(?!\d)", re.ASCII)
@@ -35,29 +35,29 @@ class TimeRelation(StrEnum):
     """
 
     WITHIN = "within"
-    """Those that begin and end in it. What straddles an end is left out: asked for day by day, a
-    product that crosses midnight is in no day."""
+    """Products that start and end within the range. Products that straddle an end of the range are
+    left out; if you query day by day, a product that crosses midnight is in no day."""
     TOUCHES = "touches"
-    """Those of which any part lies in it. What straddles an end is in both of two ranges that
-    meet there."""
+    """Products that overlap the range. A product that straddles the boundary of two adjacent ranges
+    is in both."""
     STARTS = "starts"
-    """Those that begin in it, the end itself left out. Ranges that meet, such as day after day,
-    hold each product once."""
+    """Products that start in the range, whose end is exclusive. Adjacent ranges, such as
+    consecutive days, contain each product once."""
 
     @classmethod
     def read(cls, value: object) -> Self:
-        """Read a relation by its name. Raise QueryError for any other."""
+        """Parse the name of a relation. Raise QueryError for any other value."""
         try:
             return cls(str(value).strip().lower() if isinstance(value, str) else "")
         except ValueError:
             raise QueryError(
-                f"time is {represent(value)}; it is within, touches or starts.",
-                hint="touches also takes products that straddle an end of the range.",
+                f"time is {represent(value)}; it must be within, touches or starts.",
+                hint="touches also matches products that straddle an end of the range.",
             ) from None
 
     @property
     def comparisons(self) -> tuple[str, str]:
-        """What is compared with the start of the range, and with its end, in OData."""
+        """The OData comparisons with the start and with the end of the range."""
         return _COMPARISONS[self]
 
 
@@ -70,7 +70,8 @@ _COMPARISONS = {
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From one instant to another, both included; `None` is no limit. Aware, in UTC.
+    """A time range; `None` is no limit. Both ends are inclusive unless ``half_open``. Aware, in
+    UTC.
 
     >>> str(TimeRange.read(("2026-01-11", "2026-01-19"), "content"))
     '2026-01-11T00:00:00.000Z to 2026-01-19T23:59:59.999Z'
@@ -81,7 +82,7 @@ class TimeRange:
     start: datetime | None = None
     end: datetime | None = None
     half_open: bool = False
-    """Whether the end itself is left out."""
+    """Whether the end is exclusive."""
 
     def __bool__(self) -> bool:
         return self.start is not None or self.end is not None
@@ -92,10 +93,10 @@ class TimeRange:
 
     @classmethod
     def read(cls, pair: Self | Times, name: str, *, half_open: bool = False) -> Self:
-        """Read a pair as a user gives it; ``name`` stands in the errors.
+        """Parse a pair as a user writes it; ``name`` is used in errors.
 
-        ``half_open``: leave the end itself out. A bare day as the end is all of it either way.
-        Raises `QueryError` for what is no pair, no instant, or ends before it starts.
+        ``half_open``: make the end exclusive. A date alone as the end includes the whole day either
+        way. Raise `QueryError` if the value is not a pair of instants, or ends before it starts.
         """
         if pair is None:
             return cls(half_open=half_open)
@@ -106,22 +107,23 @@ class TimeRange:
         if not isinstance(ends, list | tuple) or len(ends) != 2:
             raise QueryError(
                 f"{name} is {represent(pair)}, not a start and an end.",
-                hint=f'Write {name}=("2026-01-11", "2026-01-19"); None is no limit.',
+                hint=f'Write {name}=("2026-01-11", "2026-01-19"); None means no limit.',
             )
         first, last = ends
         start = None if first is None else parse_instant(first, f"{name} start")
         end = None if last is None else _read_end(last, f"{name} end", half_open=half_open)
         if start is not None and end is not None and (start > end or (half_open and start == end)):
-            where = "after its end" if start > end else "at its end, which is left out,"
+            where = "after its end" if start > end else "at its end, which is exclusive,"
             raise QueryError(
                 f"{name} starts at {format_instant(start)}, {where} {format_instant(end)}: "
                 "nothing can match.",
-                hint="Exchange the two." if start > end else "Give a later end.",
+                hint="Swap the two." if start > end else "Give a later end.",
             )
         return cls(start, end, half_open)
 
     def as_half_open(self, *, half_open: bool) -> "TimeRange":
-        """Return the same range with the end left out, or not; instants have milliseconds."""
+        """Return the same range with its end exclusive or inclusive; the resolution is a
+        millisecond."""
         if half_open == self.half_open or self.end is None:
             return TimeRange(self.start, self.end, half_open)
         end = _after(self.end) if half_open else self.end - _MILLISECOND
@@ -130,7 +132,7 @@ class TimeRange:
 
 def _read_end(last: Moment, what: str, *, half_open: bool) -> datetime:
     end = parse_instant(last, what, end=True)
-    is_period = end != parse_instant(last, what)  # a day, a month or a year: all of it belongs
+    is_period = end != parse_instant(last, what)  # a day, month or year is included as a whole
     return _after(end) if half_open and is_period else end
 
 
@@ -139,24 +141,24 @@ def _after(end: datetime) -> datetime:
 
 
 def parse_instant(value: Moment, what: str, *, end: bool = False) -> datetime:
-    """Read an instant as a user gives it: an object, ISO 8601, or what dateutil reads.
+    """Parse an instant as a user writes it: an object, ISO 8601, or any form dateutil reads.
 
-    Naive is UTC. A bare day, month or year is its first instant, or with ``end`` its last
-    millisecond. Raises `QueryError`, naming ``what``, for everything else, also where dateutil
-    would fill in today's date, guess which number is the month, or ignore a time zone.
+    Naive times are UTC. A day, month or year alone is its first instant, or with ``end`` its last
+    millisecond. Raise `QueryError`, which names ``what``, for anything else, and if dateutil would
+    fill in today's date, guess which number is the month, or ignore a time zone.
 
     >>> parse_instant("2026-01", "content end", end=True).isoformat()
     '2026-01-31T23:59:59.999000+00:00'
     """
     instant: datetime | None
-    if isinstance(value, datetime) and isinstance(value.year, int):  # NaT, pandas' none, has none
+    if isinstance(value, datetime) and isinstance(value.year, int):  # NaT's is no int
         instant = to_utc(value)
     elif isinstance(value, date) and not isinstance(value, datetime):
         instant = _edge(value, value, None, end=end)
     elif isinstance(value, str):
         instant = _parse_text(value.strip(), what, end=end)
     else:
-        raise QueryError(f"The {what} is {represent(value)}, not an instant.", hint=_EXAMPLE)
+        raise QueryError(f"The {what} is {represent(value)}, not a date or time.", hint=_EXAMPLE)
     if instant is None:
         shown = f"{value:.80}" if isinstance(value, str) else represent(value, 60)
         raise QueryError(
@@ -170,19 +172,19 @@ def parse_instant(value: Moment, what: str, *, end: bool = False) -> datetime:
 def _parse_text(text: str, what: str, *, end: bool) -> datetime | None:
     if not text:
         raise QueryError(f"The {what} is empty.", hint=f"{_EXAMPLE} Or leave it out.")
-    text = _COMPACT.sub(r"\1-\2-\3", _SMALL_Z.sub("Z", text))  # 3.11 knows no "z"
+    text = _COMPACT.sub(r"\1-\2-\3", _SMALL_Z.sub("Z", text))  # Python 3.11 does not accept "z"
     parts = _YEAR_FIRST.fullmatch(text)
     if parts is None:
         return _parse_loosely(text, what, end=end)
     year, month, day, rest = int(parts[1]), int(parts[3]), int(parts[4]), parts[5]
-    try:  # before dateutil, which takes 2026-13-01 for the thirteenth day of January
+    try:  # dateutil would read 2026-13-01 as the thirteenth day of January
         text = f"{date(year, month, day)}{rest}"
     except ValueError:
-        raise _unknown(text, what, "is no day of the calendar") from None
+        raise _unknown(text, what, "is not a day of the calendar") from None
     if not rest:
         return parse_instant(date(year, month, day), what, end=end)
-    if rest[0] not in "Tt ,":  # fromisoformat would take the offset of 2026-01-11+02:00 for a time
-        raise _unknown(text, what, "has something after its day that is no time")
+    if rest[0] not in "Tt ,":  # fromisoformat would read the offset of 2026-01-11+02:00 as a time
+        raise _unknown(text, what, "has text after the date that is not a time")
     try:
         return to_utc(datetime.fromisoformat(text))
     except ValueError:
@@ -190,16 +192,16 @@ def _parse_text(text: str, what: str, *, end: bool) -> datetime | None:
 
 
 def _parse_loosely(text: str, what: str, *, end: bool) -> datetime | None:
-    """Read with dateutil twice, from two defaults: what differs, the text did not say."""
+    """Parse with dateutil twice, with two defaults: parts that differ are missing in the text."""
     one, other = datetime(2000, 1, 1), datetime(2004, 2, 20, 2)  # noqa: DTZ001
     try:
         read, again = _dateutil(text, one), _dateutil(text, other)
         swapped = _dateutil(text, one, day_first=True)
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
-        raise _unknown(text, what, "is no instant that can be read") from None
+        raise _unknown(text, what, "cannot be parsed as a date or time") from None
     missing = {part for part in _PARTS if getattr(read, part) != getattr(again, part)}
     if "year" in missing or f"{read.year:04}" not in text:
-        raise _unknown(text, what, "has no year of four digits")
+        raise _unknown(text, what, "has no four-digit year")
     if swapped.date() != read.date() and not _YEAR_FIRST.fullmatch(text):
         both = f"can be {read.date()} or {swapped.date()}"
         raise QueryError(f"The {what} {text!r} {both}.", hint="Write the one you mean.")
@@ -211,7 +213,7 @@ def _parse_loosely(text: str, what: str, *, end: bool) -> datetime | None:
     if missing == {"hour"}:
         return _edge(read.date(), read.date(), read.tzinfo, end=end)
     if missing:
-        raise _unknown(text, what, "has no whole date")
+        raise _unknown(text, what, "has no complete date")
     return to_utc(read)
 
 
@@ -227,7 +229,7 @@ def _dateutil(text: str, default: datetime, *, day_first: bool = False) -> datet
 
 
 def _zone(name: str | None, offset: int | None) -> tzinfo | None:
-    """Refuse zones by name: dateutil would ignore them, or take the machine's own for them."""
+    """Reject named time zones: dateutil would ignore them or use the machine's time zone."""
     if offset is None:
         if name is None:
             return None

@@ -1,11 +1,11 @@
-"""Keys by name: the nearest to a typo, and rules written as ``key=value`` text."""
+"""Suggest similar keys, and parse rules written as ``key=value`` text."""
 
 import re
 from collections.abc import Iterable, Mapping
 
 from noa_async.errors import QueryError
 
-# Splits "key=a|b,key=c" at the separators that no backslash stands before.
+# Splits "key=a|b,key=c" at separators that are not escaped with a backslash.
 _PIECE = re.compile(r"(?:[^\\,]|\\.?)*", re.DOTALL)
 _CHOICE = re.compile(r"(?:[^\\|]|\\.?)*", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
@@ -15,7 +15,7 @@ _EXAMPLE = r'Write it as "platform=SENTINEL-2,product_type=S2MSI2A|S2MSI1C,cloud
 def unknown_key(
     what: str, key: object, known: Iterable[str], other_names: Mapping[str, str] | None = None
 ) -> QueryError:
-    """Make the error for a key that is none: it names the nearest, or lists all.
+    """Return the error for an unknown key, which names the most similar key or lists all.
 
     >>> str(unknown_key("rule key", "cloudmax", ["cloud_min", "cloud_max"]))
     'There is no rule key cloudmax. Did you mean cloud_max?'
@@ -31,7 +31,7 @@ def unknown_key(
 
 
 def split_rule(text: str) -> dict[str, object]:
-    r"""Split ``key=value,key=value|value`` into its keys and values; the keys are not checked.
+    r"""Split ``key=value,key=value|value`` into keys and values; the keys are not checked.
 
     >>> split_rule(r"polarisation=VV\,VH|HH,cloud_max=20")
     {'polarisation': ['VV,VH', 'HH'], 'cloud_max': '20'}
@@ -41,13 +41,13 @@ def split_rule(text: str) -> dict[str, object]:
         key, equals, value = (part.strip() for part in piece.partition("="))
         if not equals:
             raise QueryError(
-                f"The rule {text!r} has {piece.strip()!r} where key=value is due.",
-                hint=rf"{_EXAMPLE} A comma within a value is written \, there.",
+                f"The rule {text!r} has {piece.strip()!r} in place of key=value.",
+                hint=rf"{_EXAMPLE} Write a comma within a value as \,.",
             )
         if key in rule:
             raise QueryError(
                 f"The rule {text!r} has {key} twice.",
-                hint=f"Write {key}=A|B for either of two.",
+                hint=f"Write {key}=A|B to match either.",
             )
         choices = [_unescape(choice.strip(), text) for choice in _split(_CHOICE, value)]
         rule[key] = choices if len(choices) > 1 else choices[0]
@@ -58,7 +58,7 @@ def _split(piece: re.Pattern[str], text: str) -> list[str]:
     pieces, at = [], 0
     while at <= len(text):
         found = piece.match(text, at)
-        assert found is not None  # both patterns match nothing, too
+        assert found is not None  # both patterns also match the empty string
         pieces.append(found[0])
         at = found.end() + 1
     return pieces

@@ -1,4 +1,4 @@
-"""OData as the catalogue takes it: literals, attribute clauses, and the URL's encoding."""
+"""Write OData as the catalogue needs it: literals, attribute clauses, URL encoding."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,13 +9,14 @@ from urllib.parse import quote
 from noa_async.errors import QueryError
 from noa_async.excerpts import represent
 
-# A raw quote makes GSS answer 500, a raw space or non-ASCII byte 400; these may stay.
+# GSS answers 500 to a raw quote, and 400 to a raw space or non-ASCII byte; these characters are
+# safe.
 _VALUE_SAFE = "(),=:;/"
 _KEY_SAFE = "$@"
 
 
 def literal(text: str) -> str:
-    """Write an OData string: in quotes, a quote within it doubled.
+    """Return an OData string: in single quotes, with each single quote doubled.
 
     >>> literal("O'Neil")
     "'O''Neil'"
@@ -24,7 +25,7 @@ def literal(text: str) -> str:
 
 
 def string_clause(attribute: str, value: str | Sequence[str]) -> str:
-    """Compare a string attribute: one value with ``eq``, a list (also of one) with ``in``.
+    """Return the comparison of a string attribute: ``eq`` for one value, ``in`` for a list.
 
     >>> string_clause("orbitDirection", ["ASCENDING"])[-23:]
     "Value in ('ASCENDING'))"
@@ -38,7 +39,7 @@ Operator = Literal["eq", "ne", "gt", "ge", "lt", "le"]
 
 
 def number_clause(attribute: str, operator: Operator, value: float) -> str:
-    """Compare a number attribute.
+    """Return the comparison of a number attribute.
 
     >>> number_clause("cloudCover", "le", 20)[-12:]
     'Value le 20)'
@@ -56,7 +57,7 @@ def _clause(kind: str, attribute: str, comparison: str) -> str:
 def quote_odata(text: str) -> str:
     """Percent-encode text for the query part of a URL; a space becomes ``%20``, never ``+``.
 
-    Raises `QueryError` where the text holds half a surrogate pair, which UTF-8 cannot write.
+    Raise `QueryError` if the text has an unpaired surrogate, which UTF-8 cannot encode.
 
     >>> quote_odata("Name eq 'é'")
     'Name%20eq%20%27%C3%A9%27'
@@ -65,7 +66,7 @@ def quote_odata(text: str) -> str:
 
 
 def encode_query(params: Mapping[str, str]) -> str:
-    """Write the query part of a URL, without its ``?``.
+    """Return the query part of a URL, without ``?``.
 
     >>> encode_query({"$top": "50", "$orderby": "ContentDate/Start asc"})
     '$top=50&$orderby=ContentDate/Start%20asc'
@@ -74,27 +75,29 @@ def encode_query(params: Mapping[str, str]) -> str:
 
 
 def check_text(text: str, what: str) -> str:
-    """Give the text back; raises `QueryError` where it is blank or cannot be sent."""
+    """Return the text. Raise `QueryError` if it is blank or has characters that cannot be sent."""
     if not text.strip():
         raise QueryError(f"{what} is empty.", hint="Leave it out, or give it a value.")
     for at, sign in enumerate(text, start=1):
         if ord(sign) < 32 or 127 <= ord(sign) < 160 or 0xD800 <= ord(sign) < 0xE000:
             raise QueryError(
-                f"{what} holds a character that cannot be sent: {sign!a}, number {at}.",
-                hint="Write it again by hand; it may come from a copied text.",
+                f"{what} has a character that cannot be sent: {sign!a}, at position {at}.",
+                hint="Type it again; the character may come from copied text.",
             )
     return text
 
 
 def check_filters(raw: object) -> tuple[str, ...]:
-    """Read filters of a user's own: one, or a list; raises `QueryError` where one is torn.
+    """Return the user's own filters, one or several, as a tuple.
+
+    Raise `QueryError` for a filter with an unmatched quote or parenthesis.
 
     >>> check_filters("contains(Name,'S2A')")
     ("contains(Name,'S2A')",)
     """
     texts = [raw] if isinstance(raw, str) else raw
     if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-        raise QueryError(f"filter is {represent(raw)}, not a text or a list of texts.")
+        raise QueryError(f"filter is {represent(raw)}, not a string or a list of strings.")
     return tuple(_check_filter(text) for text in texts)
 
 
@@ -102,7 +105,7 @@ def _check_filter(text: str) -> str:
     outside = text.split("'")[::2]
     if text.count("'") % 2:
         raise QueryError(
-            f"The filter {text!r} has a quote without its pair.", hint="Double it: ''."
+            f"The filter {text!r} has an unmatched quote.", hint="Within a value, write ''."
         )
     depth = 0
     for sign in re.findall(r"[()]", "".join(outside)):
@@ -110,10 +113,12 @@ def _check_filter(text: str) -> str:
         if depth < 0:
             break
     if depth:
-        raise QueryError(f"The filter {text!r} has a parenthesis without its pair.")
+        raise QueryError(f"The filter {text!r} has an unmatched parenthesis.")
     if text.lstrip().startswith("$filter"):
-        raise QueryError(f"The filter {text!r:.80} has its key.", hint="Leave $filter= out.")
-    # A long filter may stand on several lines; a line end within a literal is refused.
+        raise QueryError(
+            f"The filter {text!r:.80} starts with $filter=.", hint="Leave out $filter=."
+        )
+    # A long filter may span several lines; a line break within a literal is rejected.
     lines = outside[0] if len(outside) == 1 else None
     return check_text(" ".join(lines.split()) if lines else text.strip(), "filter")
 
@@ -122,4 +127,4 @@ def _quote(text: str, safe: str) -> str:
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError as error:
-        raise QueryError(f"Not a text that can be sent: {text[:80]!a}.") from error
+        raise QueryError(f"Cannot encode this text as UTF-8: {text[:80]!a}.") from error

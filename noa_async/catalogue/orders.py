@@ -1,4 +1,4 @@
-"""Orders: asking the service to bring a product back from its long-term store."""
+"""Order products that are offline, so that the service restores them from its long-term archive."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 _NO_ORDERS = frozenset({405, 501})
 _NOT_ANSWERED = frozenset({Meaning.QUOTA, Meaning.MAINTENANCE, Meaning.LOGIN, Meaning.PROXY})
-"""Answers in place of the order's own, whatever their status."""
+"""Meanings of responses that say nothing about the order, whatever their status."""
 _TAKEN = frozenset({"queued", "in_progress", "paused", "completed"})
-"""Statuses of an order that was taken, whatever words are beside them."""
+"""Statuses of an order that was accepted, whatever else the response says."""
 _ANSWER_LIMIT = 1 << 20
 _MESSAGE_LIMIT = 64 << 10
 _MOST_REMEMBERED = 100_000
 
 
 class Orders:
-    """Orders products that are off line, each once while it waits. Safe for many tasks at once.
+    """Orders offline products, each once while it is pending. Safe for concurrent tasks.
 
-    Not every service of this kind takes orders: one that does not is asked a single time, and the
-    request for a product's bytes stands for the order, as it does at GSS.
+    Not every service accepts orders. A service that rejects the first order gets no further ones;
+    the request for a product's bytes then serves as the order, as with GSS.
     """
 
     def __init__(self, session: AuthSession, service: Service) -> None:
@@ -37,32 +37,33 @@ class Orders:
         self._service = service
         self._ordered: dict[str, None] = {}
         self._taken: bool | None = None
-        """Whether the service takes orders; None as long as nobody knows."""
+        """Whether the service accepts orders; None while that is unknown."""
         self._first = asyncio.Lock()
         self._tried = False
-        """Whether an order was sent, whatever came of it."""
+        """Whether an order was sent, with any result."""
 
     async def order(self, product_id: str) -> bool:
-        """Order a product unless that is done; whether the service says that it is there already.
+        """Order a product unless it is ordered already. Return whether the service says it is
+        online.
 
-        Error handling: a service that cannot be asked, or will not, fails nothing here; the next
-        call asks again. Raises CredentialsError.
+        Error handling: an error of the service is ignored, and the next call tries again. Raise
+        CredentialsError.
         """
         if not self._tried:
-            async with self._first:  # the others wait to hear whether there are orders at all
+            async with self._first:  # others wait to learn whether orders are accepted
                 if not self._tried:
                     try:
                         return await self._order(product_id)
                     finally:
-                        self._tried = True  # one that fails tells nothing: nobody waits again
+                        self._tried = True  # also after an error: later calls need not wait
         return await self._order(product_id)
 
     def has(self, product_id: str) -> bool:
-        """Whether the service took an order for this product."""
+        """Return whether the service accepted an order for this product."""
         return product_id in self._ordered
 
     def forget(self, product_id: str) -> None:
-        """The product does not wait any more: another time it is ordered anew."""
+        """Drop the order of a product, so that it can be ordered again later."""
         self._ordered.pop(product_id, None)
 
     async def _order(self, product_id: str) -> bool:
@@ -101,14 +102,15 @@ class Orders:
 
 
 def takes_orders(refusal: Refusal, *, taken_before: bool) -> bool | None:
-    """Return whether a service takes orders, by its answer to one; None if that does not tell.
+    """Return whether a service accepts orders, by its answer to one; None if the answer does not
+    tell.
 
-    | answer                                            | an order was taken before | takes orders |
-    |---------------------------------------------------|---------------------------|--------------|
-    | 405, 501                                          | -                         | no           |
-    | ABSENT or PERMANENT, such as 400, 403, 404        | no                        | no           |
-    | the same: this product cannot be ordered          | yes                       | None         |
-    | any other, such as a quota, maintenance, a log-in | -                         | None         |
+    | answer                                              | accepted one before | accepts orders |
+    |-----------------------------------------------------|---------------------|----------------|
+    | 405, 501                                            | -                   | no             |
+    | ABSENT or PERMANENT, such as 400, 403, 404          | no                  | no             |
+    | the same: only this product cannot be ordered       | yes                 | None           |
+    | any other, such as a quota, maintenance or a log-in | -                   | None           |
     """
     if refusal.status in _NO_ORDERS:
         return False
@@ -117,7 +119,7 @@ def takes_orders(refusal: Refusal, *, taken_before: bool) -> bool | None:
 
 
 def _status(body: bytes) -> str:
-    """The status of an order, by the answer to it; empty if that tells none.
+    """Return the status of an order from the response to it; empty if it has none.
 
     >>> _status(b'{"Status": "COMPLETED"}'), _status(b'{"Status": "queued"}'), _status(b"")
     ('completed', 'queued', '')

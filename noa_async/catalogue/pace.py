@@ -1,4 +1,4 @@
-"""How many pages of the catalogue at once: more while that goes well, half where it does not."""
+"""Adapt the number of concurrent catalogue requests: increase on success, halve on overload."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 _FIRST = 4
 _STEP = 8
-"""So many pages that came without trouble make room for one more at once."""
+"""Number of successful pages after which one more concurrent request is allowed."""
 
 
 class Pace:
-    """How many pages at once the catalogue bears, never above ``most``.
+    """The number of concurrent requests, at most ``most``.
 
-    What requests meet that were sent before the last trouble says nothing new (``epoch``).
+    An overload reported by a request sent before the last decrease is ignored (``epoch``).
 
-    Not the `Window` of downloads: that one finds a quota, which refuses one product too many while
-    it serves the others, and comes back to just below it. A page too many slows all of them down.
+    This differs from the `Window` of downloads, which finds a quota: there, a request too many is
+    rejected and the others continue. Here, a request too many slows down all of them.
 
     >>> pace = Pace(most=8)
     >>> for _ in range(16):
@@ -45,14 +45,14 @@ class Pace:
         self._well = 0
 
     def went_well(self) -> None:
-        """A page came."""
+        """Record a page that was read."""
         self._well += 1
         if self._well >= _STEP and self.limit < self._most:
             self.limit += 1
             self._well = 0
 
     def in_trouble(self, epoch: int) -> None:
-        """A request of ``epoch`` was too much for the service."""
+        """Record that a request sent in ``epoch`` overloaded the service; halve the limit."""
         if epoch != self.epoch:
             return
         self.epoch += 1
@@ -61,26 +61,26 @@ class Pace:
 
 
 def is_strain(error: NoaError) -> bool:
-    """Whether a service that answers so, or not at all, is to be asked less."""
+    """Return whether an error means that fewer requests should be sent."""
     if isinstance(error, ServiceUnreachable):
         return True
     return isinstance(error, ServiceError) and error.overloaded
 
 
 class Places:
-    """The right to ask for a page, dealt out as the pace allows; first come, first served."""
+    """Permits to request a page, as many as the pace allows; first come, first served."""
 
     def __init__(self, most: int) -> None:
         self.pace = Pace(most)
         self.taken = 0
         self.wanted = 0
-        """Those taken, and those waited for."""
+        """Number of permits held plus number of tasks that wait for one."""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[None]:
-        """Wait for a place, and hold it."""
+        """Wait for a permit and hold it."""
         self.wanted += 1
         try:
             async with self._turn:

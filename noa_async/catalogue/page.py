@@ -1,4 +1,4 @@
-"""A page of the catalogue, read from the body of an answer. Pure."""
+"""Parse the body of a catalogue response into a page. Pure."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ _COUNT = re.compile(r"[0-9]{1,18}")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer of the catalogue."""
+    """One page of a catalogue list."""
 
     products: tuple[Product, ...]
     next_link: str | None
     count: int | None
-    """All matches, if ``$count`` was asked for."""
+    """Total number of matches, if ``$count`` was requested."""
     unreadable: tuple[str, ...] = ()
-    """A sentence for each entry that is no product."""
+    """One sentence for each entry that could not be parsed."""
 
     @property
     def entries(self) -> int:
-        """How many entries the service put on the page."""
+        """The number of entries on the page, including those that could not be parsed."""
         return len(self.products) + len(self.unreadable)
 
 
 def read_page(body: bytes) -> Page:
-    """Return the page in a body.
+    """Return the page in a response body.
 
-    An entry that is no product costs none of the others: it is in ``Page.unreadable``. Raise
-    ServiceFault if the body is no page, or if the service says within it that it broke off.
+    An entry that cannot be parsed does not affect the others: it is reported in
+    ``Page.unreadable``. Raise ServiceFault if the body is not a page, or says that the service
+    stopped with an error.
     """
     text = decode(body)
     unreadable: list[str] = []
@@ -54,10 +55,12 @@ def read_page(body: bytes) -> Page:
         raise _not_json(text)
     entries = document.get("value")
     if not isinstance(entries, list):
-        raise ServiceFault("The catalogue's answer has no list of products.")
+        raise ServiceFault("The catalogue's response has no list of products.")
     fields = {key.lower(): value for key, value in document.items() if key != "value"}
     if broken := _first(fields, _ERRORS):
-        raise ServiceFault(f"The catalogue broke off its list{in_brackets(sentence_of(broken))}.")
+        raise ServiceFault(
+            f"The catalogue stopped within a list{in_brackets(sentence_of(broken))}."
+        )
     link = _first(fields, _LINKS)
     count = str(_first(fields, _COUNTS))
     return Page(
@@ -69,7 +72,7 @@ def read_page(body: bytes) -> Page:
 
 
 def read_entry(body: bytes) -> Product:
-    """Return the product in a body. Raise ServiceFault if there is none."""
+    """Return the product in a response body. Raise ServiceFault if there is none."""
     text = decode(body)
     try:
         document = parse(text)
@@ -81,7 +84,7 @@ def read_entry(body: bytes) -> Product:
 
 
 def in_brackets(said: str) -> str:
-    """Return a service's own words, ready to be put behind a sentence of ours; may be empty.
+    """Return a message of the service in parentheses, to be appended to a sentence; may be empty.
 
     >>> in_brackets("Too many requests."), in_brackets("")
     (' (Too many requests)', '')
@@ -106,7 +109,7 @@ def _products(entries: Iterable[Any], unreadable: list[str]) -> tuple[Product, .
 
 
 def _parse_by_entry(text: str, unreadable: list[str]) -> Any:
-    """Return the page with the entries that can be parsed; None if it is no page."""
+    """Return the page with the entries that can be parsed; None if it is not a page."""
     parts = split_list(text, "value")
     if parts is None:
         return None
@@ -120,18 +123,18 @@ def _parse_by_entry(text: str, unreadable: list[str]) -> Any:
         try:
             entries.append(parse(item))
         except (ValueError, RecursionError):
-            unreadable.append(f"The catalogue sent an entry that is not JSON: {_start(item)}.")
+            unreadable.append(f"The catalogue sent an entry that is not JSON: {_shortened(item)}.")
     return document | {"value": entries} if isinstance(document, dict) else None
 
 
 def _first(fields: Mapping[str, Any], names: Iterable[str]) -> Any:
-    """Return the value of the first of these fields that has one."""
+    """Return the first non-empty value of the fields called ``names``; None if all are empty."""
     return next((fields[name] for name in names if fields.get(name) not in (None, "")), None)
 
 
 def _not_json(text: str) -> ServiceFault:
-    return ServiceFault(f"The catalogue's answer is not JSON: {_start(text)}.")
+    return ServiceFault(f"The catalogue's response is not JSON: {_shortened(text)}.")
 
 
-def _start(text: str) -> str:
+def _shortened(text: str) -> str:
     return repr(excerpt(text[:1000], 80))

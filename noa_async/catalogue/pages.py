@@ -1,4 +1,4 @@
-"""The catalogue's questions and answers: pages, counts, single entries."""
+"""The client of the catalogue: pages, counts, single entries."""
 
 from __future__ import annotations
 
@@ -42,38 +42,39 @@ _T = TypeVar("_T")
 
 _MESSAGE_LIMIT = 64 << 10
 _ENTRY_LIMIT = 64 << 10
-"""Bytes of an entry with its attributes and its footprint; most have a tenth of that."""
+"""Maximum bytes of an entry with its attributes and footprint; most have a tenth of that."""
 _SMALLEST_LIMIT, _LARGEST_LIMIT = 4 << 20, 32 << 20
 _FIRST_CONTACT_RETRIES = 2
-"""A service that never answered is more likely a wrong address than away."""
+"""Retries of a service that has never answered: its address is probably wrong."""
 _READ = frozenset({200, 203})
 _GONE = frozenset({404, 410})
 _TIES = ",Id asc"
-"""What orders products of one instant; else their order may change from page to page."""
+"""Secondary sort key: without it, products with the same time may change their order between
+pages."""
 _TIES_IN_ADDRESS = quote(_TIES, safe=",")
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What came of one request, read to its end."""
+    """A response, read completely."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     url: str
-    """The address that answered, after redirects."""
+    """The URL that answered, after redirects."""
     token: str | None
-    """The token that the request began with."""
+    """The token sent with the request."""
     had_token: bool
-    """Whether the token went to where the answer is from."""
+    """Whether the host that answered got the token."""
     reason: str
 
 
 class Catalogue:
-    """What can be asked; ``listings`` is how many pages of listings at once, at the most.
+    """The client of the catalogue; ``listings`` is the maximum number of concurrent page requests.
 
-    Error handling: a page that cannot be read is asked for again by the retry policy, then raises;
-    a listing never ends early as if it were whole.
+    Error handling: a failed request is repeated as the retry policy allows, then its error is
+    raised; a listing never ends early without an error.
     """
 
     def __init__(
@@ -95,19 +96,20 @@ class Catalogue:
         self._sleep = sleep
         self._answered = False
         self._listed = False
-        """Whether a page was read: then the address is right, and a refusal may pass."""
+        """Whether a page was read: then the address is right, and a rejected request may be
+        retried."""
         self._orders_ties: bool | None = None if service.order_ties else False
-        """Whether the service orders by Id too; None as long as that is not known."""
+        """Whether the service can sort by Id as well; None while that is unknown."""
 
     def value_url(self, product_id: str) -> str:
-        """Where a product's bytes are."""
+        """Return the URL of a product's bytes."""
         return f"{self._service.catalogue_url}({product_id})/$value"
 
     async def count(self, query: Query) -> int:
-        """How many products match, by the service's own count; one request.
+        """Return how many products match, by the service's count, with one request.
 
-        Raises ServiceFault where the service does not count, QueryError where the query needs a
-        longer address than the service takes.
+        Raise ServiceFault if the service does not count, QueryError if the query needs a longer URL
+        than the service accepts.
         """
         count = await self._counted(fitted(query, self._service).filter)
         if count is None:
@@ -115,7 +117,7 @@ class Catalogue:
         return count if query.limit is None else min(count, query.limit)
 
     async def count_or_none(self, filter_: str) -> int | None:
-        """How many products match a ``$filter``; None where the service cannot say."""
+        """Return how many products match a ``$filter``; None if the service cannot say."""
         try:
             return await self._counted(filter_)
         except ServiceError:
@@ -126,18 +128,18 @@ class Catalogue:
         return (await self.page(url)).count
 
     async def probe(self) -> None:
-        """Ask for as little as can be, with all retries. Raises ServiceError where none helps."""
+        """Send the smallest possible request, with retries. Raise ServiceError if it fails."""
         await self._page(self.url({"$top": "1"}))
 
     async def entry(self, product_id: str) -> Product | None:
-        """The product as the catalogue has it now; None where it is gone."""
+        """Return the current entry of a product; None if the catalogue no longer has it."""
         try:
             return await self._read(self._entry_url(product_id), read_entry)
         except ServiceRefused:
             return None
 
     async def has(self, product_id: str) -> bool:
-        """Whether the catalogue has a product; False only where it says so."""
+        """Return whether the catalogue has a product; False only if it answers 404 or 410."""
         try:
             await self._read(self._entry_url(product_id), read_entry)
         except ServiceRefused as error:
@@ -150,11 +152,11 @@ class Catalogue:
     def listing(
         self, query: Query, *, attributes: bool = False, attributes_optional: bool = False
     ) -> Listing:
-        """The products that match, to be gone through once, and what came of it.
+        """Return the listing of a query, which can be iterated once.
 
-        ``attributes`` asks for ``$expand=Attributes`` too: larger answers; if they are optional, a
-        service that refuses that is asked without. Raises QueryError where
-        the query needs longer addresses than the service takes.
+        ``attributes``: request ``$expand=Attributes`` too, for larger responses. If they are
+        optional and the service rejects that, the listing goes on without them. Raise QueryError if
+        the query needs longer URLs than the service accepts.
         """
         return Listing(
             self,
@@ -168,39 +170,41 @@ class Catalogue:
     async def pages(
         self, query: Query, *, attributes: bool = False
     ) -> AsyncGenerator[Sequence[Product]]:
-        """The products that match, some at a time, by sensing time, each Id once; see `Listing`."""
+        """Yield the products that match in batches, by sensing time, each Id once; see
+        `Listing`."""
         async with aclosing(self.listing(query, attributes=attributes).pages()) as pages:
             async for page in pages:
                 yield page
 
     async def page(self, url: str) -> Page:
-        """A page of a list, with all retries; not more at once than the service bears.
+        """Return a page of a list, with retries; limits the number of concurrent requests.
 
-        A page keeps its place while it waits to be asked for again: a service in trouble is asked
-        less.
+        A page keeps its permit while it waits for a retry, so an overloaded service gets fewer
+        requests.
         """
         async with self._places.one():
             return await self._page(url)
 
     @property
     def at_once(self) -> int:
-        """How many pages are asked for at once at the moment."""
+        """The current limit of concurrent page requests."""
         return self._places.pace.limit
 
     @property
     def free(self) -> int:
-        """How many more pages could be asked for now without a wait; below 0, some wait."""
+        """Number of pages that could be requested now without waiting; negative if some already
+        wait."""
         return self._places.pace.limit - self._places.wanted
 
     def next_link(self, url: str, page: Page) -> str | None:
-        """Return where the page at ``url`` says the next one is; see ``next_address``."""
+        """Return the URL of the page after the one at ``url``; see ``next_address``."""
         if page.next_link is None:
             return None
         return next_address(url, page.next_link, self._service.catalogue_url)
 
     @property
     def orders_ties(self) -> bool:
-        """Whether products of one instant come in the same order on each page."""
+        """Whether products with the same time have the same order on each page."""
         return self._orders_ties is not False
 
     def order(self, axis: Axis) -> str:
@@ -209,21 +213,21 @@ class Catalogue:
 
     @property
     def _limit(self) -> int:
-        """Decoded bytes of an answer that are read at most: parsed, JSON takes many times that."""
+        """Maximum decoded size of a response; parsed JSON takes many times that in memory."""
         return min(max(_ENTRY_LIMIT * self.page_size, _SMALLEST_LIMIT), _LARGEST_LIMIT)
 
     @property
     def page_size(self) -> int:
-        """Entries asked for at once."""
+        """Number of entries to request per page."""
         return self._service.page_size
 
     @property
     def expand(self) -> str:
-        """What brings a product's attributes, for ``$expand``."""
+        """The ``$expand`` value that includes a product's attributes."""
         return self._service.expand
 
     def url(self, options: Mapping[str, str]) -> str:
-        """The address of a list; empty options are left out."""
+        """Return the URL of a list request; empty options are left out."""
         return list_address(self._service.catalogue_url, options)
 
     async def _page(self, url: str) -> Page:
@@ -232,7 +236,7 @@ class Catalogue:
         return page
 
     async def _read(self, url: str, read: Callable[[bytes], _T]) -> _T:
-        """Return what ``read`` makes of the answer; asked for again while that may help."""
+        """Return the parsed response, with retries; ``read`` parses the body."""
         budget = Budget(self._retry)
         pace = self._places.pace
         attempt = 0
@@ -255,10 +259,10 @@ class Catalogue:
             await self._sleep(delay)
 
     async def _answer(self, url: str, read: Callable[[bytes], _T]) -> _T:
-        """Return what ``read`` makes of the answer to a request.
+        """Return the parsed response to a request.
 
-        Not every service of this kind orders by Id too. One that refuses that, and answers without
-        it, is not asked for it again.
+        Not every service can sort by Id as a second key. If a service rejects that but answers
+        without the second key, later requests leave it out.
         """
         if _TIES_IN_ADDRESS not in url or self._orders_ties is not None:
             return await self._answer_once(url, read)
@@ -269,7 +273,7 @@ class Catalogue:
                 raise
             try:
                 answer = await self._answer_once(url.replace(_TIES_IN_ADDRESS, ""), read)
-            except ServiceRefused:  # which says more than the first, for less was asked
+            except ServiceRefused:  # says more than the first error, because less was requested
                 raise
             except NoaError:
                 raise error from None
@@ -279,7 +283,7 @@ class Catalogue:
         return answer
 
     async def _answer_once(self, url: str, read: Callable[[bytes], _T]) -> _T:
-        """Return what ``read`` makes of the answer to one request, or to two if a log-in is due.
+        """Return the parsed response to one request, or to a second one with a new token.
 
         Raise CredentialsError, ServiceError.
         """

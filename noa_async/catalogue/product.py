@@ -1,4 +1,4 @@
-"""An entry of the catalogue becomes a `Product`: tolerant of all that is not essential."""
+"""Parse a catalogue entry into a `Product`; only an id and a name are required."""
 
 import math
 import re
@@ -35,7 +35,7 @@ AttributeValue = str | float | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A checksum that can be compared.
+    """A checksum in a form that can be compared.
 
     >>> str(Checksum.read("SHA-256", "AB" * 32))[:13]
     'sha256:ababab'
@@ -44,14 +44,15 @@ class Checksum:
     algorithm: str
     """``md5``, ``sha1``, ``sha256``, ``sha512``, ``sha3-256``, ``blake3``, ...; lower case."""
     value: str
-    """Lower-case hexadecimal, of the algorithm's own length."""
+    """Lower-case hexadecimal digits, of the length that the algorithm has."""
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.value}"
 
     @classmethod
     def read(cls, algorithm: object, value: object) -> Self | None:
-        """Read what a server calls a checksum; ``None`` where nothing can be compared with it."""
+        """Parse a checksum as a server writes it. Return ``None`` if nothing can be compared with
+        it."""
         if not isinstance(algorithm, str) or not isinstance(value, str):
             return None
         name, digits = _algorithm(algorithm), value.strip().lower()
@@ -62,7 +63,8 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One product of the catalogue. Times are aware and in UTC; ``None`` is "not told".
+    """One product of the catalogue. Times are aware and in UTC; ``None`` means that the service
+    does not say.
 
     >>> product = Product.from_entry({"Id": "0a5c8f2e", "Name": "S2A.SAFE", "ContentLength": "12"})
     >>> product.size, product.checksums, product.online
@@ -70,44 +72,46 @@ class Product:
     """
 
     id: str
-    """The catalogue's key, safe as a file name (``Id``)."""
+    """The catalogue's key (``Id``); safe as a file name."""
     name: str
-    """The server's name, as it came: make it safe before it names a file (``Name``)."""
+    """The server's name, unchanged (``Name``). Sanitize it before you use it as a file name."""
     size: int | None = None
-    """Bytes as the catalogue says; HTTP may differ (``ContentLength``; 0, or more than a
-    petabyte, counts as not told)."""
+    """Size in bytes by the catalogue; HTTP may say otherwise (``ContentLength``; 0, or more than a
+    petabyte, counts as unknown)."""
     checksums: tuple[Checksum, ...] = ()
-    """Those that can be compared, in the server's order (``Checksum`` or ``Checksums``)."""
+    """The checksums that can be compared, in the server's order (``Checksum`` or ``Checksums``)."""
     content_type: str | None = None
     """Media type (``ContentType``, else ``@odata.mediaContentType``)."""
     online: bool = True
-    """Whether it can be fetched now; true where the server does not say (``Online``)."""
+    """Whether it can be downloaded now; true if the server does not say (``Online``)."""
     published: datetime | None = None
-    """When it came into the catalogue (``PublicationDate``)."""
+    """When it was added to the catalogue (``PublicationDate``)."""
     modified: datetime | None = None
-    """When it last changed there (``ModificationDate``)."""
+    """When the catalogue last changed it (``ModificationDate``)."""
     sensing_start: datetime | None = None
-    """First instant measured (``ContentDate/Start``)."""
+    """Start of the measurement (``ContentDate/Start``)."""
     sensing_end: datetime | None = None
-    """Last instant measured (``ContentDate/End``)."""
+    """End of the measurement (``ContentDate/End``)."""
     evicted: datetime | None = None
-    """When the server removes it; the year 9999 is never (``EvictionDate``)."""
+    """When the server deletes it; ``None`` also for the year 9999, which means never
+    (``EvictionDate``)."""
     footprint: str | None = None
     """WKT in degrees, longitude first (``Footprint``, else ``GeoFootprint``)."""
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict, hash=False)
-    """By name, values as they came (``Attributes``; there with ``$expand=Attributes``)."""
+    """Attributes by name, values unchanged (``Attributes``; present with
+    ``$expand=Attributes``)."""
     entry: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The entry itself, as the server sent it."""
+    """The whole entry, as the server sent it."""
 
     @classmethod
     def from_entry(cls, entry: Mapping[str, Any]) -> Self:
-        """Read one item of a page's ``value``.
+        """Parse one item of a page's ``value`` list.
 
-        Raises `ServiceFault` where there is no usable ``Id`` or ``Name``; whatever else is
-        missing or odd is left out.
+        Raise `ServiceFault` if there is no usable ``Id`` or ``Name``. Any other field that is
+        missing or malformed is left out.
         """
         if not _is_object(entry):
-            raise ServiceFault(f"The catalogue sent {_shown(entry)} where a product was due.")
+            raise ServiceFault(f"The catalogue sent {_shown(entry)} in place of a product.")
         get = entry.get
         key, name = get("Id"), get("Name")
         if type(key) is int:
@@ -174,7 +178,7 @@ def _online(value: object) -> bool:
 
 
 def _is_object(value: object) -> TypeGuard[Mapping[str, Any]]:
-    return type(value) is dict or isinstance(value, Mapping)  # to ask the first costs a tenth
+    return type(value) is dict or isinstance(value, Mapping)  # the first test is much faster
 
 
 def _items(value: object) -> Iterable[Mapping[str, Any]]:

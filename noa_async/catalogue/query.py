@@ -1,4 +1,4 @@
-"""What to ask the catalogue: rules, area and times become one ``$filter``."""
+"""Build the catalogue's ``$filter`` from rules, an area and times."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,25 +18,26 @@ __all__ = ["Clause", "Query", "encode_query", "quote_odata"]
 
 _TIME_KEYS = ("content_start", "content_end", "pub_start", "pub_end", "relation")
 _KEYS = ("roi", "time", "rules", "filter", "limit", "everything", "simplify")
-_NOT_OURS = ("service", "transfer", "mirror")  # a file's tables that belong to the settings
+_NOT_OURS = ("service", "transfer", "mirror")  # tables of a TOML file that belong to the settings
 
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One condition of a query, to be counted or explained alone."""
+    """One condition of a query, to be counted or explained separately."""
 
     label: str
-    """In plain words, such as ``sensed from 2026-01-11T00:00:00.000Z``."""
+    """Plain words, such as ``sensed from 2026-01-11T00:00:00.000Z``."""
     filter: str
-    """OData that stands alone."""
+    """The condition in OData, valid alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, init=False)
 class Query:
-    """What a user looks for: any of the rules, and the area, and the times, and the raw filters.
+    """What to search for: products that match any of the rules, and the area, the times and the
+    filters.
 
-    Checked when made, before anything is sent: `QueryError` says what cannot be right. Narrow one
-    with ``dataclasses.replace(query, published=...)``; hashable, so it can be a key.
+    Validated when created, before anything is sent: `QueryError` names what is wrong. Derive a
+    narrower query with ``dataclasses.replace(query, published=...)``. Hashable.
 
     >>> query = Query(rules=[MissionRule(platform="SENTINEL-5P")], published=("2026-01-11", None))
     >>> query.filter[:53]
@@ -44,25 +45,26 @@ class Query:
     """
 
     rules: tuple[MissionRule, ...]
-    """Of these one must match; none is no condition."""
+    """Rules, one of which must match; an empty tuple is no condition."""
     roi: Area | None
     """The area the footprint must intersect, WGS 84."""
     content: TimeRange
-    """Sensed from start to end (``ContentDate/Start``, ``ContentDate/End``), UTC."""
+    """Sensing time from start to end (``ContentDate/Start``, ``ContentDate/End``), UTC."""
     time: TimeRelation
-    """Which products belong to ``content``: those that lie within it, touch it, or start in it."""
+    """Which products belong to ``content``: those within it, those that overlap it, or those that
+    start in it."""
     published: TimeRange
-    """Came into the catalogue from start to end (``PublicationDate``), UTC."""
+    """Publication time from start to end (``PublicationDate``), UTC."""
     raw: tuple[str, ...]
-    """OData of the user's own, not encoded; all must hold."""
+    """The user's own OData filters, not encoded; all must match."""
     limit: int | None
-    """At most so many products; `None` is all."""
+    """Maximum number of products; `None` is no limit."""
     everything: bool
-    """Whether a query without conditions is meant."""
+    """Allow a query without conditions, which matches the whole catalogue."""
     simplify: bool
-    """Whether an area that is too long for an address is grown to one with fewer points."""
+    """Allow an area that is too long for a URL to be replaced by a larger one with fewer points."""
 
-    def __init__(  # noqa: PLR0913 (a query has that many sides; each has a default)
+    def __init__(  # noqa: PLR0913 (every argument has a default)
         self,
         *,
         rules: Sequence[MissionRule | Mapping[str, object]] = (),
@@ -75,9 +77,9 @@ class Query:
         time: TimeRelation | str = TimeRelation.WITHIN,
         simplify: bool = False,
     ) -> None:
-        """Take what users write; the fields hold what it came to.
+        """Parse and validate the arguments; the fields hold the parsed values.
 
-        ``rules``: rules, or mappings with their keys. ``roi``: see `Area.read`. ``content``,
+        ``rules``: rules, or mappings with the same keys. ``roi``: see `Area.read`. ``content``,
         ``published``: (start, end), either may be `None`; see `parse_instant`. ``time``: see
         `TimeRelation`.
         """
@@ -95,8 +97,8 @@ class Query:
         put(self, "simplify", _flag(simplify, "simplify"))
         if not (self.clauses or everything):
             raise QueryError(
-                "The query has no condition: it would match the whole mirror.",
-                hint="Give it a rule, an area or a time; or everything=True (--everything).",
+                "The query has no condition: it would match the whole catalogue.",
+                hint="Add a rule, an area or a time, or set everything=True (--everything).",
             )
 
     @classmethod
@@ -108,9 +110,10 @@ class Query:
         *,
         limit: int | None = None,
     ) -> Self:
-        """Take the reference client's ``MISSION_RULES``, ``ROI`` and ``TIME_CONFIG`` unchanged.
+        """Build a query from the reference client's ``MISSION_RULES``, ``ROI`` and ``TIME_CONFIG``.
 
-        As there, what is empty or `None` is no condition. Raises `QueryError` as the class does.
+        As in the reference client, empty values and `None` are no condition. Raise `QueryError` as
+        the class does.
         """
         times = {key: moment or None for key, moment in (time_config or {}).items()}
         rules = tuple(map(_without_empties, mission_rules or ()))
@@ -118,10 +121,11 @@ class Query:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], *, folder: Path | None = None) -> Self:
-        """Read the shape of a TOML file: ``roi``, ``time``, ``rules``, ``filter``, ``limit``.
+        """Build a query from a TOML document's keys: ``roi``, ``time``, ``rules``, ``filter``,
+        ``limit``, ``everything``, ``simplify``.
 
-        A file named in ``roi`` is looked for from ``folder`` (default: where the program runs).
-        The tables ``service``, ``transfer`` and ``mirror`` are left to the settings. Raises
+        ``folder``: where to look for a file named in ``roi`` (default: the working directory). The
+        tables ``service``, ``transfer`` and ``mirror`` are ignored here; they are settings. Raise
         `QueryError` as the class does, and for unknown keys.
         """
         for key in mapping:
@@ -140,11 +144,11 @@ class Query:
 
     @classmethod
     def from_toml(cls, path: str | Path, changes: Mapping[str, Any] | None = None) -> Self:
-        """Read a TOML file; ``changes``, of the same shape, stand in for what the file says.
+        """Read a TOML file; ``changes``, of the same form, override its values.
 
-        A file named in ``roi`` is looked for beside the TOML file; one named in ``changes`` where
-        the program runs. Raises `QueryError` for a file that cannot be read, and as
-        `from_mapping`.
+        A file named in ``roi`` is looked for beside the TOML file, or in the working directory if
+        ``changes`` names it. Raise `QueryError` if the file cannot be read, and as `from_mapping`
+        does.
         """
         changes = changes or {}
         path = Path(path)
@@ -156,7 +160,8 @@ class Query:
 
     @property
     def clauses(self) -> tuple[Clause, ...]:
-        """The conditions that must all hold, each with a label; together they are the filter."""
+        """The conditions, all of which must match, each with a label; joined they are the
+        filter."""
         clauses = list(self._time_clauses())
         if self.rules:
             label = "the rule" if len(self.rules) == 1 else f"any of {len(self.rules)} rules"
@@ -169,10 +174,10 @@ class Query:
 
     @property
     def filter(self) -> str:
-        """The ``$filter``, not encoded; empty where there is no condition."""
+        """The ``$filter``, not encoded; empty if there is no condition."""
         times = len(self._time_clauses())
         parts = [clause.filter for clause in self.clauses]
-        if times:  # in parentheses of their own, as the reference client sends them
+        if times:  # in parentheses, as the reference client sends them
             parts[:times] = [f"({' and '.join(parts[:times])})"]
         return " and ".join(parts)
 
@@ -217,23 +222,25 @@ def _limit(limit: object) -> int | None:
     if limit is None:
         return None
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise QueryError(f"limit is {represent(limit)}; it is a number of products, 1 or more.")
+        raise QueryError(
+            f"limit is {represent(limit)}; it must be a number of products, 1 or more."
+        )
     return limit
 
 
 def _flag(value: object, name: str) -> bool:
     if not isinstance(value, bool):
-        raise QueryError(f"{name} is {represent(value)}; it is true or false.")
+        raise QueryError(f"{name} is {represent(value)}; it must be true or false.")
     return value
 
 
 def load_document(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file. Raises QueryError where it cannot be read."""
+    """Return the tables of a TOML file. Raise QueryError if it cannot be read."""
     import tomllib  # noqa: PLC0415 (for files only)
 
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise QueryError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:  # a number may have too many digits, too
-        raise QueryError(f"{path} is not TOML: {error}.") from error
+    except (ValueError, RecursionError) as error:  # also a number with too many digits
+        raise QueryError(f"{path} is not valid TOML: {error}.") from error

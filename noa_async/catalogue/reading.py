@@ -1,4 +1,4 @@
-"""Reading one window of a listing: its pages in order, and whether they were all of it."""
+"""Read the pages of one window in order, and decide whether they are complete."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 
 class WindowReader:
-    """One window, read from ``pages`` and held against the count on its first page.
+    """Reader of one window, which compares the products on its pages with the count on the first.
 
-    ``total`` is what the whole listing counts. What does not count is read by `UncountedReader`.
+    ``total`` is the count of the whole listing. If the service does not count, `UncountedReader` is
+    used.
     """
 
     def __init__(self, pages: WindowPages, *, total: int = 0) -> None:
@@ -36,15 +37,15 @@ class WindowReader:
         self._window = pages.window
         self._most = largest(pages.page_size, total)
         self.counted: int | None = None
-        """The count of the first page, where the service counts."""
+        """The count on the first page; None if the service does not count."""
         self.shortfall: Shortfall | None = None
         self.by_date = False
-        """Whether it went on by date where links ended."""
+        """Whether reading continued by date after the links ended."""
 
     async def read(self) -> tuple[Window, ...]:
-        """Give out the window's products; the windows to read instead, where that was not all.
+        """Emit the window's products. Return windows to read instead, if it was not complete.
 
-        Raises NoaError where a page cannot be had.
+        Raise NoaError if a page cannot be read.
         """
         page = await self._pages.take(self._pages.url())
         self.counted = page.count
@@ -78,7 +79,7 @@ class WindowReader:
         return ()
 
     async def _follow(self, page: Page) -> Reading:
-        """Read from the window's first page on to its end, which can come too early."""
+        """Follow the links from the window's first page to the last."""
         counted, steady = page.count, True
         first = page
         listed = {product.id for product in page.products}
@@ -88,17 +89,17 @@ class WindowReader:
         async with self._pages.ahead() as ahead:
             while not self._pages.satisfied and (link := self._pages.next_link(url, page)):
                 if not links.add(link):
-                    break  # they lead in a circle: the count tells whether something is missing
+                    break  # a circle: the count tells whether products are missing
                 before, url = url, link
                 if page is not first and page.count == counted:
                     ahead.begin(before, url, self._pages.wanted_of(page.count or 0))
                 try:
                     page = await self._pages.take(url, ahead)
                 except ServiceRefused:
-                    break  # past the site's limit some refuse what their own link asks for
+                    break  # some services reject their own links beyond a limit
                 if page.count != counted:
-                    # What slid over the edge of this page, when something came or went, is not on
-                    # a later one that was answered before.
+                    # When the count changes, products move across page boundaries, and a page
+                    # prefetched before may lack one of them.
                     await ahead.end()
                 steady = steady and page.count in {None, counted}
                 held = len(listed)
@@ -109,7 +110,7 @@ class WindowReader:
         return Reading(counted, len(listed) + unreadable, steady)
 
     async def _cut(self, page: Page) -> tuple[Window, ...]:
-        """The window in pieces, by time or else by publication; empty where it cannot be cut."""
+        """Split the window by time, or else by publication; empty if it cannot be split."""
         pieces: tuple[Window, ...] = ()
         first = min(self._pages.instants(page), default=None)
         if first is not None:
@@ -120,9 +121,9 @@ class WindowReader:
         return pieces or ((deeper,) if deeper is not None else ())
 
     async def _last(self) -> datetime | None:
-        """The last instant that can be in the window; asked for where it has no end."""
+        """Return the latest date in the window; if it has no end, ask the service."""
         if self._window.end is not None:
             return self._window.end - INSTANT
-        dated = self._window.dated()  # some services put null first
+        dated = self._window.dated()  # some services sort null first
         page = await self._pages.look(dated, descending=True)
         return max(self._pages.instants(page), default=self._pages.latest)

@@ -1,4 +1,4 @@
-"""Keys met lately."""
+"""A bounded set of recently seen keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Recent:
-    """The last keys met, ``size`` of them at the most: pages shift and repeat, but not by far."""
+    """The most recent ``size`` keys. Products are repeated within a short distance only."""
 
     def __init__(self, size: int, keys: Iterable[str] = ()) -> None:
         self._size = size
@@ -24,7 +24,7 @@ class Recent:
         return key in self._keys
 
     def add(self, key: str) -> bool:
-        """Return whether ``key`` is new, and remember it."""
+        """Add ``key``. Return whether it is new."""
         if key in self._keys:
             return False
         self._keys[key] = None

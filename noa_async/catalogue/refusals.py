@@ -1,4 +1,4 @@
-"""What a refusal of the catalogue means for the run: an error of ours, in words. Pure."""
+"""Map a rejected catalogue request to an error. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOO_LONG_WORDS = re.compile(
     r"\b(?:ur[il]|header|cookie|request|line)\b[\w ]* too (?:long|large)", re.IGNORECASE
 )
 _LONG_ADDRESS = 2000
-"""Bytes: a refusal of so long an address may be because of its length."""
+"""Bytes: a URL this long may have been rejected because of its length."""
 _OVERLOADED = frozenset({408, 429, 503, 504})
 _REFUSES_ORDER = frozenset({200, 400, 422})
 _OF_AN_ORDER = re.compile(
@@ -46,37 +46,37 @@ def catalogue_error(
     answered_before: bool = False,
     is_list: bool = True,
 ) -> NoaError:
-    """Return the error for a refusal of the catalogue.
+    """Return the error for a rejected catalogue request.
 
     | meaning                          | error                                                |
     |----------------------------------|------------------------------------------------------|
-    | QUOTA, MAINTENANCE, TEMPORARY,   | ServiceFault: retried by the policy                  |
+    | QUOTA, MAINTENANCE, TEMPORARY,   | ServiceFault: retried as the policy allows           |
     | OFFLINE, EXPIRED                 |                                                      |
     | PROXY                            | ServiceUnreachable                                   |
-    | LOGIN; 401 or 403                | CredentialsRefused, after three more tries           |
-    | the same, of another host, which | ServiceRefused                                       |
-    | does not get the token           |                                                      |
+    | LOGIN; 401 or 403                | CredentialsRefused, after three retries              |
+    | the same, from another host that | ServiceRefused                                       |
+    | did not get the token            |                                                      |
     | ABSENT, PERMANENT                | ServiceRefused; see `_passing_tries`                 |
 
-    ``url``: what was asked. ``home``: the entity set's address. ``answered_by``: the address that
-    answered, after redirects; as ``url`` if empty. ``answered_before``: whether the catalogue has
-    listed anything in this run, so that its address is right. ``is_list``: whether a page of a list
-    was asked for, and not a single entry, which may be gone.
+    ``url``: the URL that was requested. ``home``: the entity set's URL. ``answered_by``: the URL
+    that answered, after redirects; ``url`` if empty. ``answered_before``: whether the catalogue has
+    returned a list in this run, so that its address is right. ``is_list``: whether a list was
+    requested, not a single entry, which may not exist.
     """
     meaning, status = refusal.meaning, refusal.status
     said = in_brackets(refusal.said)
     if meaning is Meaning.PROXY:
         error: ServiceError = ServiceUnreachable(
-            f"A proxy on the way to {host_of(url)} answered {status}{said}.",
-            hint="Check the proxy that the environment names.",
+            f"The proxy between here and {host_of(url)} answered {status}{said}.",
+            hint="Check the proxy set in the environment (HTTPS_PROXY).",
         )
     elif meaning is Meaning.LOGIN or (meaning is Meaning.PERMANENT and status in {401, 403}):
         if not same_origin(answered_by or url, home) and not had_token:
             return _sent_elsewhere(answered_by, status, said)
         page = "showed its log-in page" if status not in {401, 403} else f"answered {status}"
         return CredentialsRefused(
-            f"The catalogue {page} to a fresh token{said}.",
-            hint="Check that this account may use this catalogue.",
+            f"The catalogue {page} although the token is new{said}.",
+            hint="Check that this account is allowed to use this catalogue.",
             more_tries=3,
         )
     elif refusal.passes:
@@ -99,14 +99,14 @@ def catalogue_error(
 
 
 def _passing_tries(refusal: Refusal, url: str, *, answered_before: bool) -> int:
-    """Return how often a refused page is asked for again, for a refusal may pass.
+    """Return how often to retry a rejected page request; some rejections are temporary.
 
-    | the address has a skip | the service's own words | has answered before | tries |
-    |------------------------|-------------------------|---------------------|-------|
-    | yes: it may be a limit | -                       | -                   | 0     |
-    | no                     | -                       | yes                 | 2     |
-    | no                     | yes                     | no                  | 0     |
-    | no                     | no                      | no                  | 1     |
+    | the URL has a skip              | the service sent a message | answered before | retries |
+    |---------------------------------|----------------------------|-----------------|---------|
+    | yes: probably the service limit | -                          | -               | 0       |
+    | no                              | -                          | yes             | 2       |
+    | no                              | yes                        | no              | 0       |
+    | no                              | no                         | no              | 1       |
     """
     if "skip=" in url:
         return 0
@@ -114,15 +114,15 @@ def _passing_tries(refusal: Refusal, url: str, *, answered_before: bool) -> int:
 
 
 def may_refuse_order(error: ServiceError) -> bool:
-    """Return whether a service that answers so may not take the order that was asked for.
+    """Return whether the service may have rejected a request because of its sort order.
 
-    | status                         | its words                                | it may |
-    |--------------------------------|------------------------------------------|--------|
-    | 500, 501                       | -                                        | yes    |
-    | 200 (with an error), 400, 422  | none, or those of something in between   | yes    |
-    | the same                       | its own, of an order, or of nothing else | yes    |
-    | the same                       | its own, of something else               | no     |
-    | any other                      | -                                        | no     |
+    | status                        | message in JSON                               | it may |
+    |-------------------------------|-----------------------------------------------|--------|
+    | 500, 501                      | -                                             | yes    |
+    | 200 (with an error), 400, 422 | none, or one sent by a host in between        | yes    |
+    | the same                      | about sorting, or about no particular thing   | yes    |
+    | the same                      | about something else                          | no     |
+    | any other                     | -                                             | no     |
     """
     if error.status in {500, 501}:
         return True
@@ -135,18 +135,18 @@ def _answered(status: int) -> str:
 
 
 def _hint(refusal: Refusal, url: str, home: str) -> str:
-    length = f"The address had {len(url):,} bytes"
-    shorter = "Simplify the area (--simplify), or ask with fewer rules or values."
+    length = f"The URL had {len(url):,} bytes"
+    shorter = "Simplify the area (--simplify), or use fewer rules or values."
     if refusal.status in _TOO_LONG or _TOO_LONG_WORDS.search(refusal.said):
-        return f"{length}, more than this service takes. {shorter}"
+        return f"{length}, more than this service accepts. {shorter}"
     if refusal.status == 400 and len(url) > _LONG_ADDRESS and not refusal.said_in_json:
-        return f"{length}, probably more than this service takes. {shorter}"
+        return f"{length}, probably more than this service accepts. {shorter}"
     if refusal.meaning is Meaning.ABSENT:
-        return f"Check the catalogue address: {home} is no list of products."
+        return f"Check the catalogue address: there is no list of products at {home}."
     if refusal.status in {200, 400, 422}:
         return (
-            "It does not understand the filter: check the area and the raw filter; NOA takes no "
-            "Name or Collection filters."
+            "The service rejects the filter: check the area and the raw filter. NOA does not "
+            "support Name or Collection filters."
         )
     return ""
 
@@ -154,9 +154,9 @@ def _hint(refusal: Refusal, url: str, home: str) -> str:
 def _sent_elsewhere(url: str, status: int, said: str) -> ServiceRefused:
     host = host_of(url)
     refused = ServiceRefused(
-        f"The catalogue's address leads to {host}, which answered {status}{said}: it does not get "
-        "the token.",
-        hint=f"If {host} is the catalogue's own, give its address (--catalogue-url) in place of "
+        f"The catalogue address redirects to {host}, which answered {status}{said}; the token is "
+        "not sent there.",
+        hint=f"If {host} belongs to the catalogue, set its address (--catalogue-url) in place of "
         "the old one.",
     )
     refused.status = status

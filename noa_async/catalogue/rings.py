@@ -1,4 +1,4 @@
-"""Whether a polygon can be searched by; if not, which of its points is wrong."""
+"""Validate polygons, and name the point that is wrong."""
 
 import math
 import re
@@ -12,10 +12,11 @@ _SWAP = "Write longitude first, then latitude."
 
 
 def check_shape(shape: Shape, part: str = "") -> None:
-    """Raise `QueryError` for a point out of range, a ring open, too short or crossing itself.
+    """Raise `QueryError` for a point out of range, or a ring that is open, too short or
+    self-crossing.
 
-    ``part`` names the shape in the sentence where there are several, such as ``"of part 2"``.
-    Points are numbered from 1 within their ring.
+    ``part`` names the shape in the error if there are several, such as ``"of part 2"``. Points are
+    numbered from 1 within their ring.
     """
     for number, ring in enumerate(shape.rings, start=1):
         where = " ".join(filter(None, [f"of ring {number}" if len(shape.rings) > 1 else "", part]))
@@ -27,13 +28,13 @@ def check_shape(shape: Shape, part: str = "") -> None:
 
 
 def check_range(ring: Sequence[Vertex], where: str = "") -> None:
-    """Raise `QueryError` for the first point that is nowhere on Earth."""
+    """Raise `QueryError` for the first point outside the valid range of longitude and latitude."""
     for number, vertex in enumerate(ring, start=1):
         if abs(vertex.lon) - 180 <= SAME_PLACE and abs(vertex.lat) - 90 <= SAME_PLACE:
             continue
         name = _name(number, vertex, where)
         if not (math.isfinite(vertex.lon) and math.isfinite(vertex.lat)):
-            raise QueryError(f"{name} has something that is no finite number.", hint=_SWAP)
+            raise QueryError(f"{name} has a value that is not a finite number.", hint=_SWAP)
         if abs(vertex.lon) <= 90 and abs(vertex.lat) <= 180:
             raise QueryError(
                 f"{name} has a latitude of {vertex.lat:g}, beyond 90 degrees: "
@@ -43,9 +44,9 @@ def check_range(ring: Sequence[Vertex], where: str = "") -> None:
         wrong = "longitude" if abs(vertex.lon) > 180 else "latitude"
         limit = 180 if wrong == "longitude" else 90
         raise QueryError(
-            f"{name} is not on Earth: its {wrong} is beyond {limit} degrees.",
-            hint="Coordinates are degrees: longitude, -180 to 180, then latitude, -90 to 90. Those "
-            "of a projection are converted by ogr2ogr -t_srs EPSG:4326.",
+            f"{name} is out of range: its {wrong} is beyond {limit} degrees.",
+            hint="Coordinates are degrees: longitude, -180 to 180, then latitude, -90 to 90. "
+            "Convert projected coordinates with ogr2ogr -t_srs EPSG:4326.",
         )
 
 
@@ -54,14 +55,14 @@ def _check_closed(ring: Sequence[Vertex], where: str) -> None:
     if len(ring) >= 3 and not _same_place(first, last):
         raise QueryError(
             f"The ring {where} ".rstrip()
-            + f" is not closed: its last point, {len(ring)} {last}, is not its first {first}.",
+            + f" is not closed: its last point, {len(ring)} {last}, is not its first, {first}.",
             hint=f"Add {first.text} at its end.",
         )
     if len(ring) < 4:
         raise QueryError(
             f"The ring {where} ".rstrip() + f" has {len(ring)} points, the last {last}: "
-            "a polygon needs 4 or more, the last one being the first again.",
-            hint="For a single place give POINT(lon lat).",
+            "a polygon needs 4 or more, the last equal to the first.",
+            hint="For a single place use POINT(lon lat).",
         )
 
 
@@ -70,7 +71,7 @@ def _same_place(one: Vertex, other: Vertex) -> bool:
 
 
 def _plainly_simple(rings: Sequence[Sequence[Vertex]]) -> bool:
-    """Whether it is one triangle or quadrangle that turns one way: no need to load shapely."""
+    """Return whether it is one convex triangle or quadrangle, which needs no check with shapely."""
     ring = rings[0]
     if len(rings) > 1 or len(ring) > 5:
         return False
@@ -85,30 +86,30 @@ def _turn(a: Vertex, b: Vertex, c: Vertex) -> float:
 
 
 def _check_simple(shape: Shape, part: str) -> None:
-    import shapely  # noqa: PLC0415 (a tenth of a second; boxes do without)
+    import shapely  # noqa: PLC0415 (loading it takes 0.1 s, and boxes do not need it)
 
     rings = [[vertex[:2] for vertex in ring] for ring in shape.rings]
-    polygon = shapely.Polygon(rings[0], rings[1:])  # which closes a ring by itself
+    polygon = shapely.Polygon(rings[0], rings[1:])  # closes the ring
     reason = str(shapely.is_valid_reason(polygon))
     if reason == "Valid Geometry":
         return
     name = f"The polygon {part}".rstrip()
     shell = shape.rings[0]
     if polygon.convex_hull.area == 0:
-        raise QueryError(f"{name} encloses nothing: its points from {shell[0]} lie on one line.")
+        raise QueryError(f"{name} has no area: its points from {shell[0]} on lie on one line.")
     found = _REASON.fullmatch(reason)
     if found is None:
-        raise QueryError(f"{name} is not one area: {reason}.")
+        raise QueryError(f"{name} is not a valid polygon: {reason}.")
     why, place = found[1], (float(found[2]), float(found[3]))
     if "elf-intersection" in why:
         raise QueryError(
             f"{name} crosses or touches itself at ({place[0]:.10g} {place[1]:.10g}): "
             f"{_meeting_sides(shape.rings, place)}.",
-            hint="Put its points in the order in which they go round the area.",
+            hint="List the points in order along the boundary.",
         )
     raise QueryError(
-        f"{name} is not one area: {why.lower()}, near {_nearest_point(shape.rings, place)}.",
-        hint="Holes lie inside the shell and apart; several areas are a MULTIPOLYGON.",
+        f"{name} is not a valid polygon: {why.lower()}, near {_nearest_point(shape.rings, place)}.",
+        hint="Holes must be inside the outer ring and apart; several areas are a MULTIPOLYGON.",
     )
 
 
@@ -119,7 +120,7 @@ def _nearest_point(rings: Sequence[Sequence[Vertex]], place: tuple[float, float]
 
 
 def _meeting_sides(rings: Sequence[Sequence[Vertex]], place: tuple[float, float]) -> str:
-    """Name the two sides nearest to a place that do not merely follow each other."""
+    """Name the two sides nearest to a place, except neighbouring sides."""
     sides = sorted(_sides(rings), key=lambda side: _distance(place, side[2], side[3]))
     ring, number = sides[0][:2]
     around = len(rings[ring]) - 1

@@ -1,4 +1,4 @@
-"""What a user asks of a mission, as one `MissionRule`."""
+"""One rule of a query: the conditions on the products of a mission."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -21,19 +21,20 @@ STRING_ATTRIBUTES: Mapping[str, str] = {
     "op_mode": "operationalMode",
     "proc_mode": "processingMode",
 }
-"""Rule key to the catalogue's attribute, in the order of the clauses."""
+"""Rule key to catalogue attribute, in the order of the clauses."""
 _CLOUD = "cloudCover"
 
 Values = str | Sequence[str] | None
-"""One value, several of which one must match, or no condition."""
+"""One value, several values one of which must match, or no condition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class MissionRule:
-    """Conditions on products that must all hold; `None` is no condition.
+    """Conditions on products, all of which must match; `None` is no condition.
 
-    A string must be matched exactly; of a list one must match. Checked when made: `QueryError`
-    for empty values and lists, other types, a cloud cover outside 0 to 100, or no condition.
+    Strings are compared exactly; of a list, one value must match. Validated when created: raises
+    `QueryError` for empty values and lists, wrong types, a cloud cover outside 0 to 100, or no
+    condition.
 
     >>> MissionRule(platform="SENTINEL-2", cloud_max=20).clauses[1][-12:]
     'Value le 20)'
@@ -44,25 +45,25 @@ class MissionRule:
     serial: Values = None
     """Satellite of the mission, such as ``A`` (``platformSerialIdentifier``)."""
     product_type: Values = None
-    """Such as ``S2MSI2A`` (``productType``)."""
+    """Product type, such as ``S2MSI2A`` (``productType``)."""
     polarisation: Values = None
-    """Such as ``VV,VH``, one value with a comma (``polarisationChannels``)."""
+    """Polarisation, such as ``VV,VH``, one value with a comma (``polarisationChannels``)."""
     orbit: Values = None
-    """``ASCENDING`` or ``DESCENDING`` (``orbitDirection``)."""
+    """Orbit direction, ``ASCENDING`` or ``DESCENDING`` (``orbitDirection``)."""
     timeliness: Values = None
-    """Such as ``NRT-3h`` (``timeliness``)."""
+    """Timeliness, such as ``NRT-3h`` (``timeliness``)."""
     instrument: Values = None
-    """Such as ``OLCI`` (``instrumentShortName``)."""
+    """Instrument, such as ``OLCI`` (``instrumentShortName``)."""
     level: Values = None
-    """Such as ``2`` or ``L2`` (``processingLevel``)."""
+    """Processing level, such as ``2`` or ``L2`` (``processingLevel``)."""
     op_mode: Values = None
-    """Such as ``IW`` (``operationalMode``)."""
+    """Operational mode, such as ``IW`` (``operationalMode``)."""
     proc_mode: Values = None
-    """Such as ``OFFL`` (``processingMode``)."""
+    """Processing mode, such as ``OFFL`` (``processingMode``)."""
     cloud_min: float | None = None
-    """Least cloud cover, percent (``cloudCover``)."""
+    """Minimum cloud cover, percent (``cloudCover``)."""
     cloud_max: float | None = None
-    """Greatest cloud cover, percent (``cloudCover``)."""
+    """Maximum cloud cover, percent (``cloudCover``)."""
 
     def __post_init__(self) -> None:
         for key in STRING_ATTRIBUTES:
@@ -72,13 +73,13 @@ class MissionRule:
         low, high = self.cloud_min, self.cloud_max
         if low is not None and high is not None and low > high:
             raise QueryError(
-                f"cloud_min {low} is above cloud_max {high}: nothing can match.",
-                hint="Exchange the two.",
+                f"cloud_min {low} is greater than cloud_max {high}: nothing can match.",
+                hint="Swap the two.",
             )
         if not self.clauses:
             raise QueryError(
                 "A rule with no condition matches everything.",
-                hint='Give it one, such as platform = "SENTINEL-2", or leave the rule out.',
+                hint='Add one, such as platform = "SENTINEL-2", or leave the rule out.',
             )
 
     def __repr__(self) -> str:
@@ -87,13 +88,13 @@ class MissionRule:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, object]) -> Self:
-        """Read a rule as the reference client, or a TOML file, writes it.
+        """Build a rule from a mapping, as in the reference client or a TOML file.
 
-        Raises `QueryError` as the class does, and for a key that is none.
+        Raise `QueryError` as the class does, and for unknown keys.
         """
         if not isinstance(mapping, Mapping):
             raise QueryError(
-                f"A rule is a table of keys and values, not {represent(mapping)}.",
+                f"A rule must be a table of keys and values, not {represent(mapping)}.",
                 hint='Such as {"platform": "SENTINEL-2", "cloud_max": 20}.',
             )
         for key in mapping:
@@ -106,9 +107,10 @@ class MissionRule:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        r"""Read ``key=value,key=value|value``; ``\,`` ``\|`` ``\\`` stand for themselves.
+        r"""Parse ``key=value,key=value|value``; write ``\,`` ``\|`` ``\\`` for the characters
+        themselves.
 
-        Raises `QueryError` as the class does, and for text of another form.
+        Raise `QueryError` as the class does, and for text of another form.
 
         >>> MissionRule.parse(r"platform=SENTINEL-1,polarisation=VV\,VH|HH").polarisation
         ('VV,VH', 'HH')
@@ -117,7 +119,7 @@ class MissionRule:
 
     @property
     def clauses(self) -> tuple[str, ...]:
-        """The conditions as OData, one for each key, in the reference client's order."""
+        """The conditions in OData, one per key, in the reference client's order."""
         held = [(name, getattr(self, key)) for key, name in STRING_ATTRIBUTES.items()]
         clauses = [string_clause(name, value) for name, value in held if value is not None]
         if self.cloud_min is not None:
@@ -143,9 +145,9 @@ _OTHER_NAMES = {name: key for key, name in STRING_ATTRIBUTES.items()} | {
 
 
 def read_rules(rules: object) -> tuple[MissionRule, ...]:
-    """Read rules as users give them: a list of rules or mappings, or one alone."""
+    """Return the rules in what a user gives: a list of rules or mappings, or a single one."""
     if isinstance(rules, Mapping | MissionRule):
-        rules = [rules]  # one rule, or a TOML file's [rules] for [[rules]]
+        rules = [rules]  # a single rule, or [rules] in a TOML file in place of [[rules]]
     if not isinstance(rules, list | tuple):
         raise QueryError(
             f"rules is {represent(rules)}, not a list of rules.",
@@ -177,8 +179,8 @@ def _value(key: str, value: object) -> str:
         value = str(value)  # level = 2
     if not isinstance(value, str):
         raise QueryError(
-            f"{key} is {represent(value)}, which is no text.",
-            hint='Give a text, or a list: ["A", "B"].',
+            f"{key} is {represent(value)}, which is not a string.",
+            hint='Write a string, or a list: ["A", "B"].',
         )
     return check_text(value, key)
 
@@ -196,7 +198,7 @@ def _percent(key: str, value: object) -> float | None:
             number = None
     if number is None or not 0 <= number <= 100:
         raise QueryError(
-            f"{key} is {represent(value)}; cloud cover is a number from 0 to 100.",
+            f"{key} is {represent(value)}; cloud cover must be a number from 0 to 100.",
             hint=f"Write {key} = 20 for 20 percent.",
         )
     return number

@@ -1,4 +1,4 @@
-"""Points and polygons with their numbers as they were written."""
+"""Points and polygons that keep the original text of their coordinates."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -8,16 +8,16 @@ from typing import NamedTuple
 from noa_async.errors import QueryError
 
 DECIMALS = 7
-"""Of a coordinate in degrees that is sent: the seventh is 1 cm on the ground."""
+"""Decimals of the coordinates that are sent, in degrees; the seventh is 1 cm on the ground."""
 SAME_PLACE = 5e-8
-"""Degrees: coordinates that differ by less may be the same when they are rounded."""
+"""Degrees: coordinates that differ by less may be equal after rounding."""
 _SHOWN = 60
 _STEP = Decimal(1).scaleb(-DECIMALS)
 WKT_EXAMPLE = "Such as POLYGON((22 38, 23 38, 23 39, 22 38)): longitude first, in degrees."
 
 
 class Vertex(NamedTuple):
-    """One point in degrees, with its two numbers as they were written."""
+    """A point in degrees, with the original text of its coordinates."""
 
     lon: float
     lat: float
@@ -27,7 +27,7 @@ class Vertex(NamedTuple):
         return f"({self.text if len(self.text) <= _SHOWN else f'{self.text[:_SHOWN]}...'})"
 
     def rounded(self) -> "Vertex":
-        """Return the vertex with no more than 7 decimals; itself if it has no more."""
+        """Return the vertex rounded to 7 decimals; the same object if it has no more."""
         text = " ".join(map(short_number, self.text.split()))
         if text == self.text:
             return self
@@ -37,7 +37,7 @@ class Vertex(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A polygon's rings, the shell first; or a point, as one ring of one vertex."""
+    """A polygon's rings, the outer one first; or a point, as one ring of one vertex."""
 
     kind: str
     """``POLYGON`` or ``POINT``."""
@@ -45,14 +45,14 @@ class Shape:
 
     @property
     def wkt(self) -> str:
-        """As WKT in two dimensions."""
+        """The shape as two-dimensional WKT."""
         rings = [", ".join(vertex.text for vertex in ring) for ring in self.rings]
         return f"POINT({rings[0]})" if self.kind == "POINT" else f"POLYGON(({'), ('.join(rings)}))"
 
     def rounded(self) -> "Shape":
-        """Return the shape with no more than 7 decimals; itself if it has no more.
+        """Return the shape rounded to 7 decimals; the same object if it has no more.
 
-        Points of a ring that become the same are one, and its last point is its first.
+        Consecutive points that become equal are merged, and rings stay closed.
         """
         rings = tuple(tuple(vertex.rounded() for vertex in ring) for ring in self.rings)
         unchanged = all(
@@ -73,7 +73,7 @@ class Shape:
 
 
 def short_number(text: str) -> str:
-    """Return a number with no more than 7 decimals; as it is if it has no more.
+    """Return a number rounded to 7 decimals; unchanged if it has no more.
 
     >>> short_number("22.123456789012345"), short_number("22.50"), short_number("-1E-9")
     ('22.1234568', '22.50', '0')
@@ -87,15 +87,15 @@ def short_number(text: str) -> str:
 
 
 def point(vertex: Vertex) -> Shape:
-    """Make a point's shape."""
+    """Return a shape of one point."""
     return Shape("POINT", ((vertex,),))
 
 
 def no_area(kind: object) -> QueryError:
-    """Make the error for a kind of geometry that the catalogue does not take."""
-    hint = "Give a polygon, a point, several of them, or a box W,S,E,N."
+    """Return the error for a kind of geometry that the catalogue does not support."""
+    hint = "Use polygons, points or a box W,S,E,N."
     if "LINE" in str(kind).upper():
         hint = "Draw a polygon around it, for instance with shapely: line.buffer(0.1)."
     return QueryError(
-        f"The area is a {kind!s:.40}, which the catalogue cannot search by.", hint=hint
+        f"The area is a {kind!s:.40}, which the catalogue cannot search with.", hint=hint
     )

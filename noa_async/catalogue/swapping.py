@@ -1,4 +1,4 @@
-"""An area with longitude and latitude exchanged: what its writer may have meant."""
+"""Swap longitude and latitude of an area, to suggest what the user may have meant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from noa_async.errors import QueryError
 
 
 def swapped(area: Area) -> Area | None:
-    """The area with its two coordinates exchanged; None where that is nowhere on Earth.
+    """Return the area with its two coordinates swapped; None if the result is out of range.
 
     >>> swapped(Area.read("POINT(38 22)")), swapped(Area.read("POINT(120 22)"))
     (Area(parts=('POINT(22 38)',)), None)

@@ -1,12 +1,12 @@
-"""Instants: read as servers and users write them, written as the catalogue wants them."""
+"""Parse instants as servers and users write them; format them for the catalogue."""
 
 from datetime import UTC, datetime
 
 
 def read_instant(value: object) -> datetime | None:
-    """Read an instant as servers write it; ``None`` for anything that is not one.
+    """Parse an instant as servers write it. Return ``None`` if it cannot be parsed.
 
-    Takes ISO 8601 text with any number of fraction digits, with ``Z``, an offset or neither (then
+    Accepts ISO 8601 text with any number of fraction digits, with ``Z``, an offset or neither (then
     it is UTC). The result is always aware and in UTC, with microseconds.
 
     >>> read_instant("2026-01-12T09:23:21.0240000Z").isoformat()
@@ -27,7 +27,7 @@ def read_instant(value: object) -> datetime | None:
 
 
 def format_instant(instant: datetime) -> str:
-    """Write an instant for a filter: UTC, milliseconds (cut, not rounded), ``Z``; naive is UTC.
+    """Format an instant for a filter: UTC, truncated to milliseconds, with ``Z``; naive is UTC.
 
     >>> format_instant(datetime(2026, 1, 19, 23, 59, 59, 999999, UTC))
     '2026-01-19T23:59:59.999Z'
@@ -37,8 +37,8 @@ def format_instant(instant: datetime) -> str:
 
 
 def to_utc(instant: datetime) -> datetime | None:
-    """Make an instant aware and UTC; `None` where its offset pushes it out of the calendar, or is a
-    day or more."""
+    """Return an instant as aware and in UTC; `None` if its offset is a day or more, or moves it out
+    of the calendar."""
     if instant.tzinfo is UTC:
         return instant
     if instant.tzinfo is None:

@@ -1,4 +1,4 @@
-"""Reading a window of a service that does not count: by its links, and by date where they end."""
+"""Read a window of a service that does not count: follow links, then continue by date."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ if TYPE_CHECKING:
 
 
 class UncountedReader:
-    """Follows the links from a window's first page on; a full page with none may be a silent limit.
+    """Reader that follows links from a window's first page; a full page without a link may be a
+    limit.
 
-    The way on from there is by date. The instant of the last date is taken whole again, for many
-    products can share it; where a page or more does, the rest is cut by publication.
+    After such a page, reading continues by date, from the whole of the last instant, because many
+    products can share it. If a page or more shares one instant, the rest is split by publication.
 
-    If the service does not order the products of one instant, their order can change from page to
-    page. Then each instant that goes over from one page to the next is a window of its own, to be
-    read afterwards: what is on a single page cannot be torn.
+    If the service does not sort products with the same time, their order can change between pages.
+    Each instant that continues from one page to the next is then read again as a window of its own.
     """
 
     def __init__(self, pages: WindowPages) -> None:
         self._pages = pages
         self._longest = 0
-        """Entries on the longest page."""
+        """Number of entries on the longest page."""
         self._linked = 0
-        """The same, of the pages with a link: so many the service gives where there are more."""
-        self._met = Recent(REMEMBERED)
-        """The Ids on the pages read since it last went on by date."""
-        self._torn: dict[datetime, None] = {}
-        """The instants that went over from one page to the next."""
+        """Number of entries on the longest page with a link, which is the service's maximum."""
+        self._recent_ids = Recent(REMEMBERED)
+        """Ids on the pages read since the last continuation by date."""
+        self._split_instants: dict[datetime, None] = {}
+        """The instants that continue from one page to the next."""
         self.shortfall: Shortfall | None = None
         self.by_date = False
-        """Whether it went on by date: what has none may have been passed by."""
+        """Whether reading continued by date: products without a date may be missing."""
 
     async def read(self, page: Page) -> tuple[Window, ...]:
-        """Give out what comes after the first page; the windows to read instead of the rest.
+        """Emit the products after the first page. Return the windows to read instead of the rest.
 
-        Raises NoaError where a page cannot be had.
+        Raise NoaError if a page cannot be read.
         """
         pages = self._pages
         url = pages.url()
         links = Links(url)
         while not pages.satisfied:
-            new = [self._met.add(product.id) for product in page.products]
+            new = [self._recent_ids.add(product.id) for product in page.products]
             if not links.lead_on(sum(new)):
                 raise endless_list()
-            link, onwards = self._ways(url, page)
+            link, onwards = self._next_urls(url, page)
             if link is None and onwards is None:
                 await self._check_end(page)
                 break
@@ -64,35 +64,35 @@ class UncountedReader:
                         raise endless_list()
                     before, url = page, link
                     page = await pages.take(url)
-                    self._note_torn(before, page)
+                    self._note_split_instant(before, page)
                     continue
-            except ServiceRefused:  # past the site's limit some refuse what their own link asks for
+            except ServiceRefused:  # some services reject their own links beyond a limit
                 if onwards is None:
                     raise
             self.by_date = True
             if onwards is None or not links.add(onwards):
-                return (*await self._around(), *self._torn_windows())
+                return (*await self._around(), *self._split_windows())
             url = onwards
             page = await pages.take(url)
-            self._met = Recent(REMEMBERED)  # that instant is read once more, from its beginning
-        return self._torn_windows()
+            self._recent_ids = Recent(REMEMBERED)  # that instant is read again from its start
+        return self._split_windows()
 
-    def _note_torn(self, before: Page, page: Page) -> None:
-        """Remember the instant that two pages share, if its products may have changed places."""
+    def _note_split_instant(self, before: Page, page: Page) -> None:
+        """Record the instant that two pages share, if its products may have changed their order."""
         if self._pages.orders_ties:
             return
         last, first = self._pages.instants(before), self._pages.instants(page)
         if last and first and max(last) >= min(first):
-            self._torn[max(last)] = None
+            self._split_instants[max(last)] = None
 
-    def _torn_windows(self) -> tuple[Window, ...]:
-        windows = [self._pages.window.at(instant) for instant in self._torn]
-        if None in windows:  # they share the publication, too: nothing orders them
-            self._fall_short()
+    def _split_windows(self) -> tuple[Window, ...]:
+        windows = [self._pages.window.at(instant) for instant in self._split_instants]
+        if None in windows:  # they share the publication date too, so nothing sorts them
+            self._record_shortfall()
         return tuple(window for window in windows if window is not None)
 
-    def _ways(self, url: str, page: Page) -> tuple[str | None, str | None]:
-        """The page's link, and the way on by date where there may be more."""
+    def _next_urls(self, url: str, page: Page) -> tuple[str | None, str | None]:
+        """Return the page's link, and the URL to continue by date if there may be more products."""
         link = self._pages.next_link(url, page)
         self._longest = max(self._longest, page.entries)
         if link is not None:
@@ -106,16 +106,17 @@ class UncountedReader:
         return is_full(page.entries, self._pages.page_size, self._linked)
 
     async def _check_end(self, page: Page) -> None:
-        """At a page with no way on: it is the last, or has no date that leads on from it."""
+        """Check a page without a link or a date to continue from: it is the last, or products are
+        missing."""
         given = self._pages.given + len(self._pages.unreadable)
         if self._full(page) and not await self._nothing_after(self._pages.window, given):
-            self._fall_short()
+            self._record_shortfall()
 
     async def _around(self) -> tuple[Window, ...]:
-        """The way on where a page or more shares one instant and no link leads on.
+        """Return the windows to read if a page or more shares one instant and has no link.
 
-        By publication; where that is one, too, by a page of twice the size, which shows whether
-        there is more.
+        Split by publication. If that date is shared too, request a page of twice the size, which
+        shows whether there are more products.
         """
         pages = self._pages
         assert pages.latest is not None
@@ -125,22 +126,22 @@ class UncountedReader:
         rest = pages.window.onwards(pages.latest)
         try:
             page = await pages.take(pages.url(rest, top=larger))
-        except ServiceRefused:  # no page may be that large
-            self._fall_short()
+        except ServiceRefused:  # the service rejects pages of that size
+            self._record_shortfall()
             return ()
         shown = page.entries
-        bounded = shown <= self._longest and self._full(page)  # by the service, not by what it has
+        bounded = shown <= self._longest and self._full(page)  # limited by the service
         if shown >= larger or (bounded and not await self._nothing_after(rest, shown)):
-            self._fall_short()
+            self._record_shortfall()
         return ()
 
     async def _nothing_after(self, window: Window, count: int) -> bool:
-        """Whether the service says that a window holds no more than ``count`` products."""
+        """Return whether the service says that a window has at most ``count`` products."""
         try:
             page = await self._pages.look(window, skip=count)
         except ServiceRefused:
             return False
         return not page.entries
 
-    def _fall_short(self) -> None:
+    def _record_shortfall(self) -> None:
         self.shortfall = Shortfall(self._pages.window, self._pages.given, None)

@@ -1,4 +1,4 @@
-"""Whether a listing was whole, by the service's counts, and what to say where it was not. Pure."""
+"""Decide from the service's counts whether a listing was complete, and build the error. Pure."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What a listing came to, beside the service's counts of all that it should hold.
+    """The number of products listed, and the service's counts.
 
     >>> tally = Tally(first=800, again=800, listed=798, by_time=True)
     >>> tally.short, tally.may_lie_beside, tally.accounts_for(798, 0), tally.accounts_for(800, 0)
     (True, True, False, True)
     >>> tally.fault().message
-    'The catalogue listed 798 products of the 800 it counts.'
+    'The catalogue listed 798 of the 800 products that it counts.'
     """
 
     first: int | None
-    """Counted before it; None where the service does not count."""
+    """Count before the listing; None if the service does not count."""
     again: int | None
-    """Counted after it; None where that was not asked."""
+    """Count after the listing; None if it was not requested."""
     listed: int
     shortfalls: tuple[Shortfall, ...] = ()
-    """The windows that could not be listed whole."""
+    """The windows that could not be listed completely."""
     skipped: tuple[str, ...] = ()
-    """A sentence for each entry that is no product."""
+    """One sentence for each entry that could not be parsed."""
     by_time: bool = False
-    """Whether it was read in windows of time, or went on by date: what has none may be missing."""
+    """Whether it was read in time windows or continued by date: products without a date may be
+    missing."""
 
     @property
     def counted(self) -> int | None:
@@ -41,61 +42,62 @@ class Tally:
 
     @property
     def short(self) -> bool:
-        """Whether something is missing, as far as the counts tell.
+        """Whether products are missing, by the counts.
 
-        There may be fewer than one of the counts: some went or came meanwhile.
+        Fewer products than one of the two counts are accepted: some were removed or added
+        meanwhile.
         """
         entries = self.listed + len(self.skipped)
         return bool(self.shortfalls) or entries < min(self.first or 0, self.counted or 0)
 
     @property
     def may_lie_beside(self) -> bool:
-        """Whether products that no window of time holds are worth a question.
+        """Whether to request products that are in no time window, because they have no date.
 
-        | read by time | a window fell short | the service counts | fewer listed | worth it |
-        |--------------|---------------------|--------------------|--------------|----------|
-        | no           | -                   | -                  | -            | no       |
-        | yes          | yes                 | -                  | -            | no       |
-        | yes          | no                  | no                 | -            | yes      |
-        | yes          | no                  | yes                | no           | no       |
-        | yes          | no                  | yes                | yes          | yes      |
+        | read by time | a window fell short | the service counts | fewer listed | request |
+        |--------------|---------------------|--------------------|--------------|---------|
+        | no           | -                   | -                  | -            | no      |
+        | yes          | yes                 | -                  | -            | no      |
+        | yes          | no                  | no                 | -            | yes     |
+        | yes          | no                  | yes                | no           | no      |
+        | yes          | no                  | yes                | yes          | yes     |
         """
         return self.by_time and not self.shortfalls and (self.first is None or self.short)
 
     def accounts_for(self, dated: int, undated: int) -> bool:
-        """Whether all that is counted has a date or was listed for having none.
+        """Return whether the counts of dated and undated products add up to the total.
 
-        Then nothing lies beside the windows; where each was whole when it was read, fewer than
-        either count were listed because some went and others came meanwhile.
+        If they do, no product is outside the windows. If each window was complete when read, a
+        difference from the counts comes from products removed and added meanwhile.
         """
         return not self.shortfalls and dated + undated >= (self.counted or 0)
 
     def fault(self) -> ServiceFault:
-        """What to say of a short one."""
+        """Return the error for a listing with missing products."""
         told = self.counted or 0
         if self.listed >= told:
             told = self.listed + sum((one.counted or 0) - one.listed for one in self.shortfalls)
         if self.counted is None:
-            sentence = f"The catalogue listed {self.listed} products and gave no way on from them."
+            sentence = f"The catalogue listed {self.listed} products; the last page has no link."
         else:
-            sentence = f"The catalogue listed {self.listed} products of the {told} it counts."
-        return ServiceFault(sentence, hint=f"What was listed is right{self._rest()}")
+            sentence = f"The catalogue listed {self.listed} of the {told} products that it counts."
+        return ServiceFault(sentence, hint=f"The listed products are valid{self._rest()}")
 
     def unread(self) -> ServiceFault:
-        """What to say of a listing in which entries were skipped."""
+        """Return the error for a listing with skipped entries."""
         others = len(self.skipped) - 1
-        more = f" So are {others} other entries." if others > 0 else ""
+        more = f" ({others} more such entries.)" if others > 0 else ""
         return ServiceFault(
             f"{self.skipped[0]}{more}",
-            hint="What was listed is right; an entry that cannot be read was skipped. Tell the "
-            "service's people if it stays so.",
+            hint="The listed products are valid; entries that cannot be parsed were skipped. "
+            "Report this to the service's operators if it persists.",
         )
 
     def _rest(self) -> str:
         where = next((each for each in self.shortfalls if each.window.bounds), None)
         if where is not None:
             of = "" if where.counted is None else f" of {where.counted}"
-            return f". It lists {where.listed}{of} for {where.window.bounds}."
+            return f". It listed {where.listed}{of} for {where.window.bounds}."
         if self.by_time and not self.shortfalls:
-            return ". Products with no ContentDate are in no window of time."
-        return "; start again, or ask for a shorter time."
+            return ". Products without a ContentDate may be missing."
+        return "; start again, or query a shorter time range."

@@ -1,4 +1,4 @@
-"""The pages of one window: asked for, and what is new on them handed on."""
+"""Request the pages of one window, and emit the new products on them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class WindowPages:
-    """Asks for the pages of a window; what is on them goes to ``emit``, an Id once.
+    """Requests the pages of a window; passes each new product to ``emit`` once.
 
-    ``known`` are Ids given out before; after ``enough`` products nothing more needs to be asked.
+    ``known``: Ids emitted before. ``enough``: number of products after which to stop.
 
-    Error handling: NoaError where a page cannot be had; ServiceFault for one that holds products
-    of another time, for without filters that are heeded windows would be cut for ever.
+    Error handling: NoaError if a page cannot be read; ServiceFault for a page with products outside
+    the window, because splitting would never end if the service ignores the filter.
     """
 
     def __init__(
@@ -45,41 +45,41 @@ class WindowPages:
         self.enough = enough
         self.page_size: int = catalogue.page_size
         self.seen = Recent(REMEMBERED, known)
-        """The Ids given out, the known ones too."""
+        """Ids emitted, including the known ones."""
         self.given = 0
-        """Products given out, without the known ones."""
+        """Number of products emitted, without the known ones."""
         self.latest: datetime | None = None
-        """The last instant on a page so far, by the window's axis."""
+        """The latest date on the pages so far, on the window's axis."""
         self.unreadable: list[str] = []
-        """A sentence for each entry on the pages that is no product."""
+        """One sentence for each entry on the pages that could not be parsed."""
         self._catalogue = catalogue
         self._emit = emit
         self._attributes = attributes
 
     @property
     def orders_ties(self) -> bool:
-        """As ``Catalogue.orders_ties``."""
+        """See ``Catalogue.orders_ties``."""
         return self._catalogue.orders_ties
 
     @property
     def satisfied(self) -> bool:
-        """Whether so many were given out that no more are wanted."""
+        """Whether ``enough`` products were emitted."""
         return self.enough is not None and self.given >= self.enough
 
     def wanted_of(self, count: int) -> int:
-        """How many of so many products are wanted."""
+        """Return how many of ``count`` products are wanted."""
         return count if self.enough is None else min(count, self.enough)
 
     async def take(self, url: str, ahead: PagesAhead | None = None) -> Page:
-        """A page, which may have been asked for ``ahead``; what is new on it is handed on."""
+        """Return a page, possibly prefetched by ``ahead``, and emit the new products on it."""
         page = await (ahead or self._catalogue).page(url)
         if instants := self.instants(page):
             last = max(instants)
             if not self.window.spans(min(instants), last):
                 raise ServiceFault(
-                    f"The catalogue was asked for {self.window.bounds} and gave products of "
-                    "another time: it does not heed the filter.",
-                    hint="Check the catalogue's address; what was listed before is right.",
+                    f"The catalogue ignores the filter: asked for {self.window.bounds}, it "
+                    "returned products of another time.",
+                    hint="Check the catalogue address. The products listed so far are valid.",
                 )
             self.latest = last if self.latest is None else max(last, self.latest)
         self.unreadable += page.unreadable
@@ -89,13 +89,13 @@ class WindowPages:
         return page
 
     def ahead(self) -> PagesAhead:
-        """What asks for pages before links lead to them."""
+        """Return the prefetcher of this window's pages."""
         return PagesAhead(self._catalogue)
 
     async def look(
         self, window: Window | None = None, *, skip: int = 0, descending: bool = False
     ) -> Page:
-        """One entry of the window, or of another, which is not handed on."""
+        """Return a page of one entry of the window, or of another window, without emitting it."""
         window = window or self.window
         options = {
             "$filter": window.filter,
@@ -106,11 +106,11 @@ class WindowPages:
         return await self._catalogue.page(self._catalogue.url(options))
 
     def next_link(self, url: str, page: Page) -> str | None:
-        """As ``Catalogue.next_link``."""
+        """See ``Catalogue.next_link``."""
         return self._catalogue.next_link(url, page)
 
     def instants(self, page: Page) -> list[datetime]:
-        """Where the products of a page lie on the window's axis, as far as they say."""
+        """Return the dates of a page's products on the window's axis, without missing ones."""
         if self.window.axis is Axis.SENSED:
             instants = [each.sensing_start for each in page.products]
         else:
@@ -118,7 +118,8 @@ class WindowPages:
         return [instant for instant in instants if instant is not None]
 
     def url(self, window: Window | None = None, *, top: int = 0) -> str:
-        """The first page of the window, or of another: of ``top`` entries, else as usual."""
+        """Return the URL of the first page of the window, or of another one; ``top`` is its page
+        size."""
         window = window or self.window
         options: dict[str, str] = {
             "$filter": window.filter,

@@ -1,4 +1,5 @@
-"""Windows of time: how a long listing is cut, and whether a window was listed whole. Pure."""
+"""Split a long listing into time windows, and decide whether a window was listed completely.
+Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from itertools import pairwise
 from noa_async.catalogue.times import format_instant
 
 INSTANT = timedelta(milliseconds=1)
-"""What cannot be cut any more: instants go out in milliseconds."""
+"""The shortest window: times are sent in milliseconds."""
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
-"""Before all that was ever sensed from space."""
+"""Earlier than any satellite observation."""
 PASSES = 3
-"""A window is read so often before it is said that its products and its count disagree."""
+"""How often to read a window before reporting that its products and its count disagree."""
 _LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 _LARGEST = 750
 _WINDOWS = 50
@@ -24,14 +25,14 @@ _SHORTEST_LIMIT = 10
 
 
 class Axis(StrEnum):
-    """By what a window is cut."""
+    """The date by which a window is split."""
 
     SENSED = "ContentDate/Start"
     PUBLISHED = "PublicationDate"
 
 
 class Verdict(Enum):
-    """What to do with a window that was read."""
+    """What to do with a window after reading it."""
 
     WHOLE = "whole"
     CUT = "cut"
@@ -41,7 +42,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What of ``within`` lies from ``start`` up to, but not at, ``end``; None is no bound.
+    """The products of ``within`` dated from ``start`` to before ``end``; None is no bound.
 
     >>> from datetime import UTC
     >>> Window("Online eq true", start=datetime(2026, 1, 12, tzinfo=UTC)).filter
@@ -49,14 +50,14 @@ class Window:
     """
 
     within: str
-    """OData that holds for all of it; empty is all there is."""
+    """The OData filter of all the products; empty matches everything."""
     axis: Axis = Axis.SENSED
     start: datetime | None = None
     end: datetime | None = None
 
     @property
     def bounds(self) -> str:
-        """Its own part of the filter; empty where it has no bound."""
+        """The window's own part of the filter; empty if it has no bound."""
         limits = (("ge", self.start), ("lt", self.end))
         return " and ".join(
             f"{self.axis} {compared} {format_instant(at)}" for compared, at in limits if at
@@ -64,17 +65,17 @@ class Window:
 
     @property
     def filter(self) -> str:
-        """The whole ``$filter``, not encoded."""
+        """The complete ``$filter``, not encoded."""
         if self.within and self.bounds:
             return f"({self.within}) and {self.bounds}"
         return self.within or self.bounds
 
     def dated(self) -> Window:
-        """Those of its products that have an instant on its axis."""
+        """Return the window restricted to products that have a date on its axis."""
         return self if self.start else replace(self, start=EARLIEST)
 
     def undated(self) -> Window:
-        """Those that have none, to be cut by publication: no bound in time holds them.
+        """Return the window of the products without a date on its axis, to be split by publication.
 
         >>> Window("Online eq true").undated().filter
         '(Online eq true) and ContentDate/Start eq null'
@@ -83,34 +84,41 @@ class Window:
         return Window(f"({self.filter}) and {null}" if self.filter else null, Axis.PUBLISHED)
 
     def spans(self, first: datetime, last: datetime) -> bool:
-        """Whether all that lies from ``first`` to ``last`` lies within its bounds."""
+        """Return whether the range from ``first`` to ``last`` lies within the bounds."""
         begins = self.start is None or self.start <= _to_milliseconds(first)
         return begins and (self.end is None or _to_milliseconds(last) < self.end)
 
     def onwards(self, start: datetime) -> Window:
-        """What is left of it from ``start`` on, the whole of that instant."""
+        """Return the rest of the window, from the millisecond of ``start`` on."""
         return replace(self, start=_to_milliseconds(start))
 
     def at(self, instant: datetime) -> Window | None:
-        """Return the whole of ``instant``, to be cut by publication; None if that is done."""
+        """Return a window of the millisecond of ``instant``, to be split by publication.
+
+        None if this window is already split by publication.
+        """
         start = _to_milliseconds(min(instant, _LATEST))
         return replace(self, start=start, end=start + INSTANT).deeper()
 
     def around(self, instant: datetime) -> tuple[Window, ...]:
-        """The whole of ``instant``, to be cut by publication, and what comes after it."""
+        """Return the window of the millisecond of ``instant`` and the window of the rest after it.
+
+        Empty if this window is already split by publication.
+        """
         inner = self.at(instant)
         start = _to_milliseconds(min(instant, _LATEST))
         return (inner, self.onwards(start + INSTANT)) if inner is not None else ()
 
     def deeper(self) -> Window | None:
-        """The same products, to be cut by their publication; None where that is done already."""
+        """Return the same products, to be split by publication; None if they already are."""
         return Window(self.filter, Axis.PUBLISHED) if self.axis is Axis.SENSED else None
 
     def cut(self, first: datetime, last: datetime, parts: int) -> tuple[Window, ...]:
-        """Up to ``parts`` windows, in order, that hold exactly what this one holds.
+        """Split the window into up to ``parts`` windows, in order, that together match the same
+        products.
 
-        ``first``, ``last``: between these its products are known to lie, as far as it is known;
-        the cuts are even between them. Empty where all of that is one instant.
+        ``first``, ``last``: the known range of its products' dates; it is split evenly. Empty if
+        the range is a single millisecond.
         """
         first, end = _to_milliseconds(first), _to_milliseconds(min(last, _LATEST)) + INSTANT
         steps = ((end - first) * step // parts for step in range(1, parts))
@@ -123,28 +131,29 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one pass over a window's pages came to."""
+    """The result of reading all pages of a window once."""
 
     counted: int | None
-    """By the service, on the first page; None where it does not count."""
+    """The service's count on the first page; None if it does not count."""
     listed: int
-    """Different products on the pages, and entries that are none."""
+    """Number of distinct products on the pages, plus the entries that cannot be parsed."""
     steady: bool
-    """No later page had another count: nothing came or went, so no page was shifted."""
+    """Whether every page had the same count: no product was added or removed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shortfall:
-    """A window that could not be listed whole."""
+    """A window that could not be listed completely."""
 
     window: Window
     listed: int
     counted: int | None
-    """None: a service that does not count gave no way on from a full page."""
+    """None if the service does not count; then a full page had no link and no date to continue
+    from."""
 
 
 def judge(reading: Reading, page_size: int, *, passes: int, cuttable: bool) -> Verdict:
-    """What to do after so many ``passes`` over a window.
+    """Return what to do after reading a window ``passes`` times.
 
     | counted | listed | steady | more than a page, and cuttable | passes | verdict |
     |---------|--------|--------|--------------------------------|--------|---------|
@@ -157,8 +166,8 @@ def judge(reading: Reading, page_size: int, *, passes: int, cuttable: bool) -> V
     | yes     | all    | no     | no                             | 3      | WHOLE   |
     | yes     | fewer  | -      | no                             | 3      | SHORT   |
 
-    A removal and an addition in one window between two of its pages leave its count as it was:
-    that is not seen. Small windows make it rare.
+    A removal and an addition between two pages of a window leave its count unchanged and are not
+    detected. Small windows make that rare.
     """
     if reading.counted is None:
         return Verdict.WHOLE
@@ -173,16 +182,17 @@ def judge(reading: Reading, page_size: int, *, passes: int, cuttable: bool) -> V
 
 
 def is_full(shown: int, asked: int, linked: int) -> bool:
-    """Whether a page of ``shown`` entries with no link may be cut off, not the last.
+    """Return whether a page of ``shown`` entries without a link may be truncated rather than the
+    last.
 
-    | the longest page with a link | full from             |
-    |------------------------------|-----------------------|
-    | as long as was asked for     | so many on            |
-    | shorter: the service's most  | so many on            |
-    | none had one                 | 10, or what was asked |
+    | the longest page that had a link       | full with this many entries or more |
+    |----------------------------------------|-------------------------------------|
+    | is as long as requested                | as many as that page                |
+    | is shorter: the service has a maximum  | as many as that page                |
+    | does not exist: no page had a link     | 10, or fewer if fewer are requested |
 
-    ``linked`` is that page's length, 0 where none had a link. A service that gives fewer than 10 at
-    once, and no link, is not known.
+    ``linked`` is the length of that page, 0 if no page had a link. No known service returns fewer
+    than 10 entries a page and no link.
 
     >>> is_full(50, 50, 0), is_full(20, 50, 20), is_full(19, 50, 20), is_full(9, 50, 0)
     (True, True, False, False)
@@ -191,9 +201,9 @@ def is_full(shown: int, asked: int, linked: int) -> bool:
 
 
 def largest(page_size: int, total: int = 0) -> int:
-    """How many products a window may hold: some pages, and not many products, held for a while.
+    """Return the maximum number of products in a window, which limits what is held in memory.
 
-    Of a long listing more, for each window costs a page that is not full.
+    It grows with the listing, because each window costs one page that is not full.
 
     >>> largest(50), largest(50, 50_000), largest(50, 10**6), largest(1000)
     (750, 1000, 1500, 2000)
@@ -202,10 +212,11 @@ def largest(page_size: int, total: int = 0) -> int:
 
 
 def parts_for(count: int, most: int) -> int:
-    """In how many parts to cut ``count`` products so that few parts hold above ``most``; 2 or more.
+    """Return the number of parts (2 or more) in which to split ``count`` products, at most ``most``
+    each.
 
-    Not many at a time: time is not filled evenly, and each part tells its own count, so that what
-    is empty costs one request and what is full is cut further.
+    At most 8 at a time: dates are not distributed evenly, each part has a count of its own, empty
+    parts cost one request, and full parts are split again.
 
     >>> [parts_for(count, 750) for count in (60, 3000, 100_000)]
     [2, 5, 8]
@@ -214,5 +225,5 @@ def parts_for(count: int, most: int) -> int:
 
 
 def _to_milliseconds(instant: datetime) -> datetime:
-    """As the service will read it: cut, not rounded."""
+    """Truncate to milliseconds, as the service reads it."""
     return instant.replace(microsecond=instant.microsecond // 1000 * 1000)

@@ -1,4 +1,4 @@
-"""Areas written as WKT."""
+"""Parse areas written as WKT."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,12 +14,12 @@ _TOKEN = re.compile(
 )
 _HEIGHTS = {"Z", "M", "ZM"}
 _GLUED = re.compile(r"(POINT|POLYGON|MULTI[A-Z]+|GEOMETRYCOLLECTION)(?:ZM|Z|M)")
-_DEEPEST = 8  # collections within collections; nobody needs more
+_DEEPEST = 8  # nesting of collections
 _T = TypeVar("_T")
 
 
 class WktReader:
-    """Reads one WKT text; raises `QueryError` at the first thing that is not WKT.
+    """Parser of one WKT text. Raises `QueryError` at the first syntax error.
 
     >>> [shape.wkt for shape in WktReader("multipoint z ((1 2 3), (4 5 6))").read()]
     ['POINT(1 2)', 'POINT(4 5)']
@@ -27,15 +27,15 @@ class WktReader:
 
     def __init__(self, text: str) -> None:
         self.plain = True
-        """Whether the text is one part in two dimensions, to be sent as it was given."""
+        """Whether the text is a single two-dimensional part, which can be sent unchanged."""
         self._tokens = list(_tokens(text))
         self._at = 0
 
     def read(self) -> list[Shape]:
-        """Read the whole text into its parts."""
+        """Parse the whole text into its parts."""
         shapes = self._geometry(0)
         if self._at < len(self._tokens):
-            raise _not_wkt(f"something follows its end: {self._peek()!r:.40}")
+            raise _not_wkt(f"there is text after its end: {self._peek()!r:.40}")
         self.plain = self.plain and len(shapes) == 1
         return shapes
 
@@ -101,7 +101,7 @@ class WktReader:
         met = self._take()
         if met != sign:
             before = " ".join(self._tokens[max(0, self._at - 5) : self._at - 1])
-            raise _not_wkt(f"after {before!r}, {sign!r} is due, not {met or 'its end'!r:.40}")
+            raise _not_wkt(f"expected {sign!r} after {before!r}, found {met or 'its end'!r:.40}")
 
     def _take(self) -> str:
         self._at += 1
@@ -116,13 +116,13 @@ def _tokens(text: str) -> Iterator[str]:
     while at < end:
         found = _TOKEN.match(text, at)
         if found is None:
-            raise _not_wkt(f"character {at + 1} starts {text[at : at + 20].strip()!r}")
+            raise _not_wkt(f"cannot parse {text[at : at + 20].strip()!r} at character {at + 1}")
         yield found[0].strip()
         at = found.end()
 
 
 def _not_wkt(why: str) -> QueryError:
-    return QueryError(f"The area is not WKT: {why}.", hint=WKT_EXAMPLE)
+    return QueryError(f"The area is not valid WKT: {why}.", hint=WKT_EXAMPLE)
 
 
 def _vertex(lon: str, lat: str, number: int) -> Vertex:

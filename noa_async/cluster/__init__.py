@@ -1,1 +1,2 @@
-"""One run on many machines: a coordinator that deals products out to workers of a Dask cluster."""
+"""Run one download on several machines: a coordinator assigns products to workers of a Dask
+cluster."""

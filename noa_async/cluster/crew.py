@@ -1,4 +1,4 @@
-"""The workers of a run as its coordinator sees them: who is there, who does what, who is lost."""
+"""Coordinate the workers of a run: discover them, assign orders, detect lost workers."""
 
 from __future__ import annotations
 
@@ -21,34 +21,35 @@ if TYPE_CHECKING:
 
 
 _MARGIN = 1.0
-"""Seconds that a message may be under way."""
+"""Seconds that a message may take."""
 
 
 class WorkerLost(Exception):
-    """Nobody knows what the worker does now; it has stopped by the end of its lease."""
+    """The state of the worker is unknown; it has stopped by the end of its lease."""
 
 
 class Link(Protocol):
-    """The way to the workers, through the scheduler."""
+    """The connection to the workers, through the scheduler."""
 
     async def workers(self) -> Iterable[str]:
-        """The addresses of those that the scheduler knows."""
+        """Return the addresses of the workers that the scheduler knows."""
         ...
 
     async def ask(self, address: str, verb: str, *arguments: Any) -> Any:
-        """Have a worker do what ``Desk`` calls ``verb``. Raises OSError where it cannot be had."""
+        """Call the ``Desk`` method named ``verb`` on a worker. Raise OSError if it is
+        unreachable."""
         ...
 
 
 @dataclass(slots=True, eq=False)
 class _Job:
-    """An order that a worker has."""
+    """An order that was assigned to a worker."""
 
     order: Order | Sending
     told: Told
     ends: asyncio.Future[Done]
     moved_at: float
-    """When something was last heard of it."""
+    """When the last event of it was received."""
 
 
 @dataclass(slots=True, eq=False)
@@ -58,7 +59,7 @@ class Node:
     address: str
     ready: bool = False
     complaint: str | None = None
-    """Why it cannot be used."""
+    """Why it cannot be used; None if it can."""
     tending: asyncio.Task[None] | None = None
     jobs: dict[str, _Job] = field(default_factory=dict)
     unsent: list[Order | Sending] = field(default_factory=list)
@@ -66,7 +67,7 @@ class Node:
 
 
 def least_busy(nodes: Iterable[Node]) -> Node | None:
-    """Who gets the next order; None where nobody is there.
+    """Return the worker for the next order; None if there is none.
 
     >>> least_busy([]) is None
     True
@@ -75,9 +76,11 @@ def least_busy(nodes: Iterable[Node]) -> Node | None:
 
 
 def rate_share(rate: float | None, jobs: int, places: int) -> float | None:
-    """Bytes a second for a worker with so many jobs: each place has its part of the cap for all.
+    """Return the bytes per second for a worker with ``jobs`` orders; each permit has an equal
+    share.
 
-    Whoever has none yet has one's part, for it uses it at once; so all never use more than the cap.
+    A worker without orders gets one share, so that it can start at once; together the workers never
+    exceed the cap.
 
     >>> rate_share(8e6, 2, 4), rate_share(8e6, 0, 4), rate_share(None, 1, 4)
     (4000000.0, 2000000.0, None)
@@ -86,12 +89,12 @@ def rate_share(rate: float | None, jobs: int, places: int) -> float | None:
 
 
 class Crew:
-    """Gives orders to workers, and hears of them.
+    """Assigns orders to workers and collects their reports.
 
-    Error handling: ``work`` raises WorkerLost where its worker died, hangs or cannot be reached;
-    ServiceAway where no worker is there for long; and for everybody what ends the run: a
-    CredentialsError of the log-in, a DestinationError of a folder that is not shared.
-    Resources: an async context manager; leaving it ends what the workers do for this run.
+    Error handling: ``work`` raises WorkerLost if the worker died, hangs or is unreachable;
+    ServiceAway if there is no worker for a long time. Errors that end the run are raised by every
+    call: a CredentialsError of the log-in, a DestinationError of a folder that is not shared.
+    Resources: an async context manager; leaving it ends the workers' orders of this run.
     """
 
     def __init__(self, link: Link, setup: Setup, lender: Lender, terms: Terms) -> None:
@@ -105,30 +108,30 @@ class Crew:
 
     @property
     def free_after(self) -> float:
-        """Seconds after which a worker that is lost has stopped, and its place is free."""
+        """Seconds after which a lost worker has stopped and its permit can be reused."""
         return self._terms.lease + self._terms.report + _MARGIN
 
     async def __aenter__(self) -> Self:
-        """Before anyone gets an order all who are there leave what an earlier run gave them."""
+        """Connect to all workers; each ends the orders of an earlier run first."""
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(self._terms.silence):
                 self._nodes = {one: Node(one) for one in await self._link.workers()}
-        await asyncio.gather(*map(self._greet, self._nodes.values()))
+        await asyncio.gather(*map(self._start_session, self._nodes.values()))
         for node in self._nodes.values():
-            node.tending = asyncio.create_task(self._tend(node))
-        self._look_out = asyncio.create_task(self._look())
+            node.tending = asyncio.create_task(self._supervise(node))
+        self._poller = asyncio.create_task(self._poll_workers())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         nodes = self._nodes.values()
         running = [task for node in nodes for task in (node.tending, node.sending) if task]
-        tasks = [self._look_out, *running]
+        tasks = [self._poller, *running]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for node in nodes:
-            self._lose(node)  # a thread may wait for what it has
-        await asyncio.gather(*map(self._part, nodes))
+            self._mark_lost(node)  # a thread may wait for its result
+        await asyncio.gather(*map(self._end_session, nodes))
         await self._lender.close()
 
     async def work(
@@ -138,15 +141,16 @@ class Crew:
         *,
         at: str | None = None,
     ) -> Done:
-        """Have an order done; ``told`` hears of it. Cancelled, it waits for the worker's end.
+        """Execute an order on a worker and report its events to ``told``.
 
-        ``at``: the worker that should do it; nobody else can send what it has.
+        If cancelled, waits until the worker has ended the order. ``at``: the worker to use; only
+        that worker can send a product that it holds.
         """
         node = self._nodes.get(at) if at is not None else None
         if node is None or not node.ready:
             if isinstance(order, Sending):
                 raise WorkerLost
-            node = await self._someone()
+            node = await self._wait_for_worker()
         loop = asyncio.get_running_loop()
         job = _Job(order, told, loop.create_future(), loop.time())
         node.jobs[order.key] = job
@@ -163,7 +167,7 @@ class Crew:
             node.jobs.pop(order.key, None)
 
     async def _send(self, node: Node) -> None:
-        """Send a worker all orders that wait, and those that came meanwhile, and so on."""
+        """Send a worker all pending orders, including those added meanwhile."""
         while node.unsent:
             orders, node.unsent = tuple(node.unsent), []
             try:
@@ -171,91 +175,92 @@ class Crew:
             except WorkerLost:
                 begun = False
             if not begun:
-                self._lose(node)
+                self._mark_lost(node)
         node.sending = None
 
     async def _drop(self, node: Node, order: Order | Sending) -> None:
-        """Have an order not begun, or ended."""
+        """Cancel an order, sent or not."""
         if order in node.unsent:
             node.unsent.remove(order)
             return
         if node.sending is not None:
-            await asyncio.wait([node.sending])  # or the order would come after its end
+            await asyncio.wait([node.sending])  # else the order could arrive after its cancellation
         with suppress(WorkerLost):
             await self._ask(node, "drop", order.key)
 
-    async def _someone(self) -> Node:
-        """The worker for the next order."""
+    async def _wait_for_worker(self) -> Node:
+        """Wait for a worker for the next order."""
         try:
             async with asyncio.timeout(self._terms.nobody):
                 while True:
                     if self._broken is not None:
                         raise self._broken
-                    if self._nodes and len(self._complaining()) == len(self._nodes):
-                        raise self._nobody()
+                    if self._nodes and len(self._rejecting()) == len(self._nodes):
+                        raise self._no_worker_error()
                     if (node := least_busy(self._nodes.values())) is not None:
                         return node
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise self._nobody() from None
+            raise self._no_worker_error() from None
 
-    def _complaining(self) -> list[Node]:
+    def _rejecting(self) -> list[Node]:
         return [node for node in self._nodes.values() if node.complaint is not None]
 
-    def _nobody(self) -> NoaError:
-        if complaining := self._complaining():
+    def _no_worker_error(self) -> NoaError:
+        if complaining := self._rejecting():
             first = complaining[0]
             return DestinationError(
                 f"The worker {first.address} cannot be used: {first.complaint}.",
-                hint="All machines need the same output folder, noa-async and its version.",
+                hint="All machines need the same output folder and the same version of noa-async.",
             )
         return ServiceAway(
-            f"No worker of the cluster has been there for {self._terms.nobody:.0f} s.",
-            hint="Start some with 'dask worker'; what has arrived is kept.",
+            f"The cluster had no worker for {self._terms.nobody:.0f} s.",
+            hint="Start workers with 'dask worker'. Downloaded data is kept.",
         )
 
-    async def _look(self) -> None:
-        """See who is there: whoever is new is greeted, whoever the scheduler misses is lost."""
+    async def _poll_workers(self) -> None:
+        """Poll the scheduler: greet new workers, and mark missing ones as lost."""
         while True:
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(self._terms.silence):
                     there = set(await self._link.workers())
                 for address in there - self._nodes.keys():
                     node = self._nodes[address] = Node(address)
-                    node.tending = asyncio.create_task(self._tend(node))
+                    node.tending = asyncio.create_task(self._supervise(node))
                 for address in self._nodes.keys() - there:
                     node = self._nodes.pop(address)
                     if node.tending is not None:
                         node.tending.cancel()
-                    self._lose(node)
+                    self._mark_lost(node)
             await asyncio.sleep(self._terms.look)
 
-    async def _tend(self, node: Node) -> None:
-        """Greet a worker and hear its reports; where it is lost, wait for its lease, and again."""
+    async def _supervise(self, node: Node) -> None:
+        """Greet a worker and poll its reports; if it is lost, wait for its lease and start
+        again."""
         while True:
             if not node.ready:
-                await self._greet(node)
+                await self._start_session(node)
             with suppress(WorkerLost):
                 while node.ready:
-                    await self._hear(node)
-            self._lose(node)
+                    await self._poll_report(node)
+            self._mark_lost(node)
             await asyncio.sleep(self._terms.lease)
 
-    async def _greet(self, node: Node) -> None:
+    async def _start_session(self, node: Node) -> None:
         try:
-            complaint = await self._reach(node, "hello", self._setup)
+            complaint = await self._call(node, "hello", self._setup)
         except WorkerLost as lost:
             complaint = lost.__cause__
         node.ready = complaint is None
         node.complaint = None if complaint is None else str(complaint)
         self._changed.set()
 
-    async def _hear(self, node: Node) -> None:
+    async def _poll_report(self, node: Node) -> None:
         try:
             token = await self._lender.loan()
         except NoaError as error:
-            self._break(error)
+            self._abort(error)
             raise WorkerLost from error
         limits = self._setup.settings.limits
         rate = rate_share(limits.bandwidth, len(node.jobs), limits.workers)
@@ -264,9 +269,9 @@ class Crew:
             raise WorkerLost
         for access in report.rejected:
             self._lender.reject(access)
-        self._heed(node, report)
+        self._process(node, report)
 
-    def _heed(self, node: Node, report: Report) -> None:
+    def _process(self, node: Node, report: Report) -> None:
         now = asyncio.get_running_loop().time()
         for key, event in report.events:
             if (job := node.jobs.get(key)) is not None:
@@ -279,15 +284,15 @@ class Crew:
             if now - job.moved_at > job.order.patience(self._setup.settings):
                 raise WorkerLost
 
-    def _lose(self, node: Node) -> None:
-        """Nobody waits for this worker any more."""
+    def _mark_lost(self, node: Node) -> None:
+        """Mark a worker as lost; its orders fail."""
         node.ready = False
         for job in node.jobs.values():
             if not job.ends.done():
                 job.ends.set_exception(WorkerLost())
 
-    def _break(self, error: NoaError) -> None:
-        """End the run: it concerns everybody."""
+    def _abort(self, error: NoaError) -> None:
+        """End the run with an error that concerns all workers."""
         self._broken = error
         for node in self._nodes.values():
             for job in node.jobs.values():
@@ -295,15 +300,15 @@ class Crew:
                     job.ends.set_exception(error)
         self._changed.set()
 
-    async def _part(self, node: Node) -> None:
+    async def _end_session(self, node: Node) -> None:
         with suppress(WorkerLost):
             await self._ask(node, "goodbye")
 
     async def _ask(self, node: Node, verb: str, *arguments: Any) -> Any:
-        return await self._reach(node, verb, self._setup.output, self._setup.session, *arguments)
+        return await self._call(node, verb, self._setup.output, self._setup.session, *arguments)
 
-    async def _reach(self, node: Node, verb: str, *arguments: Any) -> Any:
-        """Ask a worker. Raises WorkerLost where no answer comes in time."""
+    async def _call(self, node: Node, verb: str, *arguments: Any) -> Any:
+        """Call a worker. Raise WorkerLost if it does not answer in time."""
         try:
             async with asyncio.timeout(self._terms.silence):
                 return await self._link.ask(node.address, verb, *arguments)

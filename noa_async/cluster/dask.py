@@ -1,4 +1,4 @@
-"""The one module that knows Dask: the way to a scheduler's workers. Imported where one is named."""
+"""Connect to a Dask scheduler and call its workers. The only module that imports Dask."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ if TYPE_CHECKING:
     from contextlib import AsyncExitStack
 
 LOCAL = "local"
-_SECONDS_TO_CONNECT = 10
+_CONNECT_TIMEOUT = 10
 
 
 def check_installed() -> None:
-    """Raise SettingsError where Dask is not installed."""
+    """Raise SettingsError if Dask is not installed."""
     if find_spec("distributed") is None:
         raise SettingsError(
             "--dask needs Dask's distributed scheduler, which is not installed.",
-            hint="pip install 'noa-async[dask]', here and on every worker.",
+            hint="Run pip install 'noa-async[dask]' here and on every worker.",
         )
 
 
 class DaskLink:
-    """The way to the workers of a Dask cluster."""
+    """The connection to the workers of a Dask cluster."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     async def workers(self) -> Iterable[str]:
-        """The addresses of those that the scheduler knows."""
+        """Return the addresses of the workers that the scheduler knows."""
         try:
             return list(await self._client.ncores())
-        except RuntimeError as error:  # a client that has closed itself
+        except RuntimeError as error:  # the client has closed itself
             raise ConnectionError(str(error)) from error
 
     async def ask(self, address: str, verb: str, *arguments: Any) -> Any:
-        """Have a worker do what ``Desk`` calls ``verb``. Raises OSError where it cannot be had."""
+        """Call the ``Desk`` method named ``verb`` on a worker. Raise OSError if it is
+        unreachable."""
         try:
             answers = await self._client.run(
                 serve, verb, *arguments, workers=[address], on_error="return"
@@ -57,11 +58,11 @@ class DaskLink:
 
 
 async def open_link(stack: AsyncExitStack, address: str, workers: int) -> DaskLink:
-    """The way to the cluster at ``address``; ``local`` starts one of ``workers`` processes.
+    """Connect to the scheduler at ``address``; ``local`` starts a cluster of ``workers`` processes.
 
-    Raises ServiceUnreachable where no scheduler answers.
+    Raise ServiceUnreachable if no scheduler answers.
     """
-    from distributed import Client, LocalCluster  # noqa: PLC0415 (an extra, and heavy)
+    from distributed import Client, LocalCluster  # noqa: PLC0415 (an optional dependency, slow to import)
 
     try:
         where: Any = address
@@ -73,10 +74,10 @@ async def open_link(stack: AsyncExitStack, address: str, workers: int) -> DaskLi
                     processes=True,
                     asynchronous=True,
                     dashboard_address=None,
-                    silence_logs=logging.CRITICAL,  # errors are told by whoever asked
+                    silence_logs=logging.CRITICAL,  # the caller reports errors
                 )
             )
-        client = Client(where, asynchronous=True, timeout=_SECONDS_TO_CONNECT, set_as_default=False)
+        client = Client(where, asynchronous=True, timeout=_CONNECT_TIMEOUT, set_as_default=False)
         return DaskLink(await stack.enter_async_context(client))
     except (OSError, TimeoutError) as error:
         raise ServiceUnreachable(

@@ -1,4 +1,4 @@
-"""Fetching as ``transfer.download`` does, each attempt on some worker of a cluster."""
+"""Download products as ``transfer.download`` does, each attempt on a worker of a cluster."""
 
 from __future__ import annotations
 
@@ -34,19 +34,21 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _S = TypeVar("_S")
-_LOST = "A worker was lost; another goes on."
+_LOST = "A worker was lost; another one continues."
 _MOST_LOST = 5
-"""Workers that may be lost with one product, beside what its retries allow."""
+"""Number of workers that may be lost with one product, in addition to its retries."""
 
 
 class ClusterFetcher(Fetching):
-    """Brings products into part files by workers; the places are dealt out here, for all of them.
+    """Downloads products into part files on workers; permits are granted here, for all workers.
 
-    What is wrong is fetched once more by an order of its own: the place of the first is given back.
+    A product with a wrong checksum is fetched again with an order of its own, after the first
+    permit was returned.
     """
 
     hands = 2
-    """While a product is sealed far away, and told, another takes its place."""
+    """While a worker syncs and seals a product, and its report is pending, another takes its
+    permit."""
 
     def __init__(
         self, crew: Crew, stock: Stock, transfers: Transfers, observer: Observer = ignore
@@ -67,27 +69,27 @@ class ClusterFetcher(Fetching):
         *,
         fresh: bool,
     ) -> _T:
-        """As ``Fetching.fetch_once``: what is at ``path`` is gone on with, by whichever worker."""
+        """See ``Fetching.fetch_once``; any worker may resume the part file at ``path``."""
 
         def give_away(
             publish: Callable[..., _S],
             *given: Any,
-            brief: bool,  # noqa: ARG001 (a worker may be asked)
+            brief: bool,  # noqa: ARG001 (a worker may not know)
             stable: bool,  # noqa: ARG001 (as the worker left it)
         ) -> Awaitable[_S]:
             return self._stock.give_away(path, publish, *given)
 
         for _ in range(_MOST_LOST):
-            whole = await self._until_whole(product, path, fresh=fresh)
+            whole = await self._until_complete(product, path, fresh=fresh)
             try:
                 return await admit(Fetched(whole, give_away))
-            except WorkerLost:  # with the product that it had
+            except WorkerLost:  # the worker that held the product
                 told = TransferRetried(product.id, product.name, whole.attempts, 0.0, _LOST)
                 self._observer(told)
-        raise TransferInterrupted(f"{_MOST_LOST} workers were lost with it, one after the other.")
+        raise TransferInterrupted(f"{_MOST_LOST} workers in a row were lost while downloading it.")
 
-    async def _until_whole(self, product: Product, path: Path, *, fresh: bool) -> Whole:
-        """Attempt after attempt, each on a worker, until the product's part is whole."""
+    async def _until_complete(self, product: Product, path: Path, *, fresh: bool) -> Whole:
+        """Run attempts, each on a worker, until the product's part file is complete."""
         attempts = Attempts(product, self._retry, self._traffic, self._observer, self._sleep)
 
         async def once(attempt: int) -> Whole:
@@ -101,35 +103,36 @@ class ClusterFetcher(Fetching):
 
     async def _attempt(self, product: Product, path: Path, attempt: int, *, fresh: bool) -> Whole:
         async with self._traffic.slots.lease() as lease:
-            await self._tokens.token()  # a worker cannot know that there is none
+            await self._tokens.token()  # a worker cannot detect that there is none
             part, there = await self._stock.begin(product.id, path, fresh=fresh)
             order = Order(uuid.uuid4().hex, product, part, not there, lease.others_served)
             return await self._ask(order, path, lease, attempt)
 
     async def _ask(self, order: Order, path: Path, lease: Lease, attempt: int) -> Whole:
-        """Have a worker try; what it brought is there again when that has ended, however it did."""
+        """Run one attempt on a worker; afterwards the part file is back in its place, also after
+        errors."""
         told, at = self._listener(lease, attempt), self._stock.whereabouts(order.product.id)
         try:
             done = await self._crew.work(order, told, at=at)
         except WorkerLost:
-            await asyncio.sleep(self._crew.free_after)  # until then it may hold its connection
+            await asyncio.sleep(self._crew.free_after)  # until then it may keep its connection
             await self._stock.rescue(order, path)
             raise TransferInterrupted(_LOST, more_tries=_MOST_LOST) from None
-        except BaseException:  # the worker may not have heard that this is over
+        except BaseException:  # the worker may not know that the order is cancelled
             await self._stock.rescue(order, path)
             raise
         await self._stock.end(order, path, done)
         if isinstance(done.result, Whole):
             return done.result
         if not isinstance(done.result, Failure):
-            raise RuntimeError(f"A worker failed: {done.result}")  # noqa: TRY004 (no type)
+            raise RuntimeError(f"A worker failed: {done.result}")  # noqa: TRY004 (not a type error)
         error = done.result.error()
         if isinstance(error, QuotaExceeded):
             lease.refused(error.retry_after)
         raise error
 
     def _listener(self, lease: Lease, attempt: int) -> Callable[[Event | Received], None]:
-        """Tells what a worker tells, as if it were done here."""
+        """Return a callback that forwards a worker's events to the observer."""
 
         def told(event: Event | Received) -> None:
             if isinstance(event, Received):

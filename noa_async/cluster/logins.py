@@ -1,4 +1,4 @@
-"""The token on a cluster: the coordinator renews it and sends it to the workers."""
+"""Distribute the access token: the coordinator renews it and sends it to the workers."""
 
 from __future__ import annotations
 
@@ -14,58 +14,59 @@ if TYPE_CHECKING:
 
 
 class Lender:
-    """The coordinator's side: the token to send to every worker.
+    """The coordinator's side: provides the token to send to the workers.
 
-    If the log-in service is slow, no worker waits: the workers go on with the token that they have.
+    If the log-in service is slow, workers keep using the token that they have.
     """
 
     def __init__(self, tokens: TokenManager, patience: float) -> None:
-        """``patience``: seconds to wait for a token."""
+        """``patience``: maximum seconds to wait for a token."""
         self._tokens = tokens
         self._patience = patience
         self._asked: asyncio.Task[str] | None = None
 
     async def loan(self) -> str | None:
-        """Return the token that holds now; None if there is none at the moment.
+        """Return a valid token; None if there is none at the moment.
 
         Raise CredentialsRefused, and any other error that ends a run.
         """
         if self._asked is None or self._asked.done():
             self._asked = asyncio.create_task(self._tokens.token())
-            self._asked.add_done_callback(_seen)
+            self._asked.add_done_callback(_retrieve_exception)
         asked = self._asked
         await asyncio.wait([asked], timeout=self._patience)
         if not asked.done():
             return None
         try:
             return asked.result()
-        except ServiceAway:  # the manager waited for it as long as the retry policy says
+        except ServiceAway:  # the manager has waited as long as the retry policy allows
             raise
         except ServiceError:
-            return None  # the worker waits for one, and its product is tried again
+            return None  # the worker waits for a token, and its product is retried
 
     def reject(self, access: str) -> None:
         """Renew the token ``access``, to which the service answered 401."""
         self._tokens.reject(access)
 
     async def close(self) -> None:
-        """Cancel the request for a token that is under way, if any."""
+        """Cancel the request for a token in progress, if any."""
         if self._asked is not None:
             self._asked.cancel()
             await asyncio.gather(self._asked, return_exceptions=True)
 
 
-def _seen(task: asyncio.Task[str]) -> None:
-    """Whatever ended it is the next renewal's to meet: asyncio need not tell of it."""
+def _retrieve_exception(task: asyncio.Task[str]) -> None:
+    """Retrieve the task's exception, so that asyncio does not log it; the next renewal raises its
+    own."""
     if not task.cancelled():
         task.exception()
 
 
 class LentTokens:
-    """A worker's side: the token, as the last renewal brought it."""
+    """A worker's side: the token received from the coordinator."""
 
     def __init__(self, patience: float, rejected: Callable[[str], None]) -> None:
-        """``rejected`` is told of a token to which the service answered 401."""
+        """``rejected`` is called with a token to which the service answered 401."""
         self._patience = patience
         self._tell = rejected
         self._access: str | None = None
@@ -73,28 +74,29 @@ class LentTokens:
         self._changed = asyncio.Event()
 
     async def token(self) -> str:
-        """A token that holds. Raises ServiceUnreachable where none comes."""
+        """Return a valid token. Raise ServiceUnreachable if none arrives in time."""
         try:
             async with asyncio.timeout(self._patience):
                 while self._access is None:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise ServiceUnreachable("The coordinator sends no token that holds.") from None
+            raise ServiceUnreachable("The coordinator sent no valid token.") from None
         return self._access
 
     def reject(self, access: str) -> bool:
-        """Ask the coordinator for another token: the service answered 401 to ``access``."""
+        """Request another token from the coordinator: the service answered 401 to ``access``."""
         if access == self._access:
             self._access, self._rejected = None, access
             self._tell(access)
         return True
 
     def accept(self, access: str) -> None:
-        """Do nothing: the coordinator's own requests tell whether its tokens are taken."""
+        """Do nothing: the coordinator learns from its own requests whether its tokens are
+        accepted."""
 
     def lend(self, access: str | None) -> None:
-        """The coordinator's token is ``access`` now."""
+        """Set the coordinator's current token; None keeps the present one."""
         if access is not None and access != self._rejected:
             self._access = access
             self._changed.set()

@@ -1,4 +1,4 @@
-"""What a coordinator and its workers say to each other. Tokens are in no repr: Dask logs those."""
+"""Messages between a coordinator and its workers. Their reprs, which Dask logs, hide the tokens."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """How long the two wait for each other, in seconds."""
+    """Timings between coordinator and workers, in seconds."""
 
     report: float = 0.5
-    """The longest between two reports of a worker that is well."""
+    """Maximum time between two reports of a worker."""
     silence: float = 15.0
-    """A worker that says nothing for so long is lost."""
+    """A worker that does not answer for this long is lost."""
     lease: float = 10.0
-    """A worker that hears nothing for so long stops by itself, so that its places are free."""
+    """A worker that gets no message for this long stops by itself, so that its permits can be
+    reused."""
     look: float = 1.0
-    """How often the scheduler is asked who is there."""
+    """How often the scheduler is asked for its workers."""
     nobody: float = 60.0
-    """How long a run waits for a first worker, or for another after the last one is lost."""
+    """How long a run waits for the first worker, or for another one after the last is lost."""
 
 
 def patience(settings: Settings, size: int | None, *, silent: bool = False) -> float:
-    """Seconds that a worker may bring no byte of a product: its own time-outs, and then some.
+    """Return the seconds that a worker may make no progress with a product: its time-outs plus a
+    margin.
 
-    A part that is gone on with is read first, at 20 MB/s or more. ``silent``: it is sent into a
-    store, at 1 MB/s or more, which tries again for minutes.
+    A part file that is resumed is first read, at 20 MB/s or more. ``silent``: the product is
+    uploaded to a store, at 1 MB/s or more, with minutes of retries.
 
     >>> from noa_async.settings import Settings
     >>> patience(Settings(), 1_000_000_000), patience(Settings(), 1_000_000_000, silent=True)
@@ -49,7 +51,7 @@ def patience(settings: Settings, size: int | None, *, silent: bool = False) -> f
 
 
 def own_version() -> str:
-    """Of noa-async, as it is installed here."""
+    """Return the installed version of noa-async."""
     return version("noa-async")
 
 
@@ -58,91 +60,92 @@ class Setup:
     """What a worker needs to know before its first order."""
 
     session: str
-    """Of this run: what a worker still does for an earlier one with the same output ends."""
+    """The id of this run; a worker ends its orders of earlier runs with the same output."""
     output: str
     version: str
-    """Of noa-async: what the two say to each other is of no other."""
+    """The version of noa-async; messages are only compatible within one version."""
     settings: Settings
     folder: str | None
-    """Where parts gather, the same on all machines; None: with each worker, whose output is an
-    object store."""
+    """The folder of the part files, the same on all machines. None if the output is an object
+    store: then each worker uses a folder of its own."""
     witness: str
-    """The name of a file there: who does not see it has another folder."""
+    """The name of a file in the folder; a worker that does not see it has another folder."""
     lease: float
     cut: bool
-    """Whether back-off takes no time, as ``testing`` says."""
+    """Whether back-off waits are skipped, as for ``testing``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One attempt at a product, for one worker."""
+    """An order for one attempt to download a product, on one worker."""
 
     key: str
     product: Product
     part: str
-    """Its file's name in the folder: no other attempt ever has it."""
+    """The name of the part file in the folder; unique to this attempt."""
     fresh: bool
-    """Whether nothing is there to go on with."""
+    """Whether there is no part file to resume."""
     others_served: bool
     """Whether the service is sending other products at the moment."""
 
     def patience(self, settings: Settings) -> float:
-        """Seconds in which something must be heard of it."""
+        """Return the seconds within which an event of the order must arrive."""
         return patience(settings, self.product.size)
 
 
 @dataclass(frozen=True, slots=True)
 class Sending:
-    """A product that a worker has whole, to be sent into an object store."""
+    """An order to upload a product, complete on a worker, to an object store."""
 
     key: str
     part: str
     size: int
     url: str
     path: str
-    """Its name in the store."""
+    """The object's name in the store."""
     attributes: Mapping[str, str]
 
     def patience(self, settings: Settings) -> float:
-        """Seconds in which something must be heard of it."""
+        """Return the seconds within which an event of the order must arrive."""
         return patience(settings, self.size, silent=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """From the coordinator, again and again: it is there, and this is what holds now."""
+    """A message of the coordinator that extends the lease and updates the token and rate."""
 
     token: str | None = field(repr=False)
-    """None: the worker goes on with the one that it has."""
+    """None: keep using the present token."""
     rate: float | None
-    """Bytes a second for this worker; None is no cap."""
+    """Bytes per second for this worker; None is no cap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """How an attempt ended; nobody writes into its part any more."""
+    """The result of an attempt; the worker no longer writes to its part file."""
 
     key: str
     result: Whole | FileFacts | Failure | str
-    """What is whole is on stable storage, and closed. Facts are those of an object that was sent. A
-    text is a defect: a traceback's last line."""
+    """Whole: the part file is complete, synced and closed. FileFacts: those of the uploaded object.
+    Failure: the error. A string: the last line of an unexpected exception's traceback."""
     length: int
-    """Bytes of the part."""
+    """Length of the part file in bytes."""
     by: str = ""
     """The worker's address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """All bytes of an attempt are there, and its connection is free; it is sealed now."""
+    """All bytes of an attempt have arrived and its connection is free; the part file is being
+    sealed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """From a worker: what happened since the last."""
+    """What happened on a worker since its last report."""
 
     events: tuple[tuple[str, Event | Received], ...]
-    """With the key of the order that each belongs to."""
+    """Each event with the key of its order."""
     done: tuple[Done, ...]
     rejected: tuple[str, ...] = field(repr=False)
     """Tokens to which the service answered 401."""

@@ -1,4 +1,4 @@
-"""A run's cluster, put together: the way to its workers, and what fetches by them."""
+"""Set up a run's cluster: the connection to its workers, and the fetchers that use them."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 class Cluster:
     """The workers of a Dask scheduler, for all outputs of a client.
 
-    Resources: what it opens ends with the stack that it is given; then it can be used anew.
+    Resources: everything opened is closed with the stack that is passed in; then it can be reused.
     """
 
     def __init__(self, address: str, settings: Settings, observer: Observer) -> None:
-        """Raises SettingsError for what is no address, and where Dask is not installed."""
+        """Raise SettingsError if the address is invalid or Dask is not installed."""
         check_installed()
         settings.with_values({"dask": address})
         self._address = address
@@ -47,7 +47,7 @@ class Cluster:
     async def fetcher(
         self, stack: AsyncExitStack, output: Destination, transfers: Transfers
     ) -> ClusterFetcher:
-        """What fetches into an ``output``, which is locked. Raises what ``open_link`` does."""
+        """Return the fetcher for a locked ``output``. Raises what ``open_link`` raises."""
         async with self._opening:
             if not self._fetchers:
                 stack.callback(self._fetchers.clear)
@@ -62,7 +62,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What a fetcher of one output is made of. Leaving ``stack`` ends what its workers do."""
+    """Builds the fetcher of one output. Closing ``stack`` ends its workers' orders."""
 
     stack: AsyncExitStack
     link: Link
@@ -101,7 +101,7 @@ class _Run:
         return await self.stack.enter_async_context(crew)
 
     def _witness(self, folder: Path, session: str) -> str:
-        """The name of a file by which workers know that they see the same folder."""
+        """Create a file by which workers verify that they see the same folder. Return its name."""
         for left in folder.glob("*.here"):
             left.unlink(missing_ok=True)
         witness = folder / f"{session}.here"

@@ -1,8 +1,8 @@
-"""Whose a part file is: each attempt has one of its own, and hands it on when it has ended.
+"""Manage the part files of attempts: each attempt has its own, and passes it on when it ends.
 
-``<Id>.part`` is the archive's, ``<Id>.w-<12 digits>.part`` an attempt's, ``.s-`` that of one that
-has brought all. A worker that is lost may still hold its file open: what it left is copied, never
-given another name. All of it blocks.
+``<Id>.part`` belongs to the archive, ``<Id>.w-<12 digits>.part`` to an attempt, ``.s-`` to an
+attempt that is complete. A lost worker may still have its file open, so its part file is copied,
+never renamed. All functions block.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OWN = "noa-async-worker-"
 
 
 def attempt_name(product_id: str) -> str:
-    """A name that no other attempt has.
+    """Return a part file name that no other attempt has.
 
     >>> owner(attempt_name("0a5c").removesuffix(".part"))
     '0a5c'
@@ -41,7 +41,7 @@ def attempt_name(product_id: str) -> str:
 
 
 def sealed(part: Path) -> Path:
-    """Where an attempt's part lies when it is whole and closed.
+    """Return the path of an attempt's part file once it is complete and closed.
 
     >>> from pathlib import Path
     >>> str(sealed(Path("parts/0a5c.w-0123456789ab.part")))
@@ -51,7 +51,7 @@ def sealed(part: Path) -> Path:
 
 
 def owner(stem: str) -> str | None:
-    """The product's Id in the name of an attempt's part; None for another file.
+    """Return the product's Id in the name of an attempt's part file; None for another file.
 
     >>> owner("0a5c.w-0123456789ab"), owner("0a5c")
     ('0a5c', None)
@@ -61,7 +61,7 @@ def owner(stem: str) -> str | None:
 
 
 def size_of(part: Path) -> int:
-    """Bytes of a part; 0 where there is none."""
+    """Return the size of a part file; 0 if there is none."""
     try:
         return part.stat().st_size
     except OSError:
@@ -69,7 +69,7 @@ def size_of(part: Path) -> int:
 
 
 def hand_on(part: Path, to: Path) -> bool:
-    """Give a part, and its note, to another; whether it holds anything. Nobody writes into it."""
+    """Rename a part file and its note, which must not be open. Return whether it has any bytes."""
     with blamed_on(to):
         _rename(note_of(part), note_of(to))
         _rename(part, to)
@@ -84,7 +84,7 @@ def _rename(file: Path, to: Path) -> None:
 
 
 def take_over(part: Path, to: Path) -> None:
-    """Have the bytes that a lost worker left, in a file that it does not know of."""
+    """Copy the bytes that a lost worker left into a file that the worker does not know."""
     if sealed(part).exists():
         hand_on(sealed(part), to)
         return
@@ -94,7 +94,7 @@ def take_over(part: Path, to: Path) -> None:
             shutil.copyfile(part, draft)
             shutil.copyfile(note_of(part), note_of(to))
             draft.replace(to)
-        else:  # no note: no run could go on with it
+        else:  # without its note, no run could resume it
             to.unlink(missing_ok=True)
             note_of(to).unlink(missing_ok=True)
         part.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def take_over(part: Path, to: Path) -> None:
 
 
 def adopt(folder: Path) -> set[str]:
-    """Take over what the attempts of an earlier run left; the Ids of the products."""
+    """Take over the part files of an earlier run's attempts. Return the Ids of the products."""
     found: dict[str, list[Path]] = {}
     for part in folder.glob("*.part"):
         if (product_id := owner(part.stem)) is not None:
@@ -125,47 +125,47 @@ def adopt(folder: Path) -> set[str]:
 
 
 def seal(part: Path) -> None:
-    """Give a whole, closed part the name that says so, note and all."""
+    """Rename a complete, closed part file and its note to the name that marks it as complete."""
     hand_on(part, sealed(part))
 
 
 def unseal(part: Path) -> None:
-    """Take a whole part up again, if it is one."""
+    """Rename a complete part file back to its working name, if there is one."""
     if sealed(part).exists():
         hand_on(sealed(part), part)
 
 
 def give_away(part: Path, publish: Callable[..., _T], arguments: Sequence[Any]) -> _T:
-    """Have ``publish`` take a whole part away; only then goes the note that vouches for it."""
+    """Call ``publish``, which takes a complete part file; delete its note only afterwards."""
     published = publish(*arguments)
     note_of(part).unlink(missing_ok=True)
     return published
 
 
 def check_sealed(part: Path, size: int) -> None:
-    """Raise DestinationError where a worker's whole part is not here as the worker saw it."""
+    """Raise DestinationError if a worker's complete part file has another size here."""
     if size_of(part) != size:
         raise DestinationError(
-            f"A worker wrote {size} bytes to {part}, and {size_of(part)} are seen here.",
-            hint="All machines of the cluster must see one and the same output folder.",
+            f"A worker wrote {size} bytes to {part}, but the file has {size_of(part)} bytes here.",
+            hint="All machines of the cluster must share the output folder.",
         )
 
 
 def make_own_folder() -> Path:
-    """A folder of this process alone; those of processes that are no more are dropped."""
+    """Create a folder for this process, and delete those of processes that have ended."""
     for left in Path(tempfile.gettempdir()).glob(f"{_OWN}*-*"):
         number = left.name.removeprefix(_OWN).partition("-")[0]
-        if number.isdecimal() and not _runs(int(number)):
+        if number.isdecimal() and not _is_running(int(number)):
             drop_own_folder(left)
     return Path(tempfile.mkdtemp(prefix=f"{_OWN}{os.getpid()}-"))
 
 
 def drop_own_folder(folder: Path) -> None:
-    """Delete it, with all that is in it."""
+    """Delete the folder and its content."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _runs(process: int) -> bool:
+def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

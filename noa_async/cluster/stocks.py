@@ -1,4 +1,4 @@
-"""Where the parts of a run gather: in one folder that all see, or with the worker that fetches."""
+"""Store the part files of a run: in a shared folder, or on the worker that downloads."""
 
 from __future__ import annotations
 
@@ -34,46 +34,47 @@ _T = TypeVar("_T")
 
 
 class Stock(Protocol):
-    """What is there of products; ``path`` is where the archive has a product's part."""
+    """Access to the part files; ``path`` is the archive's part file of a product."""
 
     async def begin(self, product_id: str, path: Path, *, fresh: bool) -> tuple[str, bool]:
-        """The name of the part for an attempt, and whether something may be in it."""
+        """Return the name of the part file for an attempt, and whether it may have content."""
 
     async def end(self, order: Order, path: Path, done: Done) -> None:
-        """An attempt is over, nobody writes any more."""
+        """Take the part file back after an attempt whose worker has stopped writing."""
 
     async def rescue(self, order: Order, path: Path) -> None:
-        """An attempt is over, but its worker may not know."""
+        """Take the part file back after an attempt whose worker may still be writing."""
 
     async def length(self, path: Path) -> int:
-        """Bytes that are there."""
+        """Return the size of the part file."""
 
     async def give_away(self, path: Path, publish: Callable[..., _T], *arguments: Any) -> _T:
-        """Have ``publish`` take what is whole. Raises WorkerLost where that is gone."""
+        """Call ``publish`` for a complete part file. Raise WorkerLost if it is lost."""
 
     def whereabouts(self, product_id: str) -> str | None:
-        """The worker that should go on with a product; None where any can."""
+        """Return the worker that should resume a product; None if any worker can."""
 
 
 class SharedStock:
-    """A folder that coordinator and workers see: any worker goes on with what another left."""
+    """A folder shared by coordinator and workers: any worker can resume what another left."""
 
     def __init__(self, folder: Path, pool: Threads) -> None:
         self._folder = folder
         self._pool = pool
         self._adopted: set[str] = set()
-        """Ids of which a part lies there, whoever says that it is fresh."""
+        """Ids with a part file taken over from an earlier run, even if the caller says
+        ``fresh``."""
 
     async def open(self) -> None:
-        """Take over what an earlier run's workers left."""
+        """Take over the part files that an earlier run's workers left."""
         self._adopted = await self._pool.run(adopt, self._folder)
 
     async def close(self) -> None:
-        """Leave what is there to a later run, whoever fetches in it."""
+        """Leave the part files to a later run, with or without a cluster."""
         await asyncio.to_thread(adopt, self._folder)
 
     async def begin(self, product_id: str, path: Path, *, fresh: bool) -> tuple[str, bool]:
-        """The part moves to a name of its own."""
+        """Rename the part file to the attempt's name."""
         part = path.with_name(attempt_name(product_id))
         if fresh and product_id not in self._adopted:
             return part.name, False
@@ -81,7 +82,7 @@ class SharedStock:
         return part.name, await self._pool.run(hand_on, path, part)
 
     async def end(self, order: Order, path: Path, done: Done) -> None:
-        """The part moves back. Raises DestinationError where it is not what the worker wrote."""
+        """Rename the part file back. Raise DestinationError if it is not what the worker wrote."""
         part = path.with_name(order.part)
         if isinstance(done.result, Whole):
             part = sealed(part)
@@ -89,68 +90,70 @@ class SharedStock:
         await self._pool.run(hand_on, part, path)
 
     async def rescue(self, order: Order, path: Path) -> None:
-        """What is in the part is copied."""
+        """Copy the content of the part file."""
         await self._pool.run(take_over, path.with_name(order.part), path)
 
     async def length(self, path: Path) -> int:
-        """The size of the part."""
+        """Return the size of the part file."""
         return await self._pool.run(size_of, path)
 
     async def give_away(self, path: Path, publish: Callable[..., _T], *arguments: Any) -> _T:
-        """It lies here."""
+        """Publish from the shared folder."""
         return await self._pool.run(give_away, path, publish, arguments)
 
     def whereabouts(self, product_id: str) -> None:
-        """Any can."""
+        """Return None: any worker can."""
 
 
 class OwnStocks:
-    """Each worker's own disk, from which it sends what is whole into the object store itself.
+    """Part files on each worker's own disk, from which the worker uploads to the object store
+    itself.
 
-    What a worker has not sent is gone with it, and fetched anew by another.
+    What a worker has not uploaded is lost with it, and downloaded again by another.
     """
 
     def __init__(self, url: str, crew: Crew, pool: Threads) -> None:
-        """``url``: of the store."""
+        """``url``: the URL of the store."""
         self._url = url
         self._crew = crew
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Done] = {}
-        """How the last attempt at a product ended, by its Id; until it is sent."""
+        """The result of the last attempt of each product, by Id, until it is uploaded."""
 
-    async def begin(self, product_id: str, path: Path, *, fresh: bool) -> tuple[str, bool]:  # noqa: ARG002 (the worker looks)
-        """One name for all attempts of a worker, which looks itself."""
+    async def begin(self, product_id: str, path: Path, *, fresh: bool) -> tuple[str, bool]:  # noqa: ARG002 (the worker decides)
+        """Return the same name for all attempts; the worker checks for content itself."""
         return own_name(product_id), True
 
-    async def end(self, order: Order, path: Path, done: Done) -> None:  # noqa: ARG002 (not here)
-        """Who has it is kept in mind."""
+    async def end(self, order: Order, path: Path, done: Done) -> None:  # noqa: ARG002 (nothing is stored here)
+        """Remember the result and its worker."""
         self._held[order.product.id] = done
 
-    async def rescue(self, order: Order, path: Path) -> None:  # noqa: ARG002 (not here)
-        """Nothing can be had of it."""
+    async def rescue(self, order: Order, path: Path) -> None:  # noqa: ARG002 (nothing is stored here)
+        """Forget the product: its part file cannot be recovered."""
         self._held.pop(order.product.id, None)
 
     async def length(self, path: Path) -> int:
-        """As the worker said."""
+        """Return the size that the worker reported."""
         done = self._held.get(path.stem)
         return 0 if done is None else done.length
 
     async def give_away(self, path: Path, publish: Callable[..., _T], *arguments: Any) -> _T:
-        """``publish`` calls ``send``, which asks the worker."""
+        """Call ``publish``, which calls ``send``, which makes the worker upload."""
         given: _T = await self._pool.run(give_away, path, publish, arguments)
         self._held.pop(path.stem, None)
         return given
 
     def whereabouts(self, product_id: str) -> str | None:
-        """Who has fetched of it before."""
+        """Return the worker that downloaded part of the product before."""
         done = self._held.get(product_id)
         return done.by if done is not None and done.length else None
 
     def send(self, part: Path, key: str, attributes: Mapping[str, str]) -> FileFacts:
-        """In a thread: have the worker that holds a product send it; as ``ObjectFolder.send``.
+        """Have the worker that holds a product upload it; like ``ObjectFolder.send``. Call from a
+        thread.
 
-        Raises WorkerLost, and what the store does with the worker.
+        Raise WorkerLost, and the errors of the upload.
         """
         sending = self._send(part.stem, key, attributes)
         return asyncio.run_coroutine_threadsafe(sending, self._loop).result()
@@ -159,10 +162,10 @@ class OwnStocks:
         held = self._held[product_id]
         name = own_name(product_id)
         sending = Sending(uuid.uuid4().hex, name, held.length, self._url, key, attributes)
-        done = await self._crew.work(sending, _heed_nothing, at=held.by)
+        done = await self._crew.work(sending, _ignore, at=held.by)
         if isinstance(done.result, Failure):
             error = done.result.error()
-            error.hint = f"{error.hint} The worker {done.by} met this, with keys of its own."
+            error.hint = f"{error.hint} It occurred on the worker {done.by}, with its own keys."
             raise error
         if not isinstance(done.result, FileFacts):
             raise WorkerLost(done.result)
@@ -170,7 +173,7 @@ class OwnStocks:
 
 
 def own_name(product_id: str) -> str:
-    """A part's name with a worker that alone has it.
+    """Return a part file's name in a worker's own folder.
 
     >>> own_name("0a5c")
     '0a5c.w-000000000000.part'
@@ -178,5 +181,5 @@ def own_name(product_id: str) -> str:
     return f"{product_id}.w-{0:012}.part"
 
 
-def _heed_nothing(_event: object) -> None:
+def _ignore(_event: object) -> None:
     pass

@@ -1,7 +1,7 @@
-"""What runs on a worker: the ordinary fetcher, told by a coordinator what to fetch.
+"""Run the ordinary fetcher on a worker, controlled by a coordinator.
 
-Dask calls ``serve`` on the worker's event loop; each call is short. A worker that hears nothing of
-its coordinator for the length of its lease stops all by itself.
+Dask calls ``serve`` on the worker's event loop; each call is short. A worker that gets no message
+from its coordinator for the length of its lease stops by itself.
 """
 
 from __future__ import annotations
@@ -49,26 +49,26 @@ if TYPE_CHECKING:
     from noa_async.transfer.fetching import Fetched, Whole
 
 _THREADS = 64
-"""At most: each product that comes holds one, for as long as its bytes take."""
+"""Maximum number of threads: each product being downloaded holds one."""
 
 
 class Session:
-    """What a worker does for one run. Resources: ``open`` and ``close``."""
+    """A worker's orders of one run. Resources: ``open`` and ``close``."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self._stack = AsyncExitStack()
         self._tasks: dict[str, asyncio.Task[Whole | FileFacts]] = {}
         self._orders: dict[str, Order | Sending] = {}
-        """Of the tasks."""
+        """The orders of the tasks."""
         self._events: list[tuple[str, Event | Received]] = []
         self._done: list[Done] = []
         self._news = asyncio.Event()
-        """Something of this is waited for."""
+        """Set when there is something to report."""
         self._heard = 0.0
         self._rejected: list[str] = []
         self.over = False
-        """Whether it has ended by itself."""
+        """Whether the session has ended by itself."""
         self._bandwidth = Bandwidth(None)
 
     async def open(self) -> None:
@@ -83,10 +83,10 @@ class Session:
             self._stack.push_async_callback(asyncio.to_thread, drop_own_folder, folder)
         self._folder = folder if self.setup.folder is None else Path(self.setup.folder)
         self._heard = self._now()
-        self._watch = asyncio.create_task(self._stop_when_alone())
+        self._watch = asyncio.create_task(self._stop_after_lease())
 
     async def close(self) -> None:
-        """End all, and wait for it: nothing of this session writes or receives any more."""
+        """End all orders and wait for them: afterwards this session writes and receives nothing."""
         self._watch.cancel()
         await self._end(list(self._tasks))
         await self._stack.aclose()
@@ -97,11 +97,12 @@ class Session:
         task.add_done_callback(lambda ended: self._ended(order, ended))
 
     async def drop(self, key: str) -> None:
-        """End an attempt that is not wanted any more."""
+        """Cancel an attempt."""
         await self._end([key])
 
     async def report(self, renewal: Renewal, longest: float) -> Report:
-        """What happened since the last report; waits a little where that is nothing."""
+        """Return what happened since the last report; wait up to ``longest`` seconds for
+        something."""
         self._heard = self._now()
         self._tokens.lend(renewal.token)
         self._bandwidth.allow(renewal.rate)
@@ -128,7 +129,7 @@ class Session:
         self._news.set()
 
     async def _carry_out(self, order: Order | Sending) -> Whole | FileFacts:
-        """Do it; whatever still has the same part, though nobody waits for it, ends first."""
+        """Execute an order, after ending any other order with the same part file."""
         await self._end(
             [
                 key
@@ -141,15 +142,15 @@ class Session:
         return await self._pool.run(self._send, order)
 
     def _send(self, order: Sending) -> FileFacts:
-        """Send what is whole into the store, as this process has its keys. Blocks."""
+        """Upload a complete part file to the store, with the keys of this process. Blocks."""
         part = sealed(self._folder / order.part)
         store = ObjectFolder(StoreUrl(order.url, self._folder))
         return give_away(part, store.send, (part, order.path, order.attributes))
 
     async def _fetch(self, order: Order) -> Whole:
-        """One attempt, over one connection: how many there are is the coordinator's to say."""
+        """Make one attempt over one connection; the coordinator controls how many run."""
         part = self._folder / order.part
-        if self.setup.folder is None:  # it may have been whole, and not sent
+        if self.setup.folder is None:  # it may be complete, but not uploaded
             await self._pool.run(unseal, part)
 
         def tell(event: Event, /) -> None:
@@ -161,24 +162,24 @@ class Session:
             await fetched.hand_over(seal, part, brief=False, stable=True)
             return fetched.whole
 
-        traffic, catalogue = self._ways(order)
+        traffic, catalogue = self._connections(order)
         fetcher = Fetcher(catalogue, None, self._pool, traffic, observer=tell)
-        with traffic.tail.more_to_come():  # so that no product is shared
+        with traffic.tail.more_to_come():  # so that the product is not split into segments
             return await fetcher.fetch_once(order.product, part, admit, fresh=order.fresh)
 
-    def _ways(self, order: Order) -> tuple[Traffic, Catalogue]:
-        """To the product and to its entry."""
+    def _connections(self, order: Order) -> tuple[Traffic, Catalogue]:
+        """Return the connections to the product's bytes and to its catalogue entry."""
         settings = self.setup.settings
         session = AuthSession(self._transport, self._tokens)
         catalogue = Catalogue(session, settings.service, settings.retry, sleep=self._waits.sleep)
         slots = Slots(1)
         slots.streaming = int(order.others_served)
-        health = Health(catalogue.probe, suspicious=1)  # who attempts once suspects nobody
+        health = Health(catalogue.probe, suspicious=1)  # a single attempt suspects no other one
         tail = Tail(slots, self._bandwidth)
         return Traffic(session, slots, self._bandwidth, health, tail), catalogue
 
     def _tell(self, key: str, event: Event | Received) -> None:
-        """Keep an event for the next report; bytes that arrived are added up."""
+        """Keep an event for the next report; received bytes are added up."""
         if isinstance(event, TransferAdvanced) and self._events:
             last_key, last = self._events[-1]
             if last_key == key and isinstance(last, TransferAdvanced):
@@ -187,8 +188,8 @@ class Session:
                 return
         self._events.append((key, event))
 
-    async def _stop_when_alone(self) -> None:
-        """End all when nothing has been heard for the length of the lease."""
+    async def _stop_after_lease(self) -> None:
+        """End the session if no message has arrived for the length of the lease."""
         while (left := self._heard + self.setup.lease - self._now()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
         self.over = True
@@ -208,17 +209,17 @@ class Session:
 
 
 class Desk:
-    """A worker's sessions, by output. What the coordinator asks for is a method's name."""
+    """A worker's sessions, by output. The coordinator calls its methods by name."""
 
     def __init__(self) -> None:
         self._sessions: dict[str, Session] = {}
 
     async def hello(self, setup: Setup) -> str | None:
-        """Begin a session, and end what is left of an earlier one; what is wrong, if anything."""
+        """Start a session, ending an earlier one. Return why that is impossible, else None."""
         before = self._sessions.pop(setup.output, None)
         if before is not None:
             await before.close()
-        if (complaint := _complaint(setup)) is not None:
+        if (complaint := _why_unusable(setup)) is not None:
             return complaint
         session = Session(setup)
         await session.open()
@@ -226,7 +227,7 @@ class Desk:
         return None
 
     async def begin(self, output: str, session: str, orders: Sequence[Order | Sending]) -> bool:
-        """Begin some orders; False where this worker knows nothing of the session."""
+        """Start some orders. Return False if the session is unknown."""
         known = self._of(output, session)
         if known is not None:
             for order in orders:
@@ -236,12 +237,12 @@ class Desk:
     async def report(
         self, output: str, session: str, renewal: Renewal, longest: float
     ) -> Report | None:
-        """What happened; None where this worker knows nothing of the session."""
+        """Return what happened; None if the session is unknown."""
         known = self._of(output, session)
         return None if known is None else await known.report(renewal, longest)
 
     async def drop(self, output: str, session: str, key: str) -> None:
-        """End an order."""
+        """Cancel an order."""
         known = self._of(output, session)
         if known is not None:
             await known.drop(key)
@@ -260,14 +261,14 @@ class Desk:
         return known
 
 
-def _complaint(setup: Setup) -> str | None:
-    """Why this worker cannot be used; None where it can."""
+def _why_unusable(setup: Setup) -> str | None:
+    """Return why this worker cannot be used; None if it can."""
     if setup.version != own_version():
-        return f"it has noa-async {own_version()}, the coordinator {setup.version}"
+        return f"it has noa-async {own_version()}, the coordinator has {setup.version}"
     if setup.folder is None:
         return None if find_spec("obstore") else "it has no obstore (noa-async[s3])"
     if not Path(setup.folder, setup.witness).exists():
-        return f"it does not see the coordinator's {setup.folder}"
+        return f"it does not see the coordinator's folder {setup.folder}"
     return None
 
 
@@ -275,5 +276,5 @@ _DESK = Desk()
 
 
 async def serve(verb: str, *arguments: Any) -> Any:
-    """Do what the coordinator asks of this process."""
+    """Call a method of this process's ``Desk`` for the coordinator."""
     return await getattr(_DESK, verb)(*arguments)

@@ -53,8 +53,8 @@ def test_an_azure_account(environ, options):
     ("environ", "said"),
     [
         ({}, "needs the storage account"),
-        (NAMED | {"AZURE_STORAGE_ACCOUNT_KEY": "a-secret cut"}, "no base64"),
-        (connection("a-secret"), "names no account"),
+        (NAMED | {"AZURE_STORAGE_ACCOUNT_KEY": "a-secret cut"}, "not base64"),
+        (connection("a-secret"), "has no account name"),
         (connection(""), "needs the storage account"),
     ],
 )
@@ -66,7 +66,7 @@ def test_no_azure_account(environ, said):
 
 def test_a_file_of_google_keys(tmp_path):
     file = tmp_path / "keys.json"
-    with pytest.raises(SettingsError, match=f"GOOGLE_SERVICE_ACCOUNT names {file}"):
+    with pytest.raises(SettingsError, match=f"GOOGLE_SERVICE_ACCOUNT is {file}"):
         google_options({"GOOGLE_SERVICE_ACCOUNT": str(file)})
     file.write_text(json.dumps({"gcs_base_url": "http://here"}))
     options = google_options({"GOOGLE_SERVICE_ACCOUNT": str(file)})
@@ -91,11 +91,11 @@ NAMES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
         ("", "AuthenticationFailed", "GenericError", "AuthenticationFailed", "renew them"),
         ("", "Generic", "UnauthenticatedError", "Generic", "renew them"),
         ("Error performing token request: 400", "Generic", "", "Generic", "renew them"),
-        ("", "AccessDenied", "PermissionDeniedError", "AccessDenied", "need to list"),
-        ("", "ContainerNotFound", "GenericError", "ContainerNotFound", "first, and check"),
+        ("", "AccessDenied", "PermissionDeniedError", "AccessDenied", "must be allowed to list"),
+        ("", "ContainerNotFound", "GenericError", "ContainerNotFound", "first, or check"),
         ("HTTP error: error sending request", "Generic", "", "does not answer", "Check"),
         ("", "ServerBusy", "GenericError", "ServerBusy", "kept in the scratch"),
-        (None, "403", "GenericError", "no keys were found", "this machine has none"),
+        (None, "403", "GenericError", "no keys were found", "this machine provides none"),
     ],
 )
 def test_what_an_error_means(scheme, text, code, kind, word, does):

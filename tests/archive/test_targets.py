@@ -73,7 +73,7 @@ def test_a_profile_of_the_aws_files(tmp_path):
     with pytest.raises(SettingsError, match="no AWS profile 'day'"):
         s3_options(home | {"AWS_PROFILE": "day"})
     (aws / "credentials").unlink()
-    with pytest.raises(SettingsError, match="holds no keys"):
+    with pytest.raises(SettingsError, match="has no keys"):
         s3_options(home)
 
 

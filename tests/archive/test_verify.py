@@ -107,9 +107,9 @@ def in_place(make: Callable[[Path], object]) -> Callable[[Path], None]:
 
 SPOILT = {
     "flipped": (flip, Condition.DAMAGED, "its md5 is"),
-    "truncated": (lambda path: os.truncate(path, 10), Condition.DAMAGED, "10 bytes long, not"),
-    "emptied": (lambda path: os.truncate(path, 0), Condition.DAMAGED, "0 bytes long, not"),
-    "grown": (lambda path: path.write_bytes(DATA + b"X"), Condition.DAMAGED, "bytes long, not"),
+    "truncated": (lambda path: os.truncate(path, 10), Condition.DAMAGED, "10 bytes, not"),
+    "emptied": (lambda path: os.truncate(path, 0), Condition.DAMAGED, "0 bytes, not"),
+    "grown": (lambda path: path.write_bytes(DATA + b"X"), Condition.DAMAGED, "bytes, not"),
     "deleted": (Path.unlink, Condition.MISSING, ""),
     "folder": (in_place(Path.mkdir), Condition.MISSING, "no regular file is in its place"),
     "pipe": (in_place(os.mkfifo), Condition.MISSING, "no regular file is in its place"),
@@ -336,7 +336,7 @@ async def test_a_ledger_with_sums_of_a_kind_unknown_here(store: Store):
     finding = await store.only()
     assert (finding.condition, finding.why) == (
         Condition.DAMAGED,
-        "no checksum is known that could be taken here",
+        "no checksum is known that this machine can compute",
     )
 
 

@@ -208,7 +208,7 @@ def test_a_netrc_that_cannot_be_read_is_said_without_its_content(netrc, content)
 
 
 def test_a_folder_in_place_of_netrc_is_said(tmp_path):
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="Cannot read"):
         find_credentials(TOKEN_URL, {"NETRC": str(tmp_path)})
 
 

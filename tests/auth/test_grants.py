@@ -108,7 +108,9 @@ def test_the_table_for_a_password(status: int, body: str, cause: Cause) -> None:
         cause in {Cause.REFUSED, Cause.LOCKED, Cause.CLIENT}
     )
     assert isinstance(found.error, ServiceRefused) == (cause is Cause.ADDRESS)
-    assert (found.error.hint == "Check the token address.") == (cause is Cause.ADDRESS)
+    assert (found.error.hint == "Check the token address (--token-url).") == (
+        cause is Cause.ADDRESS
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,10 +159,10 @@ def test_redirects(status: int) -> None:
         (403, PAGE.format("Forbidden"), "403 with a web page (Forbidden), probably a"),
         (503, "", "unavailable: it answered 503."),
         (429, '{"detail": "Rate limit"}', "it answered 429 (Rate limit)."),
-        (407, "", "a proxy on the way answered 407"),
+        (407, "", "a proxy answered 407"),
         (400, oauth("There are too many sessions"), "too many sessions"),
-        (400, oauth("Account temporarily disabled"), "'ada' is locked for a while: Account temp"),
-        (401, oauth("x", "invalid_client"), "refuses the client id 'mirror-client': x."),
+        (400, oauth("Account temporarily disabled"), "'ada' is temporarily locked: Account temp"),
+        (401, oauth("x", "invalid_client"), "rejects the client id 'mirror-client': x."),
         (401, oauth(f"no {SECRET}"), "credentials of 'ada' (from test): no ***."),
     ],
 )
@@ -174,7 +176,7 @@ def test_what_is_said(status: int, body: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("description", "hint"),
     [
-        ("Invalid user credentials", "nothing is sent again before they change"),
+        ("Invalid user credentials", "they are not sent again until they change"),
         ("Account disabled", "ask the service's operators"),
         ("Account is not fully set up", "The password is not the reason"),
         ("Password expired", "Renew the password"),

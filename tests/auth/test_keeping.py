@@ -141,7 +141,7 @@ def test_what_cannot_be_changed_safely_is_left_as_it_is(tmp_path: Path, content:
     with pytest.raises(SettingsError) as caught:
         keep(path)
     assert str(path) in str(caught.value)
-    assert "by hand" in caught.value.hint
+    assert "with an editor" in caught.value.hint
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
     assert WHO.password not in str(caught.value)
@@ -165,7 +165,7 @@ def test_what_would_change_another_entry_is_not_written(
 
 
 def test_a_password_that_no_file_can_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="not all of it is UTF-8"):
+    with pytest.raises(SettingsError, match="it is not UTF-8"):
         keep(tmp_path / "netrc", Credentials("ada", "\udc80"))
     assert list(tmp_path.iterdir()) == []
 
@@ -181,7 +181,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be changed: No such file"):
+    with pytest.raises(SettingsError, match=r"Cannot change .*: No such file"):
         keep(tmp_path / "nowhere/netrc")
 
 

@@ -96,8 +96,8 @@ def test_letter_case_and_accents_do_not_matter(place, data) -> None:
         ("Peloponese", "Did you mean Peloponnese?"),
         ("Κριτη", "Did you mean Crete"),
         ("Macedonia", "Central Macedonia"),  # of several none is taken
-        ("Atlantis", "It has the 13 regions of Greece"),
-        ("", "It has the 13 regions of Greece"),
+        ("Atlantis", "It contains the 13 regions of Greece"),
+        ("", "It contains the 13 regions of Greece"),
     ],
 )
 def test_a_name_that_is_none_is_told_the_nearest(name: str, hint: str) -> None:

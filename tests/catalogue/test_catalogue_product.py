@@ -325,7 +325,7 @@ def test_a_hostile_name_stays_as_it_came() -> None:
 
 @pytest.mark.parametrize("entry", [None, [], "x" * 999, 3])
 def test_what_is_no_entry_is_a_fault(entry: Any) -> None:
-    with pytest.raises(ServiceFault, match="where a product was due"):
+    with pytest.raises(ServiceFault, match="in place of a product"):
         Product.from_entry(entry)
 
 

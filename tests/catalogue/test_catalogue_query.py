@@ -230,33 +230,39 @@ def test_a_query_is_frozen_hashable_and_pickles() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (Query, "no condition: it would match the whole mirror. Give it a rule"),
+        (Query, "no condition: it would match the whole catalogue. Add a rule"),
         (lambda: Query(content=(None, None)), "no condition"),
         (lambda: Query(limit=3), "no condition"),
         (lambda: Query.from_reference([], "", {}), "no condition"),
         (lambda: Query.from_reference(None, None, None), "no condition"),
         (lambda: Query(roi=""), "The area is empty."),
-        (lambda: Query(rules=[S1], limit=0), "limit is 0; it is a number of products, 1 or more."),
+        (
+            lambda: Query(rules=[S1], limit=0),
+            "limit is 0; it must be a number of products, 1 or more.",
+        ),
         (lambda: Query(rules=[S1], limit=True), "limit is True;"),
         (lambda: Query(rules=[S1], limit="3"), "limit is '3';"),
-        (lambda: Query(everything="yes"), "everything is 'yes'; it is true or false."),
+        (lambda: Query(everything="yes"), "everything is 'yes'; it must be true or false."),
         (lambda: Query(rules="platform=A"), "rules is 'platform=A', not a list of rules."),
         (lambda: Query(rules=[S1, {"platfrom": "A"}]), "Rule 2: There is no rule key platfrom."),
         (lambda: Query(rules=[{"platfrom": "A"}]), "There is no rule key platfrom."),
         (lambda: Query(rules=[{}]), "A rule with no condition matches everything."),
-        (lambda: Query(rules=[3]), "A rule is a table"),
+        (lambda: Query(rules=[3]), "A rule must be a table"),
         (lambda: Query(content=("2026-01-19", "2026-01-11")), "content starts at 2026-01-19"),
         (lambda: Query(published=("2026-01-19", "2026-01-11")), "published starts at 2026-01-19"),
-        (lambda: Query(published=("next week", None)), "The published start 'next week' is no"),
+        (
+            lambda: Query(published=("next week", None)),
+            "The published start 'next week' cannot be parsed",
+        ),
         (lambda: Query(raw=""), "filter is empty."),
-        (lambda: Query(raw=[3]), "filter is [3], not a text or a list of texts."),
-        (lambda: Query(raw=3), "filter is 3, not a text"),
-        (lambda: Query(raw="a) or (b"), "has a parenthesis without its pair."),
-        (lambda: Query(raw="a) or 'x' eq (b"), "has a parenthesis without its pair."),
-        (lambda: Query(raw="(a"), "has a parenthesis without its pair."),
-        (lambda: Query(raw="Name eq 'O'Neil'"), "has a quote without its pair. Double it"),
-        (lambda: Query(raw="Name eq 'a\nb'"), "filter holds a character that cannot be sent"),
-        (lambda: Query(raw="$filter=a eq 1"), "has its key. Leave $filter= out."),
+        (lambda: Query(raw=[3]), "filter is [3], not a string or a list of strings."),
+        (lambda: Query(raw=3), "filter is 3, not a string"),
+        (lambda: Query(raw="a) or (b"), "has an unmatched parenthesis."),
+        (lambda: Query(raw="a) or 'x' eq (b"), "has an unmatched parenthesis."),
+        (lambda: Query(raw="(a"), "has an unmatched parenthesis."),
+        (lambda: Query(raw="Name eq 'O'Neil'"), "has an unmatched quote. Within a value, write ''"),
+        (lambda: Query(raw="Name eq 'a\nb'"), "filter has a character that cannot be sent"),
+        (lambda: Query(raw="$filter=a eq 1"), "starts with $filter=. Leave out $filter=."),
         (
             lambda: Query.from_reference([], None, {"pub_strat": "2026"}),
             "There is no time key pub_strat. Did you mean pub_start?",
@@ -346,10 +352,10 @@ def test_toml_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="Is a directory"):
         Query.from_toml(tmp_path)
     (tmp_path / "bad.toml").write_text("roi = \n")
-    with pytest.raises(QueryError, match=r"bad.toml is not TOML: .*line 1"):
+    with pytest.raises(QueryError, match=r"bad.toml is not valid TOML: .*line 1"):
         Query.from_toml(tmp_path / "bad.toml")
     (tmp_path / "latin.toml").write_bytes(b'roi = "\xe9"')
-    with pytest.raises(QueryError, match="is not TOML"):
+    with pytest.raises(QueryError, match="is not valid TOML"):
         Query.from_toml(tmp_path / "latin.toml")
 
 
@@ -390,7 +396,7 @@ def test_quoting(text: str, expected: str) -> None:
 def test_encoding_refuses_half_a_surrogate_pair() -> None:
     with pytest.raises(QueryError, match="cannot"):
         Query(rules=[MissionRule(platform="\ud800")])
-    with pytest.raises(QueryError, match=r"Not a text that can be sent: '\\ud800'"):
+    with pytest.raises(QueryError, match=r"Cannot encode this text as UTF-8: '\\ud800'"):
         quote_odata("\ud800")
 
 

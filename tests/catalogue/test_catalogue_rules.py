@@ -97,22 +97,25 @@ def test_all_keys_stand_in_the_reference_order() -> None:
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({}, "no condition matches everything. Give it one"),
+        ({}, "no condition matches everything. Add one"),
         ({"platform": ""}, "platform is empty. Leave it out"),
         ({"platform": "  "}, "platform is empty."),
         ({"platform": []}, "platform is an empty list."),
         ({"platform": ["A", ""]}, "platform is empty."),
-        ({"platform": True}, "platform is True, which is no text."),
-        ({"platform": [None]}, "platform is None, which is no text."),
-        ({"platform": {"A"}}, "platform is {'A'}, which is no text."),
-        ({"platform": [["A"]]}, "platform is ['A'], which is no text."),
-        ({"platform": 1.5}, "platform is 1.5, which is no text."),
-        ({"platform": "A\nB"}, r"platform holds a character that cannot be sent: '\n', number 2."),
-        ({"platform": "A\x7f"}, r"cannot be sent: '\x7f', number 2."),
-        ({"platform": "\ud800"}, r"cannot be sent: '\ud800', number 1."),
-        ({"cloud_min": 30, "cloud_max": 20}, "cloud_min 30 is above cloud_max 20"),
-        ({"cloud_max": 101}, "cloud_max is 101; cloud cover is a number from 0 to 100."),
-        ({"cloud_min": -1}, "cloud_min is -1; cloud cover is a number from 0 to 100."),
+        ({"platform": True}, "platform is True, which is not a string."),
+        ({"platform": [None]}, "platform is None, which is not a string."),
+        ({"platform": {"A"}}, "platform is {'A'}, which is not a string."),
+        ({"platform": [["A"]]}, "platform is ['A'], which is not a string."),
+        ({"platform": 1.5}, "platform is 1.5, which is not a string."),
+        (
+            {"platform": "A\nB"},
+            r"platform has a character that cannot be sent: '\n', at position 2.",
+        ),
+        ({"platform": "A\x7f"}, r"cannot be sent: '\x7f', at position 2."),
+        ({"platform": "\ud800"}, r"cannot be sent: '\ud800', at position 1."),
+        ({"cloud_min": 30, "cloud_max": 20}, "cloud_min 30 is greater than cloud_max 20"),
+        ({"cloud_max": 101}, "cloud_max is 101; cloud cover must be a number from 0 to 100."),
+        ({"cloud_min": -1}, "cloud_min is -1; cloud cover must be a number from 0 to 100."),
         ({"cloud_max": True}, "cloud_max is True;"),
         ({"cloud_max": float("nan")}, "cloud_max is nan;"),
         ({"cloud_max": "many"}, "cloud_max is 'many';"),
@@ -149,7 +152,7 @@ def test_a_typo_names_the_nearest_key(key: Any, near: str) -> None:
 
 
 def test_from_mapping_refuses_what_is_no_table() -> None:
-    with pytest.raises(QueryError, match="A rule is a table of keys and values, not 'x'"):
+    with pytest.raises(QueryError, match="A rule must be a table of keys and values, not 'x'"):
         MissionRule.from_mapping("x")  # type: ignore[arg-type]
     with pytest.raises(QueryError, match=r"platform is None\. Leave it out"):
         MissionRule.from_mapping({"platform": None})
@@ -181,11 +184,11 @@ def test_text_form(text: str, keys: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "has '' where key=value is due"),
-        ("platform", "has 'platform' where key=value is due"),
-        ("platform=A,", "has '' where key=value is due"),
-        ("polarisation=VV,VH", r"has 'VH' where key=value is due. Write it as"),
-        ("polarisation=VV,VH", r"A comma within a value is written \, there."),
+        ("", "has '' in place of key=value"),
+        ("platform", "has 'platform' in place of key=value"),
+        ("platform=A,", "has '' in place of key=value"),
+        ("polarisation=VV,VH", r"has 'VH' in place of key=value. Write it as"),
+        ("polarisation=VV,VH", r"Write a comma within a value as \,."),
         ("platform=", "platform is empty"),
         ("platform=A|", "platform is empty"),
         ("=A", "There is no rule key ''."),

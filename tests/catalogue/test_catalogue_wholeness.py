@@ -60,17 +60,38 @@ def test_what_has_a_date_and_what_has_none_may_be_all(again, shortfalls, dated, 
 @pytest.mark.parametrize(
     ("first", "listed", "shortfalls", "by_time", "sentence", "hint"),
     [
-        (800, 798, (), True, "listed 798 products of the 800 it counts.", "no ContentDate"),
-        (50, 40, (ALL,), False, "listed 40 products of the 50 it", "right; start again, or ask"),
-        (800, 790, (DAY,), True, "listed 790 products of the 800", "It lists 40 of 50 for Content"),
-        (800, 800, (DAY,), True, "listed 800 products of the 810", "lt 2026-01-13T00:00:00.000Z."),
+        (
+            800,
+            798,
+            (),
+            True,
+            "listed 798 of the 800 products that it counts.",
+            "without a ContentDate",
+        ),
+        (
+            50,
+            40,
+            (ALL,),
+            False,
+            "listed 40 of the 50 products that it",
+            "valid; start again, or query",
+        ),
+        (
+            800,
+            790,
+            (DAY,),
+            True,
+            "listed 790 of the 800 products",
+            "It listed 40 of 50 for Content",
+        ),
+        (800, 800, (DAY,), True, "listed 800 of the 810 products", "lt 2026-01-13T00:00:00.000Z."),
         (
             None,
             40,
             (UNCOUNTED,),
             True,
-            "listed 40 products and gave no way",
-            "It lists 40 for Cont",
+            "listed 40 products; the last page has no link",
+            "It listed 40 for Cont",
         ),
     ],
 )
@@ -78,5 +99,5 @@ def test_what_is_missing_is_said(first, listed, shortfalls, by_time, sentence, h
     tally = Tally(first=first, again=None, listed=listed, shortfalls=shortfalls, by_time=by_time)
     fault = tally.fault()
     assert sentence in fault.message
-    assert fault.hint.startswith("What was listed is right")
+    assert fault.hint.startswith("The listed products are valid")
     assert hint in fault.hint

@@ -173,7 +173,7 @@ async def test_the_query_of_the_report_is_the_filter(open_mirror: Open) -> None:
         (("search",), {}, "--everything"),
         (("search", "--everything", "--limit", "0"), {}, "limit is 0"),
         (("search", "--rule", "platfrom=X"), {}, "Did you mean platform?"),
-        (("search", "--rule", "cloud_min=30,cloud_max=20"), {}, "Exchange the two."),
+        (("search", "--rule", "cloud_min=30,cloud_max=20"), {}, "Swap the two."),
         (("search", "--roi", "POLYGON((1 1, 2 2, 3"), {}, "area"),
         (("search", "--config", "none.toml"), {}, "Cannot read none.toml"),
         (("download", "--everything", "--workers", "0"), {}, "workers is '0'"),
@@ -218,7 +218,7 @@ async def test_credentials_missing_and_refused_end_with_three(
     for verb in (("login",), ALL):
         ended = await noa(*verb)
         assert ended.code == 3
-        assert "refuses the credentials of 'demo'" in ended.err
+        assert "rejects the credentials of 'demo'" in ended.err
         assert "wr0ng" not in ended.err + ended.out
     assert mirror.stats.wrong_passwords == 2
 
@@ -228,7 +228,7 @@ async def test_a_service_that_is_not_there_ends_with_four(open_mirror: Open) -> 
     noa.environ["NOA_RETRIES"] = "0"
     ended = await noa("search", "--filter", "Name eq 'x'")
     assert ended.code == 4
-    assert "It does not understand the filter" in ended.err
+    assert "The service rejects the filter" in ended.err
     mirror.outage = True
     ended = await noa(*ALL, "--report", "report.json")
     assert ended.code == 4

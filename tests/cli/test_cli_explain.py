@@ -177,9 +177,9 @@ def test_an_area_the_other_way_round(roi: str, other: str | None) -> None:
 @pytest.mark.parametrize(
     ("rule", "doubt"),
     [
-        ({"platform": "SENTINEL2"}, ("SENTINEL2 is no platform that is known here; did you mean "
+        ({"platform": "SENTINEL2"}, ("SENTINEL2 is not a known platform; did you mean "
          "SENTINEL-2?")),
-        ({"platform": "Landsat"}, "Landsat is no platform that is known here."),
+        ({"platform": "Landsat"}, "Landsat is not a known platform."),
         ({"product_type": "S2MSI2B"}, ("No mission is known to have the product type S2MSI2B; did "
          "you mean S2MSI2A?")),
         ({"platform": "SENTINEL-3", "product_type": "S2MSI2A"}, ("SENTINEL-3 is not known to have "

@@ -80,13 +80,13 @@ async def test_without_a_terminal_the_area_has_to_be_given(program: Program) -> 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--area", "Kreta"), "The gazetteer has no 'Kreta'."),
-        (("--area", "gone.geojson"), "Cannot read the area's file gone.geojson"),
-        (("--area", "1,2,3"), "not four numbers"),
+        (("--area", "Kreta"), "The gazetteer does not contain 'Kreta'."),
+        (("--area", "gone.geojson"), "Cannot read the area file gone.geojson"),
+        (("--area", "1,2,3"), "does not have four numbers"),
         (("--area", "Crete", "--missions", "S9"), "Unknown mission 'S9'."),
-        (("--area", "Crete", "--start", "soon"), "is no instant that can be read"),
+        (("--area", "Crete", "--start", "soon"), "cannot be parsed as a date or time"),
         (("--area", "Crete", "--start", "2026-02-01", "--end", "2026-01-01"), "after its end"),
-        (("--area", "Crete", "--cloud", "120"), "cloud cover is a number from 0 to 100"),
+        (("--area", "Crete", "--cloud", "120"), "cloud cover must be a number from 0 to 100"),
         (("--area", "Crete", "--missions", "S1", "--cloud", "20"), "--cloud applies to SENTINEL-2"),
         (("nowhere/query.toml", "--area", "Crete"), "nowhere/query.toml cannot be written"),
     ],
@@ -118,7 +118,7 @@ async def test_at_a_terminal_it_asks_and_asks_again(program: Program) -> None:
     for question in ("Area (", "Missions (", "Earliest sensing time [", "Maximum cloud cover"):
         assert question in shown
     assert "Latest sensing time" not in shown  # its option was there
-    assert "The gazetteer has no 'Kreta'" in shown
+    assert "The gazetteer does not contain 'Kreta'" in shown
     query = Query.from_toml(program.folder / "query.toml")
     assert [rule.platform for rule in query.rules] == ["SENTINEL-1", "SENTINEL-2"]
     assert query.rules[1].cloud_max is None

@@ -41,7 +41,7 @@ async def test_a_password_that_is_refused_is_sent_once_and_not_kept(open_mirror:
     forget(noa)
     code, shown = await converse(noa, ["login", "--keep", "netrc"], ["demo", "wrong"])
     assert code == 3
-    assert "The service refuses the credentials of 'demo' (from the terminal)" in shown
+    assert "The service rejects the credentials of 'demo' (from the terminal)" in shown
     assert mirror.stats.wrong_passwords == 1
     assert not (noa.folder / "no-netrc").exists()
     assert "Stored" not in shown
@@ -86,7 +86,7 @@ async def test_a_keyring_that_is_not_there_is_said(open_mirror: Open) -> None:
     ended = await noa("login", "--keep", "keyring")
     assert ended.code == 2
     assert ended.out.startswith("The credentials of demo are accepted")
-    assert "noa-async: The password was not kept: " in ended.err
+    assert "noa-async: The password was not stored: " in ended.err
     assert "--keep netrc" in ended.err
 
 

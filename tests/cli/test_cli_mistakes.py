@@ -45,10 +45,10 @@ MISTAKES = [
         3,
         (
             (
-                "noa-async: The service refuses the credentials of 'demo' (from NOA_USERNAME and "
+                "noa-async: The service rejects the credentials of 'demo' (from NOA_USERNAME and "
                 "NOA_PASSWORD): Invalid user credentials."
             ),
-            "Check them on the mirror's web page; nothing is sent again before they change.",
+            "Check them on the service's web page; they are not sent again until they change.",
         ),
         {"NOA_PASSWORD": "guess"},
     ),
@@ -95,7 +95,7 @@ MISTAKES = [
         2,
         (
             (
-                "noa-async: The ring is not closed: its last point, 4 (22 39), is not its first "
+                "noa-async: The ring is not closed: its last point, 4 (22 39), is not its first, "
                 "(22 38)."
             ),
             "Add 22 38 at its end.",
@@ -128,7 +128,7 @@ MISTAKES = [
                 "noa-async: content starts at 2026-02-01T00:00:00.000Z, after its end "
                 "2026-01-01T23:59:59.999Z: nothing can match."
             ),
-            "Exchange the two.",
+            "Swap the two.",
         ),
     ),
     Mistake(

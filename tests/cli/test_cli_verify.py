@@ -280,7 +280,7 @@ async def test_an_archive_whose_ledger_knows_nothing_yet_is_not_passed(open_mirr
     assert (await noa("mirror", *query, "--retries", "0")).code == 4
     ended = await noa("verify", "data")
     assert (ended.code, ended.out) == (5, "")
-    assert "knows of no product" in ended.err
+    assert "has no product" in ended.err
 
 
 async def test_a_query_that_nothing_matches_yet_is_no_lost_ledger(open_mirror: Open):

@@ -229,7 +229,7 @@ async def test_a_worker_whose_keys_are_wrong_is_named(
         process = await run(mirror, tmp_path, "download", *ways, **store.environ)
         assert await process.wait() == 5, told(tmp_path)
     assert "SignatureDoesNotMatch" in told(tmp_path)
-    assert "The worker tcp://" in told(tmp_path)
+    assert "on the worker tcp://" in told(tmp_path)
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])

@@ -204,7 +204,7 @@ async def test_a_cluster_of_nobody_ends_the_run(
     crowd.desks.clear()
     monkeypatch.setattr(opening, "Terms", lambda: Terms(look=0.05, nobody=0.2))
     async with Emulator(EmulatorSettings(products=3)) as mirror:
-        with pytest.raises(Exception, match="No worker of the cluster"):
+        with pytest.raises(Exception, match="The cluster had no worker"):
             await bring_all(mirror, recorder, tmp_path)
 
 
@@ -215,7 +215,7 @@ async def test_a_refused_log_in_ends_the_run(
         wrong = Credentials("demo", "wrong", source="test")
         client = NoaClient(settings_for(mirror, dask="tcp://nowhere:1"), wrong, observer=recorder)
         async with client as noa:
-            with pytest.raises(Exception, match="refuses the credentials"):
+            with pytest.raises(Exception, match="rejects the credentials"):
                 [one async for one in noa.download_all(noa.search(ALL), tmp_path)]
         assert mirror.stats.wrong_passwords == 1
 

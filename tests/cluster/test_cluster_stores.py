@@ -232,6 +232,6 @@ async def test_a_worker_of_another_version_or_without_obstore_says_so(
             cut=True,
         )
 
-    assert "the coordinator 0.0.0" in str(await Desk().hello(setup("0.0.0")))
+    assert "the coordinator has 0.0.0" in str(await Desk().hello(setup("0.0.0")))
     monkeypatch.setattr(worker, "find_spec", lambda _name: None)
     assert "no obstore" in str(await Desk().hello(setup(worker.own_version())))

@@ -370,7 +370,7 @@ def test_row_3_5_files_of_other_kinds_are_named_with_what_converts_them(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(QueryError) as caught:
         Area.read(name, folder=tmp_path)
-    assert "which is not read here" in str(caught.value)
+    assert "which is not supported" in str(caught.value)
     assert "ogr2ogr -f GeoJSON -t_srs EPSG:4326" in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
 

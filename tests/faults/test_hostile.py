@@ -127,7 +127,7 @@ def test_netrc_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: boo
     path.write_text("machine mirror.example login ada password hunter2\n")
     path.chmod(0o644)
     environ = {} if home else {"NETRC": str(path)}
-    with pytest.raises(SettingsError, match="can be read by every user") as caught:
+    with pytest.raises(SettingsError, match="every user of this machine can read") as caught:
         find_credentials("https://mirror.example/token", environ, keyring=False)
     assert f"chmod 600 {path}" in caught.value.hint
     assert "hunter2" not in str(caught.value)

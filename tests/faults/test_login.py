@@ -151,7 +151,7 @@ async def test_trouble(open_scene: Open, trouble: dict[str, Any]) -> None:
     assert caught.value.exit_code == 4
     assert not caught.value.retryable
     assert "The log-in service is unavailable" in caught.value.message
-    assert "refuses the credentials" not in str(caught.value)
+    assert "rejects the credentials" not in str(caught.value)
     assert "Check the token address" not in str(caught.value)
     assert len(scene.waits.slept) == scene.waits.retry.retries
     assert "maintenance page" in caught.value.message or trouble["kind"] is K.TOKEN_HTML
@@ -164,7 +164,7 @@ async def test_a_wrong_address(open_scene: Open, status: int) -> None:
     scene = await open_scene(trouble)
     with pytest.raises(ServiceRefused, match=rf"answered {status} at .*/token") as caught:
         await scene.manager.token()
-    assert caught.value.hint == "Check the token address."
+    assert caught.value.hint == "Check the token address (--token-url)."
     assert len(scene.waits.slept) == 2
 
     scene = await open_scene(replace(trouble, first=2, times=8))
@@ -175,7 +175,7 @@ async def test_a_wrong_address(open_scene: Open, status: int) -> None:
 
 async def test_a_page_with_404_that_stays_names_the_address_too(open_scene: Open) -> None:
     scene = await open_scene(Fault(K.TOKEN_MAINTENANCE, status=404, times=None))
-    with pytest.raises(ServiceAway, match="If it never gave a token, check the token address"):
+    with pytest.raises(ServiceAway, match="If the token address never worked, check it"):
         await scene.manager.token()
 
 
@@ -209,7 +209,7 @@ async def test_sessions(open_scene: Open) -> None:
         scene = await open_scene(Fault(K.TOKEN_SESSIONS, status=status, times=None))
         with pytest.raises(ServiceAway, match="too many sessions") as caught:
             await scene.manager.token()
-        assert "The password was not refused" in caught.value.hint
+        assert "The password was not rejected" in caught.value.hint
         assert len(scene.waits.slept) == 2
 
 
@@ -669,7 +669,7 @@ async def test_sessions_at_the_command_line(open_mirror: Open) -> None:
     ended = await noa("count", "--everything", "--config", _no_retries(noa))
     assert ended.code == 4
     assert "too many sessions" in ended.err
-    assert "refuses the credentials" not in ended.err
+    assert "rejects the credentials" not in ended.err
 
 
 def _no_retries(noa: Program) -> Path:
@@ -724,12 +724,12 @@ async def test_keyring(open_mirror: Open, code: str, said: str) -> None:
     ended = await noa("login")
     assert ended.code == 3
     first = ended.err.splitlines()[0]
-    assert first.startswith("noa-async: No user name and password were found. The keyring cannot")
+    assert first.startswith("noa-async: No user name and password were found. The keyring failed")
     assert said in first
     noa.environ |= {"NOA_USERNAME": "demo", "NOA_PASSWORD": PASSWORD}
     ended = await noa("login", "--keep", "keyring")
     assert ended.code == 2
-    assert "The password was not kept: the keyring did not take it" in ended.err
+    assert "The password was not stored: the keyring failed" in ended.err
 
 
 async def test_a_backend_that_is_not_there(open_mirror: Open) -> None:
@@ -741,7 +741,7 @@ async def test_a_backend_that_is_not_there(open_mirror: Open) -> None:
     noa.environ["PYTHON_KEYRING_BACKEND"] = "no.such.Backend"
     ended = await noa("login")
     assert ended.code == 3
-    assert "The keyring cannot be used: No module named 'no'" in ended.err
+    assert "The keyring failed: No module named 'no'" in ended.err
 
 
 async def test_a_locked_account_is_said(open_mirror: Open) -> None:
@@ -750,7 +750,7 @@ async def test_a_locked_account_is_said(open_mirror: Open) -> None:
     mirror.faults = FaultPlan((Fault(K.TOKEN_REFUSED, status=400, text=text, times=None),))
     ended = await noa("login")
     assert ended.code == 3
-    assert "The account 'demo' is locked for a while" in ended.err
+    assert "The account 'demo' is temporarily locked" in ended.err
     assert mirror._mirror.attempts["token"] == 1
 
 

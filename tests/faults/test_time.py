@@ -215,7 +215,7 @@ def test_row_3_6_another_relation_is_refused(bad: Any) -> None:
 def test_row_3_6_a_range_of_no_instant_is_refused() -> None:
     noon = "2026-01-11T12:00:00Z"
     assert Query(content=(noon, noon)).content.end is not None
-    with pytest.raises(QueryError, match="at its end, which is left out"):
+    with pytest.raises(QueryError, match="at its end, which is exclusive"):
         Query(content=(noon, noon), time="starts")
 
 
@@ -386,7 +386,7 @@ def test_row_3_8_values_that_are_none_are_refused_in_a_sentence(key: str, value:
         ({"orbit": "descending"}, "DESCENDING"),
         ({"orbit": "Ascending"}, "ASCENDING"),
         ({"orbit": "DESC"}, "DESCENDING"),
-        ({"orbit": "north"}, "not known here."),
+        ({"orbit": "north"}, "not a known value."),
         ({"orbit": "93"}, "relativeOrbitNumber"),
         ({"orbit": 93}, "Value eq 93)"),
         ({"orbit": "093"}, "Value eq 93)"),
@@ -451,10 +451,10 @@ def test_row_3_7_a_service_that_writes_a_value_in_its_own_way() -> None:
     spellings = SERVICES["cdse"].habits.spellings
     rule = MissionRule(polarisation="VV,VH")
     assert doubts([rule]) == []
-    assert doubts([rule], spellings) == ["polarisation VV,VH is written VV&VH at this service."]
+    assert doubts([rule], spellings) == ["This service spells polarisation VV,VH as VV&VH."]
     assert doubts([MissionRule(polarisation="VV&VH")], spellings) == []
     assert doubts([MissionRule(polarisation="VH,VV")], spellings) == [
-        "polarisation VH,VV is not known here; did you mean VV&VH?"
+        "polarisation VH,VV is not a known value; did you mean VV&VH?"
     ]
 
 

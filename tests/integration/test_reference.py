@@ -133,7 +133,7 @@ async def test_the_script_says_that_nothing_was_found_and_that_the_account_is_re
         assert "Fetched 0 items (Total: 0)" in err
         code, out, err = await run_script(mirror, tmp_path, password="no")
         assert (code, out) == (3, "")
-        assert "[ERROR] The service refuses the credentials of 'demo'" in err
+        assert "[ERROR] The service rejects the credentials of 'demo'" in err
         assert "Traceback" not in err
         assert mirror.stats.wrong_passwords == 1
 

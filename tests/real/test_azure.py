@@ -63,7 +63,7 @@ async def test_what_is_missing_is_said(store, tmp_path, monkeypatch):
             await bring(mirror, tmp_path, store.url("x", bucket="not-there"))
         assert "Make the container first" in caught.value.hint
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", f"{KEY} cut")
-        with pytest.raises(SettingsError, match="no base64") as settings:
+        with pytest.raises(SettingsError, match="not base64") as settings:
             await bring(mirror, tmp_path, store.url("x"))
         assert KEY not in str(settings.value)
         monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")

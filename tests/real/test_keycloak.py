@@ -225,7 +225,7 @@ async def test_a_wrong_password_is_sent_once_only(user: User, connect: Connect) 
     for answer in answers:
         assert isinstance(answer, CredentialsRefused)
         assert answer.message == (
-            f"The service refuses the credentials of '{wrong.username}' (from netrc): "
+            f"The service rejects the credentials of '{wrong.username}' (from netrc): "
             "Invalid user credentials."
         )
         assert PASSWORD not in f"{answer!r} {answer.hint}"
@@ -293,7 +293,7 @@ async def test_a_realm_that_is_not_there(keycloak: Keycloak, user: User, connect
     async with connect(user.credentials, token_url=address) as ours:
         with pytest.raises(ServiceRefused, match=r"answered 404 at .*/mirorr/") as caught:
             await ours.tokens.token()
-    assert caught.value.hint == "Check the token address."
+    assert caught.value.hint == "Check the token address (--token-url)."
 
 
 async def test_too_many_sessions(keycloak: Keycloak, connect: Connect) -> None:

@@ -87,5 +87,5 @@ async def test_row_3_4_the_longest_address_that_is_sent_is_taken(tmp_path: Path)
         longest = start + "x" * (service.max_url_length - len(start))
         assert len(longest) == 8000
         assert [product.id for product in (await catalogue.page(longest)).products] == ["p1"]
-        with pytest.raises(ServiceRefused, match=r"414 .*The address had 9,000 bytes, more than"):
+        with pytest.raises(ServiceRefused, match=r"414 .*The URL had 9,000 bytes, more than"):
             await catalogue.page(start + "x" * (9000 - len(start)))
