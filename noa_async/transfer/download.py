@@ -313,7 +313,7 @@ class Fetcher(Fetching):
                 await work.shares.drop()
                 wanted = work.checksum and str(work.checksum)
                 part.begin(head.validator, total)
-                sink.later(part.restart, head.validator, total, wanted)
+                sink.later(part.restart, head.validator, total, wanted, _most(work.product))
             case Append(total):
                 part.expect(total)
         work.dropping = False

@@ -175,7 +175,7 @@ class Shares:
         It ends at the catalogue's size, even if HTTP announces more; from there on, at HTTP's.
         """
         end, size = state.total or UNKNOWN, self._product.size
-        expected = size if size is not None and state.length < size < end else None
+        expected = size if size is not None and state.length < size <= end else None
         ahead = (each.start for each in self._shares if each.granted and each.start > state.length)
         return Span(state.length, min(ahead, default=expected or end), expected=expected)
 

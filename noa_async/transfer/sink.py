@@ -143,8 +143,17 @@ class PartFile:
         self.state = PartState(0, validator, total)
         self._start = b""
 
-    def restart(self, validator: Validator, total: int | None, checksum: str | None) -> None:
-        """Drop all bytes, of an earlier run too; those of another state, or none, come next."""
+    def restart(
+        self,
+        validator: Validator,
+        total: int | None,
+        checksum: str | None,
+        most: int | None = None,
+    ) -> None:
+        """Drop all bytes, of an earlier run too; those of another state, or none, come next.
+
+        ``total``: bytes that HTTP announces; ``most``: bytes that are read of them at most.
+        """
         with blamed_on(self.path):
             if self._descriptor < 0:
                 self._descriptor = create_own(self.path, 0o644)
@@ -160,7 +169,7 @@ class PartFile:
             elif self._noted:
                 self.forget_note()
         if total is not None and total > WORTH_RESUMING:
-            self._check_room(total)
+            self._check_room(total if most is None else min(total, most))
 
     def _check_room(self, total: int) -> None:
         """Raise ProductTooLarge if an answer announces more than the disk has room for.

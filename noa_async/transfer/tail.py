@@ -42,7 +42,7 @@ class Span:
     reach: int = 0
     """What is before that is being read, or was: it is no other connection's."""
     expected: int | None = None
-    """Where the product should end by the catalogue, if HTTP says something else."""
+    """Where the product ends by the catalogue, if HTTP does not announce less; in bytes."""
 
     def seconds_left(self, now: float) -> float:
         """How long it still takes at its rate so far; 0 as long as that is not known."""

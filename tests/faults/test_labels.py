@@ -941,8 +941,8 @@ def test_row_9_members_that_overlap(tmp_path: Path) -> None:
     [
         (202, {"Retry-After": "1"}, b"", "not on line yet", "ProductOffline", 0),
         (401, {}, b"", "401 to a fresh token", "ProductUnavailable", 3),
-        (404, {}, b"", "404: it has no such product", "ProductUnavailable", 1),
-        (410, {}, b"", "410", "ProductUnavailable", 0),
+        (404, {}, b"", "404: it has no such product", "ProductGone", 1),
+        (410, {}, b"", "410", "ProductGone", 0),
         (400, {}, b"no", "400: no", "ProductUnavailable", 0),
         (403, {}, b"Access denied", "403: Access denied", "ProductUnavailable", 0),
         (403, {}, b"quota exceeded", "said: quota exceeded", "QuotaExceeded", 0),
