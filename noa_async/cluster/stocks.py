@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from noa_async.archive.destination import FileFacts
@@ -24,6 +25,7 @@ from noa_async.transfer.fetching import Whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
     from pathlib import Path
 
     from noa_async.cluster.crew import Crew
@@ -120,6 +122,8 @@ class OwnStocks:
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, Done] = {}
         """The result of the last attempt of each product, by Id, until it is uploaded."""
+        self._uploads: dict[str, Future[FileFacts]] = {}
+        """The uploads that threads wait for, by the product's Id."""
 
     async def begin(self, product_id: str, path: Path, *, fresh: bool) -> tuple[str, bool]:  # noqa: ARG002 (the worker decides)
         """Return the same name for all attempts; the worker checks for content itself."""
@@ -139,8 +143,12 @@ class OwnStocks:
         return 0 if done is None else done.length
 
     async def give_away(self, path: Path, publish: Callable[..., _T], *arguments: Any) -> _T:
-        """Call ``publish``, which calls ``send``, which makes the worker upload."""
-        given: _T = await self._pool.run(give_away, path, publish, arguments)
+        """Call ``publish``, which calls ``send``, which makes the worker upload.
+
+        A cancelled caller does not wait for the upload.
+        """
+        stop = partial(self._stop_waiting, path.stem)
+        given: _T = await self._pool.run(give_away, path, publish, arguments, stop=stop)
         self._held.pop(path.stem, None)
         return given
 
@@ -156,7 +164,17 @@ class OwnStocks:
         Raise WorkerLost, and the errors of the upload.
         """
         sending = self._send(part.stem, key, attributes)
-        return asyncio.run_coroutine_threadsafe(sending, self._loop).result()
+        upload = asyncio.run_coroutine_threadsafe(sending, self._loop)
+        self._uploads[part.stem] = upload
+        try:
+            return upload.result()
+        finally:
+            self._uploads.pop(part.stem, None)
+
+    def _stop_waiting(self, product_id: str) -> None:
+        upload = self._uploads.get(product_id)
+        if upload is not None:
+            upload.cancel()
 
     async def _send(self, product_id: str, key: str, attributes: Mapping[str, str]) -> FileFacts:
         held = self._held[product_id]

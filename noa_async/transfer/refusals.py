@@ -114,8 +114,10 @@ _SENTENCES = {
 
 
 def _is_quota(refusal: Refusal, origin: Origin) -> bool:
-    crowded = refusal.status == 503 and origin.others_served
-    return refusal.meaning is Meaning.QUOTA or (refusal.meaning is Meaning.TEMPORARY and crowded)
+    if refusal.meaning in {Meaning.TEMPORARY, Meaning.MAINTENANCE}:
+        # nginx calls itself "temporarily unavailable" for one connection too many.
+        return refusal.status == 503 and origin.others_served
+    return refusal.meaning is Meaning.QUOTA
 
 
 def _sentence(refusal: Refusal, origin: Origin) -> str:

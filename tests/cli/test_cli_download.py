@@ -17,7 +17,7 @@ from noa_async.emulator import Emulator, Fault, FaultKind, FaultPlan, make_produ
 from .conftest import PASSWORD, Open, Program
 
 ALL = ("download", "--everything", "--output", "data")
-STATUSES = {"downloaded", "present", "unverified", "failed"}
+STATUSES = {"downloaded", "present", "unverified", "gone", "failed"}
 
 
 def check_report(report: dict[str, Any], folder: Path, mirror: Emulator) -> None:

@@ -261,7 +261,7 @@ async def test_one_file_that_cannot_be_deleted_does_not_hold_up_the_others(
             file.parent.rename(folder / "elsewhere")
             file.parent.symlink_to(file.parent.name)
         else:
-            monkeypatch.setattr(Path, "replace", refusing(Path.replace, stuck.name))
+            monkeypatch.setattr(os, "replace", refusing(os.replace, stuck.name))
             monkeypatch.setattr(Path, "unlink", refusing(Path.unlink, stuck.name))
         report = await night(mirror, following=following, reconcile=True)
         [refused] = recorder.of(RemovalRefused)
@@ -275,7 +275,7 @@ def refusing(really: Callable[..., Any], name: str) -> Callable[..., Any]:
     """A call that may not be made with a file of that name."""
 
     def refuse(path: Path, *arguments: Any, **more: Any) -> Any:
-        if path.name == name:
+        if Path(path).name == name:
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return really(path, *arguments, **more)
 

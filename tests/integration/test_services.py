@@ -48,7 +48,7 @@ async def test_others_do_not_and_are_named_at_once(tmp_path: Path) -> None:
             [product] = [each async for each in noa.search(Query(everything=True, limit=1))]
             outcome = await noa.download(product, tmp_path)
         assert isinstance(outcome.error, ProductUnavailable)
-        assert f"sends us to {host}, which wants the token" in str(outcome.error)
+        assert f"redirects to {host}, which wants the token" in str(outcome.error)
         assert outcome.attempts == 1
 
 
