@@ -30,7 +30,6 @@ from noa_async.cluster.parts import (
 )
 from noa_async.events import TransferAdvanced
 from noa_async.failure import as_sent
-from noa_async.tasks import in_thread
 from noa_async.testing import Waits
 from noa_async.threads import Threads
 from noa_async.transfer.download import Fetcher
@@ -77,7 +76,7 @@ class Session:
         self._transport = await self._stack.enter_async_context(Transport(settings))
         self._tokens = LentTokens(settings.timeouts.answer, self._reject)
         self._pool = Threads(_THREADS)
-        self._stack.push_async_callback(in_thread, self._pool.close)
+        self._stack.push_async_callback(asyncio.to_thread, self._pool.close)
         if self.setup.folder is None:
             folder = await asyncio.to_thread(make_own_folder)
             self._stack.push_async_callback(asyncio.to_thread, drop_own_folder, folder)
@@ -139,7 +138,8 @@ class Session:
         )
         if isinstance(order, Order):
             return await self._fetch(order)
-        return await self._pool.run(self._send, order)
+        # Not `run`: a cancelled order must not wait for an upload that hangs.
+        return await self._pool.submit(self._send, order).outcome()
 
     def _send(self, order: Sending) -> FileFacts:
         """Upload a complete part file to the store, with the keys of this process. Blocks."""
