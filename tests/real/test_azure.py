@@ -61,7 +61,7 @@ async def test_what_is_missing_is_said(store, tmp_path, monkeypatch):
     async with Emulator(few(1)) as mirror:
         with pytest.raises(DestinationError, match="ContainerNotFound") as caught:
             await bring(mirror, tmp_path, store.url("x", bucket="not-there"))
-        assert "Make the container first" in caught.value.hint
+        assert "Create the container first" in caught.value.hint
         monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", f"{KEY} cut")
         with pytest.raises(SettingsError, match="not base64") as settings:
             await bring(mirror, tmp_path, store.url("x"))
@@ -70,7 +70,7 @@ async def test_what_is_missing_is_said(store, tmp_path, monkeypatch):
         monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", store.sas("rl"))
         with pytest.raises(DestinationError, match="written: Auth") as caught:
             await bring(mirror, tmp_path, store.url("x"))
-        assert "need to list, read, write and delete" in caught.value.hint
+        assert "must be allowed to list, read, write and delete" in caught.value.hint
         forget(monkeypatch)
         with pytest.raises(SettingsError, match="needs the storage account") as settings:
             await bring(mirror, tmp_path, store.url("x"))

@@ -48,7 +48,7 @@ async def test_what_is_missing_is_said(store, tmp_path, monkeypatch):
     async with Emulator(few(1)) as mirror:
         with pytest.raises(DestinationError, match="NoSuchBucket") as caught:
             await bring(mirror, tmp_path, store.url("x", bucket="not-there"))
-        assert "Make the bucket first" in caught.value.hint
+        assert "Create the bucket first" in caught.value.hint
         for text in (None, "no JSON", "{}"):
             file = tmp_path / "keys.json"
             if text is not None:

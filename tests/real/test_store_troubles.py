@@ -26,7 +26,7 @@ KNOWS_KEYS = pytest.mark.parametrize("server", ["seaweed"], indirect=True)
 """``rclone serve s3`` knows one key, and no policy."""
 COMPARES = KNOWS_KEYS
 """``rclone serve s3`` compares neither checksum nor signature with the bytes."""
-REFUSED_LOOK = ("cannot be written: 403.", "or are wrong")
+REFUSED_LOOK = ("cannot be written: 403.", "The keys are wrong or lack permissions")
 
 
 async def test_a_store_that_asks_to_slow_down_is_waited_for(store, tmp_path, monkeypatch):
@@ -197,7 +197,7 @@ async def test_a_store_that_refuses_puts_ends_the_run_and_loses_nothing(store, t
             process = await started(mirror, tmp_path, url, AWS_ENDPOINT_URL=endpoint)
             code, text = await said(process)
         assert (code, "AccessDenied" in text) == (5, True)
-        assert "need to list, read, write and delete" in text
+        assert "must be allowed to list, read, write and delete" in text
         await ends_well(mirror, store, tmp_path, url)
 
 
