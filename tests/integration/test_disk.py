@@ -59,7 +59,8 @@ async def test_room_is_checked_before_a_product_is_asked_for(
 async def test_a_full_disk_ends_the_run_and_the_next_goes_on(
     connect: Connect, small_disk: Path
 ) -> None:
-    async with Emulator(EmulatorSettings(products=0)) as mirror:
+    # All begin while there is room for each, and fill the disk together.
+    async with Emulator(EmulatorSettings(products=0, rate=4_000_000)) as mirror:
         for number in range(6):
             size = 1_000_000 if number < 3 else 6_000_000
             product = make_product(f"{number}.SAFE.zip", size=size, omit=("ContentLength",))
@@ -67,7 +68,7 @@ async def test_a_full_disk_ends_the_run_and_the_next_goes_on(
         ballast = small_disk / "ballast"
         ballast.write_bytes(bytes(7_000_000))
         with pytest.raises(DestinationFull, match="No room for") as caught:
-            async with connect(mirror) as noa:
+            async with connect(mirror, workers=6) as noa:
                 _ = [each async for each in noa.download_all(noa.search(ALL), small_disk / "out")]
         assert caught.value.exit_code == 5
         done = len(files(small_disk / "out"))
