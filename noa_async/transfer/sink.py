@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import json
 import os
@@ -383,24 +382,7 @@ class Sink(Generic[_Kept]):
         return self._pool.submit_brief(job) if brief else self._pool.submit(job)
 
     async def _seen_through(self, job: Job[_T]) -> _T:
-        return await seen_through(job, self.part.stop)
-
-
-async def seen_through(job: Job[_T], stop: Callable[[], object] | None = None) -> _T:
-    """What a thread's job gives, waited for even when cancelled: it uses a file of ours.
-
-    ``stop`` tells it then that nobody waits.
-    """
-    try:
-        return await job.outcome()
-    except asyncio.CancelledError:
-        if stop is not None:
-            stop()
-        job.give_up()
-        while not job.over:
-            with suppress(asyncio.CancelledError):
-                await job.ended()
-        raise
+        return await job.finished(self.part.stop)
 
 
 def _nothing() -> None:

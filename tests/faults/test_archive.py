@@ -27,6 +27,7 @@ import pytest
 from noa_async import (
     DestinationError,
     Following,
+    Hook,
     MirrorReport,
     NoaClient,
     OnRemoved,
@@ -1229,6 +1230,24 @@ async def test_row_10_10_a_hook_that_was_killed_runs_again(night: Night, folder:
         assert ran == [folder / mirror.catalogue.products[0].name]
 
 
+async def killed_and_ledger_lost(
+    mirror: Emulator, night: Night, folder: Path, hook: Hook
+) -> Product:
+    """Leave the folder as a killed run does whose ledger is lost; return what it had published."""
+    late = mirror.catalogue.products[1]
+    mirror.catalogue.remove(late.id)
+    assert (await night(mirror, after=hook)).ok
+    state, before = folder / ".noa-async", folder.with_name("before")
+    shutil.copytree(state, before)
+    mirror.catalogue.add(late)
+    assert (await night(mirror, after=hook, reconcile=True)).ok
+    shutil.rmtree(state)
+    before.rename(state)
+    for file in state.glob("ledger.sqlite3*"):
+        file.unlink()
+    return late
+
+
 async def test_row_10_10_a_hook_runs_if_its_run_was_killed_and_the_ledger_lost(
     night: Night, folder: Path
 ) -> None:
@@ -1239,17 +1258,7 @@ async def test_row_10_10_a_hook_runs_if_its_run_was_killed_and_the_ledger_lost(
         ran.append(outcome.product.id)
 
     async with a_mirror(3) as mirror:
-        late = mirror.catalogue.products[1]
-        mirror.catalogue.remove(late.id)
-        assert (await night(mirror, after=hook)).ok
-        state, before = folder / ".noa-async", folder.with_name("before")
-        shutil.copytree(state, before)
-        mirror.catalogue.add(late)
-        assert (await night(mirror, after=hook, reconcile=True)).ok
-        shutil.rmtree(state)
-        before.rename(state)
-        for file in state.glob("ledger.sqlite3*"):
-            file.unlink()
+        late = await killed_and_ledger_lost(mirror, night, folder, hook)
         ran.clear()
         served = mirror.stats.bytes_sent
         assert (await night(mirror, after=hook)).ok

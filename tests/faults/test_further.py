@@ -6,7 +6,6 @@ import errno
 import io
 import json
 import os
-import shutil
 import sqlite3
 import time
 import tracemalloc
@@ -59,6 +58,7 @@ from .test_archive import (
     a_mirror,
     clock,
     folder,
+    killed_and_ledger_lost,
     night,
     publish,
     recorder,
@@ -418,17 +418,7 @@ async def test_a_check_between_does_not_count_as_the_run_after_a_lost_ledger(
         ran.append(outcome.product.id)
 
     async with a_mirror(3) as mirror:
-        late = mirror.catalogue.products[1]
-        mirror.catalogue.remove(late.id)
-        assert (await night(mirror, after=hook)).ok
-        state, before = folder / ".noa-async", folder.with_name("before")
-        shutil.copytree(state, before)
-        mirror.catalogue.add(late)
-        assert (await night(mirror, after=hook, reconcile=True)).ok
-        shutil.rmtree(state)
-        before.rename(state)
-        for file in state.glob("ledger.sqlite3*"):
-            file.unlink()
+        late = await killed_and_ledger_lost(mirror, night, folder, hook)
         ran.clear()
         with Threads(1) as pool:
             async with Archive(folder, None, pool, anew=False, rules=ANY_ARCHIVE):

@@ -36,18 +36,9 @@ LATIN, UTF_8 = b'"caf\xe9\xff"', '"café"'.encode()
 async def origin() -> AsyncIterator[Origin]:
     """A server at every address of the loopback network."""
     one = Origin()
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(one.serve(reader, writer)))
-
-    server = await asyncio.start_server(accept, "0.0.0.0", 0)
-    one.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    yield one
-    server.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with one.listening("0.0.0.0") as port:
+        one.url = f"http://127.0.0.1:{port}"
+        yield one
 
 
 @pytest.fixture

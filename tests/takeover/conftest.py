@@ -31,18 +31,9 @@ async def origin(request, authority) -> AsyncIterator[Origin]:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("localhost").configure_cert(tls)
         one.tls = tls
-    tasks: set[asyncio.Task[None]] = set()
-
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.create_task(one.serve(reader, writer)))
-
-    server = await asyncio.start_server(accept, "localhost", 0, ssl=tls)
-    one.url = f"{request.param}://localhost:{server.sockets[0].getsockname()[1]}"
-    yield one
-    server.close()
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with one.listening("localhost") as port:
+        one.url = f"{request.param}://localhost:{port}"
+        yield one
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,6 +34,21 @@ class Origin:
     tls: ssl.SSLContext | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """A connection has ended, by whomever."""
+
+    @asynccontextmanager
+    async def listening(self, host: str) -> AsyncIterator[int]:
+        """Serve at ``host``, over TLS if ``tls`` is set; the port."""
+        tasks: set[asyncio.Task[None]] = set()
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.add(asyncio.create_task(self.serve(reader, writer)))
+
+        server = await asyncio.start_server(accept, host, 0, ssl=self.tls)
+        yield server.sockets[0].getsockname()[1]
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
