@@ -61,7 +61,7 @@ class _Call:
 
 
 class Calls:
-    """What is under way on an open client, in any number of tasks of one event loop.
+    """The running calls and streams of an open client, in any number of tasks of one event loop.
 
     Error handling: a call or a stream that is under way when ``close`` is called raises UsageError.
     Resources: call ``close``; it waits until all of them have ended.

@@ -56,7 +56,7 @@ def tried_kinds() -> set[str]:
 def test_every_fault_of_the_emulator_has_its_row(kind):
     headings = {
         "product": "A product's bytes",
-        "label": "What is said of the bytes",
+        "label": "Wrong labels of correct bytes",
         "page": "A page of the catalogue",
     }
     rows = table(FAULTS, headings.get(kind.scope, "The log-in"))

@@ -158,7 +158,8 @@ class Archive:
         self.places = Places(self.ledger)
         self._asked_layout = layout
         self._brings = anew
-        """Whether products come; a check of what is here finds none that the ledger lacks."""
+        """Whether this run downloads. A run that only checks files does not look for files that the
+        ledger lacks."""
         self.layouts: tuple[Layout, ...] = ()
         """Others that products may lie in: a move into another one had not ended."""
         self.ledger_is_new = False

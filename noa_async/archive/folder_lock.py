@@ -135,7 +135,8 @@ class FolderLock:
             name = f"{os.getpid()}\n".encode()
             os.pwrite(descriptor, name, 0)
             os.ftruncate(descriptor, len(name))
-            sync_file(descriptor)  # or a power cut takes the name, and nobody checks the ledger
+            # Otherwise a power cut may remove it, and the next run does not check the ledger.
+            sync_file(descriptor)
         except BaseException:
             os.close(descriptor)
             self._release_owner_file()

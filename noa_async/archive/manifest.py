@@ -67,7 +67,7 @@ class Manifest:
 
     @property
     def changed(self) -> bool:
-        """Whether files came, went or changed since it was last written anew."""
+        """Whether files were added, removed or changed since it was last rewritten."""
         return self._changed or self.outdated
 
     def note(self, record: Record) -> None:

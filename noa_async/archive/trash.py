@@ -95,7 +95,7 @@ def _days(folder: Path) -> list[tuple[str, date]]:
         for one in folder.iterdir():
             day = _DAY.fullmatch(one.name)
             if day is None or one.is_symlink() or not one.is_dir():
-                continue  # not one of ours
+                continue  # not made by this program
             with suppress(ValueError):
                 found.append((one.name, date.fromisoformat(day[1])))
     return sorted(found)
